@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# One makefile, out of tree: build/std, build/address,undefined, ... so that variants never mix.
+# `make help` lists the targets; V=1 shows the commands.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SAN     ?=
+WERROR  ?= $(if $(CI),-Werror)
+
+CC     := gcc
+CLANG  := clang
+OUT    := build/$(if $(SAN),$(SAN),std)
+
+PKGS       := libbpf libuv msgpack sqlite3 libsodium inih jansson libmnl
+# Debian 12 calls it msgpack, later releases msgpack-c.
+PKGS       := $(if $(shell pkg-config --exists msgpack 2>/dev/null && echo y),$(PKGS),$(PKGS:msgpack=msgpack-c))
+PKG_CFLAGS  = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lelf -lz
+
+WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wconversion $(WERROR)
+CFLAGS ?= -O2 -g
+ALL_CFLAGS = -std=gnu11 $(CFLAGS) $(WARN) -D_GNU_SOURCE -DEDGE_VERSION='"$(VERSION)"' -iquote . -iquote $(OUT) \
+             $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(PKG_CFLAGS)
+ALL_LDFLAGS = $(LDFLAGS) $(if $(SAN),-fsanitize=$(SAN))
+ARCH_INC := /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -iquote . -I$(ARCH_INC)
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
+
+LIB_SRC  := $(filter-out cmd/edged.c cmd/edgefwd.c,$(sort $(wildcard gossip/*.c store/*.c edge/*.c edge/check/*.c cmd/*.c)))
+LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/%.o)
+CTL_OBJ  := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard cmd/edgectl/*.c)))
+BPF_SRC  := $(sort $(wildcard bpf/*.bpf.c))
+BPF_SKEL := $(BPF_SRC:bpf/%.bpf.c=$(OUT)/bpf/%.skel.h)
+PROGS    := $(foreach p,edged edgefwd,$(if $(wildcard cmd/$(p).c),$(OUT)/$(p))) \
+            $(if $(wildcard cmd/edgectl/main.c),$(OUT)/edgectl)
+TOOLS    := $(patsubst tests/lab/%.c,$(OUT)/lab/%,$(sort $(wildcard tests/lab/*.c)))
+
+TEST_LIB := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/lib/*.c)))
+SIM_LIB  := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/sim/sim_*.c)))
+UNIT     := $(patsubst tests/%.c,$(OUT)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
+SIM      := $(patsubst tests/%.c,$(OUT)/tests/%,$(sort $(wildcard tests/sim/test_*.c)))
+BPFT     := $(patsubst tests/%.c,$(OUT)/tests/%,$(sort $(wildcard tests/bpf/test_*.c)))
+FUZZ     := $(patsubst tests/%.c,$(OUT)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+NET      := $(sort $(wildcard tests/net/test_*.sh))
+REQUIRE  ?= bpf,net
+
+RUN := tests/lib/run.sh
+
+.PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
+        fuzz-replay asan deps install clean help lint format docs \
+        bpf cmd edge gossip store tests packaging bpf-stats
+
+all: ## build the three programs and the BPF objects
+all: $(PROGS) $(TOOLS)
+
+demo: ## bring up a three-region mesh on this machine and show a failover (ARGS=--once: end by itself)
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)OUT=$(OUT) tests/lab/demo.sh $(ARGS)
+
+test: ## install what is missing, build, run everything; what CI runs
+test: deps
+	$(Q)$(MAKE) --no-print-directory lint check REQUIRE=bpf,net
+
+check: ## all tests; the last line is "N passed, N failed, N skipped"
+check: all $(UNIT) $(SIM) $(BPFT) $(FUZZ) asan-build
+	$(Q)REQUIRE=$(REQUIRE) OUT=$(OUT) $(RUN) check-layers=tests/lib/check_layers.sh check-headers=tests/lib/check_headers.sh \
+		$(UNIT) $(SIM) $(foreach f,$(FUZZ),fuzz=$(f)) $(BPFT) $(ASAN_TESTS) $(NET)
+
+check-unit: ## unit tests only (T=name runs one case)
+check-unit: $(UNIT)
+	$(Q)OUT=$(OUT) $(RUN) $(UNIT)
+check-sim: ## simulator tests only
+check-sim: $(SIM)
+	$(Q)OUT=$(OUT) $(RUN) $(SIM)
+check-bpf: ## BPF programs through BPF_PROG_TEST_RUN
+check-bpf: $(BPFT)
+	$(Q)REQUIRE=$(REQUIRE) OUT=$(OUT) $(RUN) $(BPFT)
+check-net: ## end to end in network namespaces (NET=tests/net/test_x.sh runs one)
+check-net: all
+	$(Q)REQUIRE=$(REQUIRE) OUT=$(OUT) $(RUN) $(NET)
+check-layers: ## nothing pure calls a clock, a socket, a log ...
+check-layers: $(LIB_OBJ)
+	$(Q)OUT=$(OUT) tests/lib/check_layers.sh
+check-headers: ## every header compiles alone; dp_abi.h without hidden padding, for both targets
+	$(Q)OUT=$(OUT) tests/lib/check_headers.sh
+fuzz-replay: ## seeds of every decoder through the fuzz targets
+fuzz-replay: $(FUZZ)
+	$(Q)OUT=$(OUT) $(RUN) $(foreach f,$(FUZZ),fuzz=$(f))
+
+# The decoders, the core and the shells again under ASan and UBSan.
+ASAN_OUT   := build/address,undefined
+ASAN_TESTS := $(if $(SAN),,$(patsubst $(OUT)/%,$(ASAN_OUT)/%,$(UNIT) $(SIM)))
+.PHONY: asan-build
+asan-build:
+ifeq ($(SAN),)
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined CFLAGS="-O1 -g" asan-tests
+endif
+.PHONY: asan-tests
+asan-tests: $(UNIT) $(SIM)
+asan: ## unit and simulator tests under ASan and UBSan
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined CFLAGS="-O1 -g" check-unit check-sim
+
+deps: ## install what is missing (apt, as root)
+	$(Q)packaging/deps.sh
+
+lint: ## formatting of what is tracked, static checks
+	$(Q)tests/lib/lint.sh
+
+format: ## let clang-format decide
+	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
+
+bpf-stats: ## instructions and verifier effort of each program
+bpf-stats: $(BPF_SKEL)
+	$(Q)OUT=$(OUT) tests/bpf/stats.sh
+
+install: ## install into DESTDIR and PREFIX
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(PREFIX)/share/doc/edge $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(OUT)/edged $(OUT)/edgefwd $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(OUT)/edgectl $(DESTDIR)$(PREFIX)/bin
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 README.md CHANGELOG.md LICENSE packaging/edge.conf.example $(DESTDIR)$(PREFIX)/share/doc/edge
+	for u in packaging/*.service; do sed 's,@PREFIX@,$(PREFIX),g' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); done
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(OUT)/%.o: %.c Makefile
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(OUT)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+$(OUT)/bpf/%.skel.h: $(OUT)/bpf/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)bpftool gen skeleton $< name $* > $@
+$(LIB_OBJ) $(TEST_LIB): | $(BPF_SKEL)
+
+$(OUT)/libedge.a: $(LIB_OBJ)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+LINK = $(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS)
+$(OUT)/edged: $(OUT)/cmd/edged.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/edgefwd: $(OUT)/cmd/edgefwd.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/edgectl: $(CTL_OBJ) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/lab/%: $(OUT)/tests/lab/%.o
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+
+$(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(TEST_LIB) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK) -lcmocka
+$(OUT)/tests/sim/%: $(OUT)/tests/sim/%.o $(SIM_LIB) $(TEST_LIB) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK) -lcmocka
+$(OUT)/tests/bpf/%: $(OUT)/tests/bpf/%.o $(TEST_LIB) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK) -lcmocka
+# A fuzz target and the replay main; `make fuzz` links the same object to libFuzzer.
+$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(OUT)/tests/fuzz/replay_main.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
+
+.SECONDARY:
+-include $(shell find build -name '*.d' 2>/dev/null)

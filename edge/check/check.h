@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* edge/check/check.h - active health checks of this node's own backends, on the loop. One file per kind of check.
+ *
+ * A check runs every interval (with +-10 % jitter, and at once at the start); `fall` failures or `rise` successes in a
+ * row change the state and call back. While results disagree with the state the interval is a fifth of it.
+ * The backend in another network namespace behind a bridge is reached by its address like any other.
+ * Threads   the loop's thread. check_stop is asynchronous: nothing is called back after it returns, memory goes later.
+ */
+#ifndef EDGE_CHECK_CHECK_H
+#define EDGE_CHECK_CHECK_H
+
+#include <uv.h>
+
+#include "edge/model.h"
+
+struct check;
+struct check_result {
+	enum model_health_state state;
+	char why[64];           /* "connected in 0.4 ms", "connection refused", "no reply in 500 ms" */
+};
+typedef void (*check_cb)(const struct check_result *r, void *arg);
+
+/* state: what the store remembered; kept until results say otherwise. Kind none calls back PASSING at once. */
+int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port, const struct model_check *spec,
+		enum model_health_state state, check_cb cb, void *arg, struct check **ret_check);
+void check_stop(struct check *c);
+/* Run the next one now (a passive signal says that something is wrong). */
+void check_kick(struct check *c);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* edge/route.h - which backends a region uses for each service, and the Maglev table over them. PURE.
+ *
+ * Input is mesh records and a region's name, nothing that one edge alone knows, so all edges of a region with the
+ * same records compute the same owners byte for byte. Backends are named by (node id, key) and sorted by that, never
+ * by local indexes.
+ *
+ * Tiers     own region first, then the regions in configured order, then the rest by name. The first tier with a
+ *           usable backend is used whole.
+ * Usable    health passing (or check none), not draining, not overridden, node alive or headless, family matches
+ * Table     weighted Maglev (Eisenbud et al., NSDI 2016, section 3.4); size class by number of backends
+ * Memory    route_compute allocates ret_plan (one block), route_free frees; the view is borrowed during the call
+ */
+#ifndef EDGE_ROUTE_H
+#define EDGE_ROUTE_H
+
+#include "edge/model.h"
+#include "gossip/gossip.h"
+
+#define ROUTE_REGIONS_MAX 64
+
+struct route_node {
+	struct node_id id;
+	struct model_node node;
+	enum gossip_state state;
+};
+struct route_backend {
+	size_t node_idx;          /* into view.node */
+	struct model_backend backend;
+	enum model_health_state health;
+	bool is_overridden;       /* a drain override stands */
+};
+struct route_view {
+	const struct route_node *node;
+	size_t node_count;
+	const struct model_service *service;
+	size_t service_count;
+	const struct route_backend *backend;
+	size_t backend_count;
+	char region[MODEL_NAME_MAX];                        /* whose table */
+	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX];      /* other regions, nearest first */
+	size_t order_count;
+};
+
+enum route_why {           /* why a backend is or is not used; route_why_text() */
+	ROUTE_USED,
+	ROUTE_FARTHER_TIER,    /* usable, but a nearer tier serves */
+	ROUTE_UNHEALTHY,
+	ROUTE_UNCHECKED,       /* health not known yet */
+	ROUTE_DRAINING,
+	ROUTE_OVERRIDDEN,
+	ROUTE_NODE_DOWN,       /* suspect, dead or left */
+	ROUTE_NO_FORWARDER,
+	ROUTE_OTHER_FAMILY,
+};
+const char *route_why_text(enum route_why w);
+
+struct route_choice {
+	size_t backend_idx;    /* into view.backend */
+	uint32_t tier;         /* 0 = own region */
+	enum route_why why;
+};
+/* One service in one family. */
+struct route_entry {
+	size_t service_idx;    /* into view.service */
+	uint8_t family;        /* 4, 6 */
+	bool is_shadowed;      /* some (VIP, protocol, port) of it belongs to a lower (created, name) */
+	struct route_choice *choice; /* every backend of the service in this family, sorted by (tier, node id, key) */
+	size_t choice_count;
+	uint32_t row_count;    /* 0 = nothing usable */
+	uint32_t *row;         /* view.backend indexes */
+	uint8_t size_class;
+};
+struct route_plan {
+	struct route_entry *entry;   /* sorted by (service name, family); only families the service has a VIP of */
+	size_t entry_count;
+};
+int route_compute(const struct route_view *view, struct route_plan **ret_plan);
+void route_free(struct route_plan *p);
+
+/* 16-byte digest of one entry's owner column in terms of (node id, key): equal on all edges of a region. */
+void route_digest(const struct route_view *view, const struct route_entry *e, uint8_t ret_digest[16]);
+
+/* edge/maglev.c. owners: weights w[0..n-1] and stable names (64-bit hashes) h; fills row[0..size-1] with indexes. */
+int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, uint32_t size);
+/* Smallest class with size >= 100 * n (Maglev: M > 100 N), the largest if none. */
+uint8_t maglev_class(size_t n);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* store/store.h - records, members and this node's generation, durable in SQLite (WAL).
+ *
+ * Two halves: store_open, the loads, store_set_generation and store_set_setting block (start-up only, and said so by
+ * their callers). store_write_* queue work; one batch at a time runs on libuv's pool, in order, in one transaction.
+ *
+ * Errors    0 | -EBUSY another process has it | -ENOSPC | -EBADMSG corrupt (the file is set aside as NAME.bad-N and a
+ *           fresh one begun, ret_was_reset says so) | -EPROTONOSUPPORT newer schema | -EACCES | -EIO
+ * Durable   generation and settings: synchronous=FULL, before the call returns. Records: cb after the commit.
+ * Memory    queued records are copied; at most STORE_QUEUE_MAX wait, a newer version replaces the one that waits
+ * Threads   the loop's thread; the pool thread touches only the batch it was given
+ * Limits    one writer: an exclusive lock on DIR/lock is held from open to close
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <uv.h>
+
+#include "gossip/err.h"
+#include "gossip/record.h"
+
+#define STORE_QUEUE_MAX 65536
+
+/* What is kept of a member; text and numbers only, gossip's struct is not known here. */
+struct store_member {
+	struct node_id id;
+	uint8_t pub[NODE_PUB_BYTES];
+	char name[32];
+	char region[32];
+	uint8_t ip[16];
+	uint16_t port;
+	bool has_forwarder;
+	uint8_t state; /* enum gossip_state, as a number */
+	uint64_t generation;
+};
+
+struct store;
+
+/* Open DIR/edge.db under DIR/lock. uv may be NULL for tools and tests that only use the blocking half. */
+int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *ret_was_reset, struct err *e);
+
+/* Blocking. */
+int store_load_records(struct store *s, int (*cb)(const struct record *r, void *arg), void *arg);
+int store_load_members(struct store *s, int (*cb)(const struct store_member *m, void *arg), void *arg);
+int store_get_generation(struct store *s, uint64_t *ret_generation); /* 0 if never set */
+int store_set_generation(struct store *s, uint64_t generation);
+int store_get_setting(struct store *s, const char *name, uint64_t *ret_value, uint64_t def);
+int store_set_setting(struct store *s, const char *name, uint64_t value);
+
+/* Queued. `cb` may be NULL; it runs on the loop's thread with 0 or the error of the commit. */
+typedef void (*store_cb)(int status, void *arg);
+int store_write_record(struct store *s, const struct record *r, store_cb cb, void *arg);
+int store_delete_record(struct store *s, const struct record *identity, store_cb cb, void *arg);
+int store_write_member(struct store *s, const struct store_member *m, store_cb cb, void *arg);
+/* Generation, off the loop: for GOSSIP_EV_GENERATION while running. */
+int store_write_generation(struct store *s, uint64_t generation, store_cb cb, void *arg);
+
+struct store_status {
+	bool is_broken;      /* last commit failed: running from memory */
+	int last_error;      /* negative errno */
+	char last_text[160];
+	size_t queued;
+	uint64_t commits;
+};
+void store_get_status(const struct store *s, struct store_status *ret_status);
+
+/* Asynchronous: commits what waits, closes, then `cb`. With uv == NULL it blocks and `cb` may be NULL. */
+void store_close(struct store *s, void (*cb)(void *arg), void *arg);
+
+#endif
