@@ -3,6 +3,8 @@
  *
  * Values are MessagePack maps with short text keys (docs/WIRE.md §records). Unknown keys are skipped when read.
  * Whole objects only: a value that lacks a required key or breaks a rule is -EBADMSG and nothing is written.
+ * Free text (why, reason, author, version) is printable UTF-8 when read; encoding puts ? for what is not.
+ * Encoding refuses what decoding would refuse.
  * Memory    fixed-size structs, copied; no allocation
  * Errors    0 | -EBADMSG | -EMSGSIZE
  */
@@ -72,7 +74,7 @@ struct model_check {
 	uint8_t expect[64];     /* udp: prefix of the reply; empty = any reply */
 	uint8_t expect_len;
 };
-#define MODEL_CHECK_TEXT_MAX 320
+#define MODEL_CHECK_TEXT_MAX 384
 /* "none", "tcp", "tcp:interval=500ms,timeout=200ms,rise=1,fall=2,port=8080",
  * "udp:send=hex:00ff,expect=text:ok,interval=1s". e names what is wrong. */
 int model_check_parse(const char *text, struct model_check *ret_check, struct err *e);
@@ -89,6 +91,10 @@ struct model_backend {
 };
 /* "SERVICE/ADDR:PORT" */
 int model_backend_key(const struct model_backend *b, char buf[MODEL_KEY_MAX]);
+/* The reverse; service, addr and port alone are written. -EINVAL. */
+int model_backend_key_parse(const char *key, struct model_backend *ret_backend);
+/* Usable by its own account: passing, or never checked (kind none) and not said to fail. */
+bool model_health_is_good(const struct model_check *c, enum model_health_state state);
 
 enum model_health_state { MODEL_HEALTH_UNKNOWN, MODEL_HEALTH_PASSING, MODEL_HEALTH_FAILING };
 struct model_health {
@@ -107,6 +113,9 @@ struct model_override {
 struct model_seed {
 	uint8_t key[16];
 };
+
+/* Defaults of the kind; timeout_ms is never above interval_ms. */
+void model_check_default(enum model_check_kind kind, struct model_check *ret_check);
 
 int model_name_check(const char *name); /* 0 | -EINVAL */
 

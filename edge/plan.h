@@ -3,9 +3,18 @@
  *
  * struct plan_state mirrors the contents of the maps in user space: indexes given out, rows, ports. plan_diff()
  * compares it with a wanted state and appends operations in the order that keeps every packet served:
- *   1 nodes and backends that are new   2 rows of rebuilt tables, into free ranges   3 service words (the flips)
- *   4 port pages, directories, VIPs     5 what is no longer referred to, after a second's rest
- * Urgent words (a backend or node dead or back) are operations of their own and may be applied alone and first.
+ *   1 words of backends and nodes that died     2 what rested a second since nothing refers to it: zeroed, free again
+ *   3 new nodes, then backends that are new, changed or back     4 rows of rebuilt tables, into free ranges
+ *   5 service words (the flips)     6 port pages, directories, VIPs     7 VIPs that are gone
+ * A list may be cut anywhere (the process dies): what was applied so far serves, and plan_adopt() goes on from there.
+ *
+ * Indexes   0 is none. A node, backend or service keeps its index as long as it exists; a node whose mesh address
+ *           changes gets a new one (16 bytes can't be exchanged under readers). Freed ones rest PLAN_REST_MS.
+ * Words     a backend's word is DEAD when its health is not good or its record is gone; a draining one stays UP until
+ *           no table has it. A node is DOWN when suspect, dead or left.
+ * VIPs      three dp_vip keys each, protocols 0, TCP and UDP; without ports dir_idx is 0: to a VIP, but no service
+ * Cost      O(nodes + backends + services + rows) per diff
+ * Memory    heap; sorted arrays. Threads: the caller's
  */
 #ifndef EDGE_PLAN_H
 #define EDGE_PLAN_H
@@ -14,17 +23,19 @@
 #include "edge/route.h"
 
 enum plan_op_kind {
-	PLAN_NODE,       /* dp_node[idx] = node, dp_known[node.addr] = idx */
-	PLAN_NODE_GONE,  /* dp_known without addr, dp_node[idx] zero */
-	PLAN_NODE_STATE, /* dp_node[idx].state, one word */
-	PLAN_BACKEND,    /* dp_backend[idx] = word */
-	PLAN_ROWS,       /* dp_rows[offset .. +count] = rows */
-	PLAN_SVC,        /* dp_svc[idx] = svc, table word last */
-	PLAN_PORTPAGE,   /* dp_portpage[page * 256 ..] = 256 service indexes */
-	PLAN_PORTDIR,    /* dp_portdir[dir * 256 ..] = 256 page indexes */
-	PLAN_VIP,        /* dp_vip[key] = dir */
-	PLAN_VIP_GONE,
+	PLAN_NODE,       /* dp_node[idx] = node, then dp_known[node.addr] = idx */
+	PLAN_NODE_GONE,  /* dp_known without arg.node.addr (zero: leave dp_known alone), then dp_node[idx] zero */
+	PLAN_NODE_STATE, /* dp_node[idx].state = arg.node.state, one word */
+	PLAN_BACKEND,    /* dp_backend[idx] = word; 0 = gone */
+	PLAN_ROWS,       /* dp_rows[idx .. +count] = rows */
+	PLAN_SVC,        /* dp_svc[idx] = svc, table word last; all zero = gone */
+	PLAN_PORTPAGE,   /* dp_portpage[idx * 256 ..] = 256 service indexes */
+	PLAN_PORTDIR,    /* dp_portdir[idx * 256 ..] = 256 page indexes */
+	PLAN_VIP,        /* dp_vip[key] = dir_idx */
+	PLAN_VIP_GONE,   /* dp_vip without key */
 };
+const char *plan_op_text(enum plan_op_kind kind);
+
 struct plan_op {
 	enum plan_op_kind kind;
 	uint32_t idx;        /* node, backend, service, page, directory; first row for PLAN_ROWS */
@@ -40,31 +51,62 @@ struct plan_op {
 	uint32_t dir_idx;    /* PLAN_VIP */
 };
 
-struct plan_sizes {      /* of the maps, from the kernel */
+struct plan_sizes {      /* of the maps, from the kernel: entries; portpage and portdir divided by 256 */
 	uint32_t svcs, backends, nodes, rows, pages, dirs;
 };
 
+struct plan_block;
 struct plan_list {       /* growable list; zero-initialised is empty */
 	struct plan_op *op;
 	size_t op_count, op_cap;
-	void *blocks;        /* row and word blocks it owns */
+	struct plan_block *blocks; /* row and word blocks it holds on to */
 };
-void plan_list_clear(struct plan_list *l);
+void plan_list_clear(struct plan_list *l); /* frees everything; may be used again */
 
 struct plan_state;       /* indexes, ranges and the mirror */
 int plan_state_new(const struct plan_sizes *sizes, struct plan_state **ret_state);
 void plan_state_free(struct plan_state *s);
 
 /* Bring the mirror to (view, routes) and append what changes to `l`. Freed ranges and indexes rest until
- * now_ms + PLAN_REST_MS. self: this node's id. 0 | -ENOSPC with what ran out in e: nothing was appended, the
+ * now_ms + PLAN_REST_MS. self: this node's id. 0 | -ENOMEM | -ENOSPC with what ran out in e: nothing was appended, the
  * mirror is unchanged. */
 #define PLAN_REST_MS 1000
 int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
 	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);
 
-/* Lookups for status, stats and urgent writes; 0 = unknown. */
+/* When something will have rested long enough: call plan_diff() then, even if nothing else has changed.
+ * UINT64_MAX = nothing rests. */
+uint64_t plan_due_ms(const struct plan_state *s);
+
+/* What the maps hold after a restart (mapw_image()). Borrowed during the call. */
+struct plan_image {
+	struct plan_sizes sizes;
+	const struct dp_node *node;
+	const uint64_t *backend;
+	const struct dp_svc *svc;
+	const struct dp_row *row;
+	const uint32_t *portdir, *portpage; /* 256 per directory, page */
+	const struct dp_vip_key *vip_key;
+	const struct dp_vip *vip;
+	size_t vip_count;
+};
+/* Into a fresh state, before the first plan_diff(): nodes are recognised by number and address, backends by node and
+ * token, services by what they serve; they keep their indexes and tables, so the first diff disturbs no flow. What
+ * `view` does not know, or makes no sense, rests and goes. 0 | -ENOMEM: the state is as before. */
+int plan_adopt(struct plan_state *s, const struct plan_image *image, const struct route_view *view, uint64_t now_ms);
+
+/* Urgent: before routes are computed again, one word for a backend (node) that died. The mirror is brought up to date,
+ * so the next diff does not repeat it. false: unknown, or already so. */
+bool plan_backend_down(struct plan_state *s, const struct node_id *node, const char *backend_key,
+		       struct plan_op *ret_op);
+bool plan_node_down(struct plan_state *s, const struct node_id *id, struct plan_op *ret_op);
+
+/* Lookups for status, stats and urgent writes; 0 = unknown. O(log n). */
 uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id);
 uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node, const char *backend_key);
 uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family);
+
+/* The number that stands for a node in maps and on the wire: the first 4 bytes of its id, big-endian. */
+uint32_t plan_node_num(const struct node_id *id);
 
 #endif

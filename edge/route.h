@@ -2,13 +2,16 @@
 /* edge/route.h - which backends a region uses for each service, and the Maglev table over them. PURE.
  *
  * Input is mesh records and a region's name, nothing that one edge alone knows, so all edges of a region with the
- * same records compute the same owners byte for byte. Backends are named by (node id, key) and sorted by that, never
- * by local indexes.
+ * same records compute the same owners byte for byte. Backends are named by (node id, service, address, port) and sorted
+ * by that, never by local indexes; the order of the view does not matter.
  *
  * Tiers     own region first, then the regions in configured order, then the rest by name. The first tier with a
  *           usable backend is used whole.
  * Usable    health passing (or check none), not draining, not overridden, node alive or headless, family matches
- * Table     weighted Maglev (Eisenbud et al., NSDI 2016, section 3.4); size class by number of backends
+ * Table     weighted Maglev (Eisenbud et al., NSDI 2016, section 3.4); size class by number and weights
+ *           of backends
+ * Clashes   (VIP, protocol, port) of two services goes to the lower (created, name); edge/route_claims.h
+ * Cost      O(backends log backends + rows log rows): everything is computed again each time
  * Memory    route_compute allocates ret_plan (one block), route_free frees; the view is borrowed during the call
  */
 #ifndef EDGE_ROUTE_H
@@ -52,6 +55,7 @@ enum route_why {           /* why a backend is or is not used; route_why_text() 
 	ROUTE_NODE_DOWN,       /* suspect, dead or left */
 	ROUTE_NO_FORWARDER,
 	ROUTE_OTHER_FAMILY,
+	ROUTE_PORT_OVERFLOW,   /* the service's ports, shifted to the backend's, go beyond 65535 */
 };
 const char *route_why_text(enum route_why w);
 
@@ -65,7 +69,7 @@ struct route_entry {
 	size_t service_idx;    /* into view.service */
 	uint8_t family;        /* 4, 6 */
 	bool is_shadowed;      /* some (VIP, protocol, port) of it belongs to a lower (created, name) */
-	struct route_choice *choice; /* every backend of the service in this family, sorted by (tier, node id, key) */
+	struct route_choice *choice; /* every backend of the service, sorted by (tier, node id, address, port) */
 	size_t choice_count;
 	uint32_t row_count;    /* 0 = nothing usable */
 	uint32_t *row;         /* view.backend indexes */
@@ -81,9 +85,16 @@ void route_free(struct route_plan *p);
 /* 16-byte digest of one entry's owner column in terms of (node id, key): equal on all edges of a region. */
 void route_digest(const struct route_view *view, const struct route_entry *e, uint8_t ret_digest[16]);
 
-/* edge/maglev.c. owners: weights w[0..n-1] and stable names (64-bit hashes) h; fills row[0..size-1] with indexes. */
+/* edge/maglev.c. owners: weights w[0..n-1] >= 1 and stable names (64-bit hashes) h; fills row[0..size-1] with indexes
+ * below n. size: a prime. 0 | -ENOMEM | -EINVAL (n is 0, a weight is 0). */
 int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, uint32_t size);
-/* Smallest class with size >= 100 * n (Maglev: M > 100 N), the largest if none. */
-uint8_t maglev_class(size_t n);
+/* Smallest class with size >= 100 * n (Maglev: M > 100 N) in which the lightest backend is due 10 rows, the largest
+ * if none. */
+uint8_t maglev_class(const uint32_t *w, size_t n);
+uint32_t maglev_size(uint8_t size_class); /* rows; 0 for no class */
+/* FNV-1a, 64 bits, over `len` bytes onto `h` (start: MAGLEV_HASH_INIT); maglev_hash_end spreads the bits. */
+#define MAGLEV_HASH_INIT 0xcbf29ce484222325ull
+uint64_t maglev_hash_add(uint64_t h, const void *data, size_t len);
+uint64_t maglev_hash_end(uint64_t h);
 
 #endif
