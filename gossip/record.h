@@ -25,6 +25,7 @@
 #define NODE_SIG_BYTES 64
 #define RECORD_KEY_MAX 128   /* bytes, UTF-8 text without NUL */
 #define RECORD_VALUE_MAX 700 /* bytes, one MessagePack map */
+#define RECORD_SEQ_MAX (1ull << 60) /* generation, sequence, counter: nobody can push one to the end of the numbers */
 
 struct node_id {
 	uint8_t b[NODE_ID_BYTES];
@@ -32,7 +33,10 @@ struct node_id {
 
 enum record_scope { RECORD_OWN, RECORD_SHARED, RECORD_VOLATILE, RECORD_REFUSED };
 
-/* Kinds that gossip itself understands. All others are the application's (edge/model.h). */
+/* Kinds that gossip itself understands. All others are the application's (edge/model.h): an application stores and
+ * otherwise ignores these. */
+#define RECORD_KIND_HEAD 63    /* own; key "head"; written by gossip alone: a writer's signed statement of all it has
+				  in this generation, up to this sequence: {"gc": n, "sum": bin 16} */
 #define RECORD_KIND_REMOVAL 64 /* shared; key = hex node id; voids all records of that node while it stands */
 
 struct record {
