@@ -93,8 +93,6 @@ struct model_backend {
 int model_backend_key(const struct model_backend *b, char buf[MODEL_KEY_MAX]);
 /* The reverse; service, addr and port alone are written. -EINVAL. */
 int model_backend_key_parse(const char *key, struct model_backend *ret_backend);
-/* Usable by its own account: passing, or never checked (kind none) and not said to fail. */
-bool model_health_is_good(const struct model_check *c, enum model_health_state state);
 
 enum model_health_state { MODEL_HEALTH_UNKNOWN, MODEL_HEALTH_PASSING, MODEL_HEALTH_FAILING };
 struct model_health {
@@ -102,6 +100,9 @@ struct model_health {
 	char why[64];           /* last check output, short */
 	uint64_t changed_unix_ms; /* for people only */
 };
+
+/* Usable by its own account: passing, or never checked (kind none) and not said to fail. */
+bool model_health_is_good(const struct model_check *c, enum model_health_state state);
 
 struct model_override {
 	bool is_drained;

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Values of backend, health, override and seed records; the table of keys is in edge/model.c. */
+#include <errno.h>
+#include <string.h>
+
+#include "edge/model_map.h"
+
+#define TOKEN_MAX 0xffffffu
+#define WEIGHT_DEFAULT 100
+
+int model_backend_key(const struct model_backend *b, char buf[MODEL_KEY_MAX])
+{
+	char addr[IP_TEXT_MAX];
+
+	snprintf(buf, MODEL_KEY_MAX, "%.31s/%s", b->service, ip_port_text(&b->addr, b->port, addr));
+	return 0;
+}
+
+int model_backend_key_parse(const char *key, struct model_backend *ret_backend)
+{
+	const char *slash = strchr(key, '/');
+	char name[MODEL_NAME_MAX] = "";
+	struct ip_addr addr;
+	uint16_t port;
+
+	if (!slash || (size_t)(slash - key) >= sizeof(name))
+		return -EINVAL;
+	memcpy(name, key, (size_t)(slash - key));
+	if (model_name_check(name) || ip_parse_addr_port(slash + 1, &addr, &port))
+		return -EINVAL;
+	memcpy(ret_backend->service, name, sizeof(name));
+	ret_backend->addr = addr;
+	ret_backend->port = port;
+	return 0;
+}
+
+static int backend_rules(const struct model_backend *b)
+{
+	if (model_name_check(b->service) || !ip_is_unicast(&b->addr) || b->port == 0 ||
+	    b->weight == 0 || b->weight > MODEL_WEIGHT_MAX || b->token > TOKEN_MAX)
+		return -EBADMSG;
+	return model_check_rules(&b->check);
+}
+
+int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap)
+{
+	struct model_packer p;
+
+	if (backend_rules(b))
+		return -EBADMSG;
+	model_pack_begin(&p, buf, cap, 7);
+	model_pack_text(&p, "s");
+	model_pack_text(&p, b->service);
+	model_pack_text(&p, "a");
+	model_pack_addr(&p, &b->addr);
+	model_pack_key_uint(&p, "p", b->port);
+	model_pack_key_uint(&p, "w", b->weight);
+	model_pack_key_uint(&p, "t", b->token);
+	model_pack_text(&p, "d");
+	if (b->is_draining)
+		msgpack_pack_true(&p.pk);
+	else
+		msgpack_pack_false(&p.pk);
+	model_pack_text(&p, "c");
+	model_check_pack(&p, &b->check);
+	return model_pack_end(&p);
+}
+
+int model_backend_decode(const uint8_t *buf, size_t len, struct model_backend *ret_backend)
+{
+	enum { S = 1, A = 2, P = 4, T = 8, REQUIRED = S | A | P | T };
+	struct model_backend b = {.weight = WEIGHT_DEFAULT};
+	unsigned int seen = 0;
+	struct mp_reader r;
+	struct model_map m;
+	int rc;
+
+	model_check_default(MODEL_CHECK_NONE, &b.check);
+	mp_reader_init(&r, buf, len);
+	if (model_map_open(&m, &r))
+		return -EBADMSG;
+	while ((rc = model_map_next(&m)) > 0) {
+		if (model_map_is(&m, "s")) {
+			rc = mp_read_text(&r, b.service, sizeof(b.service));
+			seen |= S;
+		} else if (model_map_is(&m, "a")) {
+			rc = model_read_addr(&r, &b.addr);
+			seen |= A;
+		} else if (model_map_is(&m, "p")) {
+			rc = model_read_u16(&r, UINT16_MAX, &b.port);
+			seen |= P;
+		} else if (model_map_is(&m, "w")) {
+			rc = model_read_u16(&r, MODEL_WEIGHT_MAX, &b.weight);
+		} else if (model_map_is(&m, "t")) {
+			rc = model_read_u32(&r, TOKEN_MAX, &b.token);
+			seen |= T;
+		} else if (model_map_is(&m, "d")) {
+			rc = mp_read_bool(&r, &b.is_draining);
+		} else if (model_map_is(&m, "c")) {
+			rc = model_check_read(&r, &b.check);
+		} else {
+			rc = mp_skip(&r);
+		}
+		if (rc)
+			return -EBADMSG;
+	}
+	if (rc || !mp_at_end(&r) || (seen & REQUIRED) != REQUIRED || backend_rules(&b))
+		return -EBADMSG;
+	*ret_backend = b;
+	return 0;
+}
+
+bool model_health_is_good(const struct model_check *c, enum model_health_state state)
+{
+	return state == MODEL_HEALTH_PASSING ||
+	       (c->kind == MODEL_CHECK_NONE && state == MODEL_HEALTH_UNKNOWN);
+}
+
+int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
+{
+	struct model_packer p;
+
+	if (h->state > MODEL_HEALTH_FAILING)
+		return -EBADMSG;
+	model_pack_begin(&p, buf, cap, 3);
+	model_pack_key_uint(&p, "s", h->state);
+	model_pack_text(&p, "w");
+	model_pack_free_text(&p, h->why, sizeof(h->why));
+	model_pack_key_uint(&p, "t", h->changed_unix_ms);
+	return model_pack_end(&p);
+}
+
+int model_health_decode(const uint8_t *buf, size_t len, struct model_health *ret_health)
+{
+	struct model_health h = {0};
+	bool has_state = false;
+	struct mp_reader r;
+	struct model_map m;
+	int rc;
+
+	mp_reader_init(&r, buf, len);
+	if (model_map_open(&m, &r))
+		return -EBADMSG;
+	while ((rc = model_map_next(&m)) > 0) {
+		if (model_map_is(&m, "s")) {
+			rc = model_read_u8(&r, MODEL_HEALTH_FAILING, &h.state);
+			has_state = true;
+		} else if (model_map_is(&m, "w")) {
+			rc = model_read_free_text(&r, h.why, sizeof(h.why));
+		} else if (model_map_is(&m, "t")) {
+			rc = mp_read_uint(&r, UINT64_MAX, &h.changed_unix_ms);
+		} else {
+			rc = mp_skip(&r);
+		}
+		if (rc)
+			return -EBADMSG;
+	}
+	if (rc || !mp_at_end(&r) || !has_state)
+		return -EBADMSG;
+	*ret_health = h;
+	return 0;
+}
+
+int model_override_encode(const struct model_override *o, uint8_t *buf, size_t cap)
+{
+	struct model_packer p;
+
+	model_pack_begin(&p, buf, cap, 4);
+	model_pack_text(&p, "d");
+	if (o->is_drained)
+		msgpack_pack_true(&p.pk);
+	else
+		msgpack_pack_false(&p.pk);
+	model_pack_text(&p, "a");
+	model_pack_free_text(&p, o->author, sizeof(o->author));
+	model_pack_text(&p, "r");
+	model_pack_free_text(&p, o->reason, sizeof(o->reason));
+	model_pack_key_uint(&p, "x", o->expires_unix_s);
+	return model_pack_end(&p);
+}
+
+int model_override_decode(const uint8_t *buf, size_t len, struct model_override *ret_override)
+{
+	struct model_override o = {0};
+	bool has_drained = false;
+	struct mp_reader r;
+	struct model_map m;
+	int rc;
+
+	mp_reader_init(&r, buf, len);
+	if (model_map_open(&m, &r))
+		return -EBADMSG;
+	while ((rc = model_map_next(&m)) > 0) {
+		if (model_map_is(&m, "d")) {
+			rc = mp_read_bool(&r, &o.is_drained);
+			has_drained = true;
+		} else if (model_map_is(&m, "a")) {
+			rc = model_read_free_text(&r, o.author, sizeof(o.author));
+		} else if (model_map_is(&m, "r")) {
+			rc = model_read_free_text(&r, o.reason, sizeof(o.reason));
+		} else if (model_map_is(&m, "x")) {
+			rc = mp_read_uint(&r, UINT64_MAX, &o.expires_unix_s);
+		} else {
+			rc = mp_skip(&r);
+		}
+		if (rc)
+			return -EBADMSG;
+	}
+	if (rc || !mp_at_end(&r) || !has_drained)
+		return -EBADMSG;
+	*ret_override = o;
+	return 0;
+}
+
+int model_seed_encode(const struct model_seed *s, uint8_t *buf, size_t cap)
+{
+	struct model_packer p;
+
+	model_pack_begin(&p, buf, cap, 1);
+	model_pack_text(&p, "k");
+	model_pack_bin(&p, s->key, sizeof(s->key));
+	return model_pack_end(&p);
+}
+
+int model_seed_decode(const uint8_t *buf, size_t len, struct model_seed *ret_seed)
+{
+	struct model_seed s = {0};
+	bool has_key = false;
+	struct mp_reader r;
+	struct model_map m;
+	int rc;
+
+	mp_reader_init(&r, buf, len);
+	if (model_map_open(&m, &r))
+		return -EBADMSG;
+	while ((rc = model_map_next(&m)) > 0) {
+		if (model_map_is(&m, "k")) {
+			rc = mp_read_bytes(&r, s.key, sizeof(s.key));
+			has_key = true;
+		} else {
+			rc = mp_skip(&r);
+		}
+		if (rc)
+			return -EBADMSG;
+	}
+	if (rc || !mp_at_end(&r) || !has_key)
+		return -EBADMSG;
+	*ret_seed = s;
+	return 0;
+}
