@@ -232,7 +232,8 @@ struct dp_flow_rev {
 	__u32 edge_idx;
 	__u32 seen_s;
 	__u32 slot;
-	__u32 pad[2];       /* room: the flow table outlives ABI bumps */
+	__u32 use_count;    /* of that slot when the flow began */
+	__u32 pad;          /* room: the flow table outlives ABI bumps */
 };
 DP_ASSERT_SIZE(struct dp_flow_rev, 40);
 

@@ -41,7 +41,8 @@
 	X(REPLY_NO_EDGE, "reply_no_edge", 1, "worker: the edge of this flow is unknown now") \
 	X(REDIRECT_FAILED, "redirect_failed", 1, "no interface to send or deliver through") \
 	X(PING_LIMITED, "ping_limited", 1, "data-path ping over the rate limit") \
-	X(FAMILY_MISMATCH, "family_mismatch", 1, "inner family is not the backend's")
+	X(FAMILY_MISMATCH, "family_mismatch", 1, "inner family is not the backend's") \
+	X(XDP_PASS, "xdp_pass", 0, "edge: XDP left it to TC, not for a VIP")
 
 enum dp_reason {
 #define DP_REASON_ENUM(name, text, drop, meaning) DP_R_##name,
