@@ -4,10 +4,14 @@
  * It owns the typed view (nodes, services, backends, health, overrides), this node's backends with their checks and
  * tokens, the seed, the connection to edgefwd, and calls route -> plan -> mapw. Durable writes go through the store.
  *
- * Urgent    a backend that falls, a node that turns suspect or dead: one map word is written at once, the rebuilt
- *           table follows (coalesced, at most every 20 ms)
- * Acks      an operator's write is committed to the store, then spread, then answered; with a broken store it is spread
- *           and the answer says "accepted, not durable"
+ * Urgent    a backend that falls, a node that turns suspect or dead: one map word is written in the event's callback,
+ *           and routes are computed in the next turn of the loop; other changes are coalesced (AGENT_COALESCE_MS)
+ * Acks      an operator's write is put into the core and queued to the store; it is spread when the commit is done and
+ *           answered then. Should the loop send something else in those milliseconds, the write may go with it. With a
+ *           broken store it is spread all the same and the answer says "accepted, not durable"
+ * Poison    a record whose value can't be read leaves the former version in force and is shown among the problems
+ * Adopting  maps that a former process filled are read back (plan_adopt()): the same names keep the same
+ *           indexes, rows and tokens, so a restart writes nothing that packets could notice
  * Threads   the loop's thread
  */
 #ifndef EDGE_AGENT_H
@@ -22,17 +26,21 @@
 #include "store/store.h"
 
 #define AGENT_PATTERNS_MAX 16
+#define AGENT_COALESCE_MS 20
+#define AGENT_PROBLEMS_MAX 16
 
 struct agent_config {
-	struct model_node self;              /* what the node record says */
+	struct model_node self; /* what the node record says */
 	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX];
 	size_t order_count;
-	const char *fwd_socket;              /* NULL = no forwarder on this node */
+	const char *fwd_socket; /* NULL = no forwarder on this node */
 	struct ip_prefix vip_prefix[AGENT_PATTERNS_MAX];
 	size_t vip_prefix_count;
-	char bridge[AGENT_PATTERNS_MAX][32]; /* interface patterns (fnmatch) of containers and VMs */
+	char bridge[AGENT_PATTERNS_MAX]
+		   [32]; /* interface patterns (fnmatch) of containers and VMs */
 	size_t bridge_count;
-	bool manage_wireguard;               /* ask edgefwd to set peers that node records name */
+	bool manage_wireguard; /* ask edgefwd to set peers that node records name */
+	bool has_seeds; /* others are configured: wait longer before making a flow seed alone */
 	const char *version;
 };
 
@@ -40,8 +48,8 @@ struct agent;
 
 /* Before gossip_core_join(): loads records and members from the store into the core and the view, restates own records,
  * starts checks with their remembered health. Blocks on the store (start-up only). */
-int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core *core, struct store *store,
-	       struct agent **ret_agent, struct err *e);
+int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core *core,
+	       struct store *store, struct agent **ret_agent, struct err *e);
 /* The loop exists only after the agent: hand it over before the first event. */
 void agent_set_loop(struct agent *a, struct gossip_loop *loop);
 void agent_event(const struct gossip_event *ev, void *arg /* struct agent * */);
@@ -55,20 +63,22 @@ void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
 void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg);
 /* spec: "SERVICE/ADDR:PORT" of this node, or "NODE/SERVICE/ADDR:PORT" */
 void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg);
-void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author, const char *reason,
-			 agent_cb cb, void *arg);
+void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
+			 const char *reason, agent_cb cb, void *arg);
 
 /* ---- looking: the view is valid until the loop runs on */
 struct agent_view {
 	const struct route_view *view;
-	const struct route_plan *routes;     /* NULL before the first computation */
+	const struct route_plan *routes; /* NULL before the first computation */
 	const struct plan_state *plan;
-	const struct dp_fds *fds;            /* NULL = never had any */
+	const struct dp_fds *fds; /* NULL = never had any */
 	bool is_fwd_up;
-	const char *fwd_text;                /* "connected", or why not */
-	bool is_ready;                       /* maps are filled */
+	const char *fwd_text; /* "connected", or why not */
+	bool is_ready;	      /* maps are filled */
 	uint64_t routes_at_ms;
-	const char *problem[16];             /* sentences, worst first */
+	uint32_t compute_us,
+		compute_us_max; /* view, routes, plan and map writes: the last time, and the worst */
+	const char *problem[AGENT_PROBLEMS_MAX]; /* sentences, worst first */
 	size_t problem_count;
 };
 void agent_look(struct agent *a, struct agent_view *ret_view);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/agent_int.h"
+
+#define RETRY_MS 5000 /* between askings for what edgefwd refused */
+
+static int cmp_addr(const void *x, const void *y)
+{
+	return memcmp(x, y, sizeof(struct ip_addr));
+}
+
+static int ask(struct agent *a, struct fwd_msg *msg)
+{
+	msg->version = FWD_PROTO_VERSION;
+	return fwd_send(a->fwd, msg);
+}
+
+/* ---- VIPs: announced exactly while this edge has a usable route for a service on them */
+
+static bool is_announced_here(const struct agent *a, const struct ip_addr *vip)
+{
+	for (size_t i = 0; i < a->cfg.vip_prefix_count; i++)
+		if (ip_in_prefix(vip, &a->cfg.vip_prefix[i]))
+			return true;
+	return false;
+}
+
+/* Sorted, without doubles; NULL when memory ran out. */
+static struct ip_addr *wanted_vips(const struct agent *a, size_t *ret_count)
+{
+	const struct route_plan *r = a->world->routes;
+	struct ip_addr *vip = calloc(r->entry_count * MODEL_VIPS_MAX + 1, sizeof(*vip));
+	size_t n = 0, kept = 0;
+
+	if (!vip)
+		return NULL;
+	for (size_t i = 0; a->cfg.self.is_edge && i < r->entry_count; i++) {
+		const struct route_entry *en = &r->entry[i];
+		const struct model_service *s = &a->world->view.service[en->service_idx];
+
+		for (size_t k = 0; en->row_count && k < s->vip_count; k++)
+			if ((ip_is_v4(&s->vip[k]) ? 4 : 6) == en->family &&
+			    is_announced_here(a, &s->vip[k]))
+				vip[n++] = s->vip[k];
+	}
+	qsort(vip, n, sizeof(*vip), cmp_addr);
+	for (size_t i = 0; i < n; i++)
+		if (!kept || cmp_addr(&vip[kept - 1], &vip[i]))
+			vip[kept++] = vip[i];
+	*ret_count = kept;
+	return vip;
+}
+
+static int send_vip(struct agent *a, enum fwd_vip_verb verb, const struct ip_addr *vip)
+{
+	struct fwd_msg msg = {.kind = FWD_VIP, .verb = (uint8_t)verb};
+	char text[IP_TEXT_MAX];
+
+	if (vip) {
+		memcpy(msg.addr, vip->b, sizeof(msg.addr));
+		agent_log("info", "vip", "address=%s verb=%s", ip_text(vip, text),
+			  verb == FWD_VIP_ADD ? "announce" : "withdraw");
+	}
+	return ask(a, &msg);
+}
+
+static int send_all(struct agent *a, const struct ip_addr *vip, size_t count)
+{
+	int err = send_vip(a, FWD_VIP_SYNC_BEGIN, NULL);
+
+	for (size_t i = 0; !err && i < count; i++)
+		err = send_vip(a, FWD_VIP_ADD, &vip[i]);
+	return err ? err : send_vip(a, FWD_VIP_SYNC_END, NULL);
+}
+
+/* Both sorted: one pass tells what is new and what is gone. */
+static int send_changes(struct agent *a, const struct ip_addr *vip, size_t count)
+{
+	size_t i = 0, k = 0;
+	int err = 0;
+
+	while (!err && (i < a->vip_count || k < count)) {
+		int c = i == a->vip_count ? 1 : k == count ? -1 : cmp_addr(&a->vip[i], &vip[k]);
+
+		if (c < 0)
+			err = send_vip(a, FWD_VIP_DEL, &a->vip[i++]);
+		else if (c > 0)
+			err = send_vip(a, FWD_VIP_ADD, &vip[k++]);
+		else
+			i++, k++;
+	}
+	return err;
+}
+
+void agent_fwd_announce(struct agent *a)
+{
+	struct ip_addr *vip;
+	size_t count;
+	int err;
+
+	if (!a->is_fwd_up || !a->is_ready)
+		return;
+	vip = wanted_vips(a, &count);
+	if (!vip)
+		return; /* what is announced stays so; the next computation comes here again */
+	err = a->is_vip_synced ? send_changes(a, vip, count) : send_all(a, vip, count);
+	if (err) {
+		/* Too much at once, or just gone: say everything again. */
+		a->is_vip_synced = false;
+		a->fwd_retry_ms = agent_now_ms(a) + 1;
+		free(vip);
+		return;
+	}
+	a->is_vip_synced = true;
+	free(a->vip);
+	a->vip = vip;
+	a->vip_count = count;
+}
+
+/* ---- WireGuard peers that node records name */
+
+static bool peer_wanted(const struct agent *a, const struct route_node *n, struct fwd_msg *ret_msg)
+{
+	static const uint8_t zero[32];
+	struct fwd_msg msg = {.kind = FWD_WGPEER, .verb = FWD_WG_SET, .version = FWD_PROTO_VERSION};
+
+	if (!node_id_cmp(&n->id, &a->self) || !memcmp(n->node.wg_pub, zero, sizeof(zero)) ||
+	    n->state == GOSSIP_LEFT)
+		return false;
+	memcpy(msg.wg_pub, n->node.wg_pub, sizeof(msg.wg_pub));
+	memcpy(msg.addr, n->node.mesh_addr.b, sizeof(msg.addr));
+	memcpy(msg.endpoint, n->node.wg_addr.b, sizeof(msg.endpoint));
+	msg.endpoint_port = n->node.wg_port;
+	*ret_msg = msg;
+	return true;
+}
+
+static void set_peer(struct agent *a, const struct route_node *n)
+{
+	struct peer_sent *p;
+	struct fwd_msg msg;
+	bool is_new;
+
+	if (!peer_wanted(a, n, &msg))
+		return;
+	HASH_FIND(hh, a->peers, &n->id, sizeof(n->id), p);
+	if (p)
+		p->is_seen = true;
+	if (p && !memcmp(&p->msg, &msg, sizeof(msg)))
+		return;
+	is_new = !p;
+	if (is_new)
+		p = calloc(1, sizeof(*p));
+	if (!p)
+		return;
+	if (!is_new && memcmp(p->msg.wg_pub, msg.wg_pub, sizeof(msg.wg_pub))) {
+		/* Another key: the old one must not keep the mesh address. */
+		p->msg.verb = FWD_WG_DEL;
+		(void)ask(a, &p->msg);
+	}
+	p->id = n->id;
+	p->is_seen = true;
+	p->msg = msg;
+	if (ask(a, &msg)) {
+		a->fwd_retry_ms = agent_now_ms(a) + RETRY_MS;
+		memset(&p->msg, 0, sizeof(p->msg));
+	}
+	if (is_new)
+		HASH_ADD(hh, a->peers, id, sizeof(p->id), p);
+}
+
+void agent_fwd_peers(struct agent *a)
+{
+	struct peer_sent *p, *next;
+
+	if (!a->cfg.manage_wireguard || !a->is_fwd_up)
+		return;
+	HASH_ITER(hh, a->peers, p, next)
+	p->is_seen = false;
+	for (size_t i = 0; i < a->world->view.node_count; i++)
+		set_peer(a, &a->world->view.node[i]);
+	HASH_ITER(hh, a->peers, p, next)
+	{
+		if (p->is_seen)
+			continue;
+		p->msg.verb = FWD_WG_DEL;
+		(void)ask(
+			a,
+			&p->msg); /* lost with the connection: edgefwd keeps a peer that nobody names */
+		HASH_DEL(a->peers, p);
+		free(p);
+	}
+}
+
+/* ---- answers */
+
+void agent_fwd_reply(const struct fwd_msg *request, const struct fwd_msg *reply, void *arg)
+{
+	struct agent *a = arg;
+	char ip[IP_TEXT_MAX];
+	char text[AGENT_TEXT_MAX];
+
+	if (a->is_closing)
+		return;
+	if (reply->status == 0) {
+		if (request->kind == FWD_VIP && request->verb == FWD_VIP_SYNC_END)
+			a->vip_text[0] = 0;
+		return;
+	}
+	snprintf(text, sizeof(text), "edgefwd refused %s %s: %.*s",
+		 request->kind == FWD_VIP ? "the VIP" : "the WireGuard peer",
+		 ip_text((const struct ip_addr *)(const void *)request->addr, ip),
+		 (int)sizeof(reply->text), reply->text);
+	if (strcmp(text, a->vip_text))
+		agent_log("error", "refused", "why=\"%s\"", text);
+	memcpy(a->vip_text, text, sizeof(a->vip_text));
+	/* Asked again later, with everything: the cause may go away. */
+	a->fwd_retry_ms = agent_now_ms(a) + RETRY_MS;
+}
+
+void agent_fwd_forget(struct agent *a)
+{
+	struct peer_sent *p, *next;
+
+	a->is_vip_synced = false;
+	HASH_ITER(hh, a->peers, p, next)
+	{
+		HASH_DEL(a->peers, p);
+		free(p);
+	}
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* edge/agent_int.h - what the parts of the agent share. For edge/agent*.c alone.
+ *
+ *   agent.c          life cycle, events, timers, problems
+ *   agent_look.c     what status shows, problems
+ *   agent_view.c     facts (decoded records) and the view and routes made from them
+ *   agent_backend.c  this node's backends: tokens, delivery, checks, health
+ *   agent_load.c     what the store remembers, at start
+ *   agent_ops.c      operators' verbs
+ *   agent_maps.c     the connection to edgefwd, plan, map writes
+ *   agent_fwd.c      what edgefwd is asked for: VIPs, WireGuard peers
+ */
+#ifndef EDGE_AGENT_INT_H
+#define EDGE_AGENT_INT_H
+
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "edge/agent.h"
+#include "edge/check/check.h"
+#include "edge/deliver.h"
+#include "edge/mapw.h"
+
+#define AGENT_QUARANTINE_MAX 64
+#define AGENT_TOKEN_REST_MS                                                                        \
+	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
+#define AGENT_TEXT_MAX 240
+#define AGENT_SEED_UNREACHED_MS                                                                    \
+	10000 /* how long a node that is alone, though others are configured, waits with a seed */
+
+/* ---- facts: one decoded record in force each */
+
+struct fact_id {	       /* hash key, compared as bytes: zeroed before it is filled */
+	struct node_id writer; /* zero for shared kinds */
+	char key[MODEL_KEY_MAX];
+	uint8_t kind;
+};
+struct fact {
+	struct fact_id id;
+	union fact_value {
+		struct model_node node;
+		struct model_service service;
+		struct model_backend backend;
+		struct model_health health;
+		struct model_override override;
+		struct model_seed seed;
+	} u;
+	UT_hash_handle hh;
+};
+
+struct quarantined {
+	struct fact_id id;
+	char text[AGENT_TEXT_MAX];
+};
+
+/* What one computation saw and decided; replaced as a whole. */
+struct world {
+	struct route_view view;
+	struct route_node *node;
+	struct model_service *service;
+	struct route_backend *backend;
+	struct model_health *health; /* by backend index */
+	struct route_plan *routes;
+};
+
+/* ---- this node's backends */
+
+struct own_backend {
+	struct model_backend model;
+	char key[MODEL_KEY_MAX];
+	struct model_health health;
+	struct check *check;
+	struct deliver_way way;
+	bool has_way;
+	char way_text[AGENT_TEXT_MAX]; /* why not */
+	struct dp_local written;       /* last dp_local written for its slot */
+	struct agent *agent;
+	TAILQ_ENTRY(own_backend) link;
+};
+TAILQ_HEAD(own_backends, own_backend);
+
+struct token_slot {
+	uint16_t use_count; /* of the last token given out */
+	bool is_taken;
+	uint64_t rest_until_ms;
+};
+
+struct peer_sent { /* a WireGuard peer that edgefwd was asked for */
+	struct node_id id;
+	struct fwd_msg msg;
+	bool is_seen;
+	UT_hash_handle hh;
+};
+
+struct agent_op {	     /* one operator's write: answered when the store has it */
+	struct agent *agent; /* NULL: answered and cancelled, only to be freed */
+	agent_cb cb;
+	void *arg;
+	char text[AGENT_TEXT_MAX]; /* warning, or what was done */
+	char key[MODEL_KEY_MAX];
+	uint8_t kind;
+	bool is_unstored; /* waits for the event that brings its record */
+	TAILQ_ENTRY(agent_op) link;
+};
+TAILQ_HEAD(agent_ops, agent_op);
+
+struct agent {
+	struct agent_config cfg;
+	uv_loop_t *uv;
+	struct gossip_core *core;
+	struct gossip_loop *loop;
+	struct store *store;
+	struct node_id self;
+	uint64_t opened_ms;
+	uint64_t joined_ms; /* another live member was seen first, 0 = never */
+
+	/* view */
+	struct fact *facts;
+	struct quarantined quarantine[AGENT_QUARANTINE_MAX];
+	size_t quarantine_count;
+	uint64_t quarantined_total;
+	struct world *world;
+	bool is_dirty;
+	uint64_t computed_ms;
+	uint32_t compute_us, compute_us_max;
+	uint64_t next_expiry_s; /* of an override, 0 = none */
+
+	/* own backends */
+	struct own_backends own;
+	size_t own_count;
+	struct token_slot *slot; /* DP_LOCAL_MAX */
+	uint32_t next_slot;
+	uint16_t use_base; /* of slots nobody knows anything about */
+	int watch_fd;
+	uv_poll_t watch;
+	bool is_watching;
+
+	/* maps */
+	struct fwd *fwd;
+	bool is_fwd_up, is_vip_synced, has_fds;
+	char fwd_text[AGENT_TEXT_MAX];
+	struct dp_fds fds;
+	uint32_t map_id[DP_FD_COUNT];
+	struct mapw *mapw;
+	struct plan_state *plan;
+	struct dp_self self_written;
+	bool is_ready;
+	char map_text[AGENT_TEXT_MAX]; /* why maps can't be written, empty = they can */
+	char vip_text[AGENT_TEXT_MAX]; /* last refusal of a VIP or peer */
+	struct ip_addr *vip;	       /* announced, sorted */
+	size_t vip_count;
+	uint64_t fwd_retry_ms; /* refused: ask again then, 0 = nothing to ask again */
+	struct peer_sent *peers;
+
+	struct agent_ops ops; /* operators' writes that wait for the store */
+	char conflict_text[AGENT_TEXT_MAX];
+	uint64_t conflict_ms;
+
+	/* loop */
+	uv_timer_t compute_timer, tick_timer;
+	bool is_compute_armed, is_in_event, is_pump_wanted, is_node_put_wanted;
+	uint64_t compute_due_ms;
+	size_t open_handles;
+	bool is_closing;
+	void (*close_cb)(void *arg);
+	void *close_arg;
+	char problem_text[AGENT_PROBLEMS_MAX][AGENT_TEXT_MAX];
+};
+
+/* agent.c */
+__attribute__((format(printf, 3, 4))) void agent_log(const char *level, const char *event,
+						     const char *fmt, ...);
+uint64_t agent_now_ms(const struct agent *a);
+uint64_t agent_unix_ms(void);
+/* Compute soon: at once if urgent, else within AGENT_COALESCE_MS. */
+void agent_kick(struct agent *a, bool is_urgent);
+/* View, routes, maps, now. */
+void agent_compute(struct agent *a);
+/* Send what direct calls into the core queued; put off to the next turn inside an event. */
+void agent_pump(struct agent *a);
+int agent_put_node(struct agent *a);
+const char *agent_node_name(const struct agent *a, const struct node_id *id,
+			    char buf[MODEL_NAME_MAX]);
+
+/* agent_view.c */
+enum agent_change { AGENT_SAME, AGENT_CHANGED, AGENT_URGENT };
+enum agent_change agent_fact_apply(struct agent *a, const struct record *r);
+enum agent_change agent_fact_gone(struct agent *a, const struct record *r);
+void agent_facts_free(struct agent *a);
+/* writer NULL for shared kinds. */
+const union fact_value *agent_fact_find(const struct agent *a, const struct node_id *writer,
+					uint8_t kind, const char *key);
+int agent_world_build(struct agent *a, struct world **ret_world);
+void agent_world_free(struct world *w);
+const struct model_seed *agent_seed(const struct agent *a);
+
+/* agent_load.c: the store's records and members into the core, own records restated, facts filled. */
+int agent_load(struct agent *a, struct err *e);
+
+/* agent_ops.c */
+void agent_ops_cancel(struct agent *a);
+/* The write that waits for this record's event, or NULL; agent_ops_stored(status, op) must follow. */
+struct agent_op *agent_ops_claim(struct agent *a, const struct record *r);
+void agent_ops_stored(int status, void *op);
+
+/* agent_backend.c */
+int agent_backends_init(struct agent *a);
+/* From a stored own record; value as restated. */
+int agent_own_add(struct agent *a, const struct model_backend *b, const struct model_health *h,
+		  struct own_backend **ret_own);
+void agent_own_remove(struct agent *a, struct own_backend *o);
+struct own_backend *agent_own_find(struct agent *a, const char *key);
+int agent_token_new(struct agent *a, uint32_t *ret_token);
+void agent_tokens_adopt(struct agent *a);
+void agent_check_start(struct own_backend *o);
+void agent_locals_write(struct agent *a);
+int agent_backends_watch(struct agent *a);
+void agent_backends_close(struct agent *a);
+
+/* agent_fwd.c */
+void agent_fwd_announce(struct agent *a);
+void agent_fwd_peers(struct agent *a);
+void agent_fwd_reply(const struct fwd_msg *request, const struct fwd_msg *reply, void *arg);
+/* A new connection: everything is told again. */
+void agent_fwd_forget(struct agent *a);
+
+/* agent_maps.c */
+int agent_maps_open(struct agent *a, struct err *e);
+void agent_maps_write(struct agent *a);
+/* One word at once, before routes are computed again. */
+void agent_maps_backend_down(struct agent *a, const struct node_id *node, const char *backend_key);
+void agent_maps_node_down(struct agent *a, const struct node_id *id);
+void agent_maps_tick(struct agent *a);
+void agent_maps_close(struct agent *a);
+void agent_handle_closed(struct agent *a);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <errno.h>
+#include <string.h>
+
+#include "edge/agent_int.h"
+
+static void add_problem(struct agent *a, struct agent_view *v, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void add_problem(struct agent *a, struct agent_view *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (v->problem_count == AGENT_PROBLEMS_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(a->problem_text[v->problem_count], AGENT_TEXT_MAX, fmt, ap);
+	va_end(ap);
+	v->problem[v->problem_count] = a->problem_text[v->problem_count];
+	v->problem_count++;
+}
+
+static void add_record_problems(struct agent *a, struct agent_view *v)
+{
+	const struct route_plan *r = v->routes;
+	const struct own_backend *o;
+
+	TAILQ_FOREACH(o, &a->own, link)
+	if (!o->has_way)
+		add_problem(a, v, "backend %s can't be delivered to: %s", o->key, o->way_text);
+	for (size_t i = 0; i < r->entry_count; i++)
+		if (r->entry[i].is_shadowed)
+			add_problem(a, v,
+				    "service %s is shadowed: an older service has one of its "
+				    "addresses and ports",
+				    v->view->service[r->entry[i].service_idx].name);
+	for (size_t i = 0; i < a->quarantine_count; i++)
+		add_problem(a, v, "%s", a->quarantine[i].text);
+}
+
+static void add_problems(struct agent *a, struct agent_view *v)
+{
+	struct store_status st;
+
+	store_get_status(a->store, &st);
+	if (st.is_broken)
+		add_problem(a, v, "the store is broken, this node runs from memory: %s",
+			    st.last_text);
+	if (a->map_text[0])
+		add_problem(a, v, "the forwarder's maps are not written: %s", a->map_text);
+	if (a->conflict_text[0] && agent_now_ms(a) - a->conflict_ms < 60000)
+		add_problem(a, v, "%s", a->conflict_text);
+	if (a->cfg.fwd_socket && !a->is_fwd_up)
+		add_problem(a, v, "edgefwd is not connected: %s", a->fwd_text);
+	if (a->vip_text[0])
+		add_problem(a, v, "%s", a->vip_text);
+	if (a->cfg.fwd_socket && !agent_seed(a) &&
+	    agent_now_ms(a) - a->opened_ms > AGENT_SEED_UNREACHED_MS)
+		add_problem(a, v, "no flow seed yet: nothing is forwarded until a node makes it");
+	add_record_problems(a, v);
+}
+
+void agent_look(struct agent *a, struct agent_view *ret_view)
+{
+	struct agent_view v = {0};
+
+	if (a->is_dirty && !a->is_closing)
+		agent_compute(a);
+	v.view = &a->world->view;
+	v.routes = a->world->routes;
+	v.plan = a->plan;
+	v.fds = a->has_fds ? &a->fds : NULL;
+	v.is_fwd_up = a->is_fwd_up;
+	v.fwd_text = a->fwd_text;
+	v.is_ready = a->is_ready;
+	v.routes_at_ms = a->computed_ms;
+	v.compute_us = a->compute_us;
+	v.compute_us_max = a->compute_us_max;
+	add_problems(a, &v);
+	*ret_view = v;
+}
+
+bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health)
+{
+	if (backend_idx >= a->world->view.backend_count)
+		return false;
+	*ret_health = a->world->health[backend_idx];
+	return true;
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/agent_int.h"
+
+/* ---- answering: put into the core, commit, spread, answer */
+
+static void answer(struct agent_op *op, int status)
+{
+	struct agent *a = op->agent;
+
+	if (a) {
+		TAILQ_REMOVE(&a->ops, op, link);
+		op->cb(status, op->text, op->arg);
+	}
+	free(op);
+}
+
+void agent_ops_stored(int status, void *arg)
+{
+	struct agent_op *op = arg;
+	struct agent *a = op->agent;
+
+	if (a && status) {
+		agent_log("error", "not_durable", "error=\"%s\"", strerror(-status));
+		snprintf(op->text, sizeof(op->text), "accepted, not durable: the store says %s",
+			 strerror(-status));
+	}
+	if (a)
+		agent_pump(a);
+	answer(op, 0);
+}
+
+void agent_ops_cancel(struct agent *a)
+{
+	struct agent_op *op;
+
+	/* The store still holds them: agent_ops_stored() frees. */
+	while ((op = TAILQ_FIRST(&a->ops))) {
+		TAILQ_REMOVE(&a->ops, op, link);
+		op->agent = NULL;
+		op->cb(-ECANCELED,
+		       "this edged is stopping; the change may or may not have been made", op->arg);
+	}
+}
+
+__attribute__((format(printf, 4, 5))) static void refuse(agent_cb cb, void *arg, int err,
+							 const char *fmt, ...)
+{
+	char text[AGENT_TEXT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	cb(err, text, arg);
+}
+
+/* The event of a write that waits for its record (tombstones can't be looked up). */
+struct agent_op *agent_ops_claim(struct agent *a, const struct record *r)
+{
+	struct agent_op *op;
+
+	TAILQ_FOREACH(op, &a->ops, link)
+	if (op->is_unstored && op->kind == r->kind && strlen(op->key) == r->key_len &&
+	    !memcmp(op->key, r->key, r->key_len)) {
+		op->is_unstored = false;
+		return op;
+	}
+	return NULL;
+}
+
+/* Put (value) or delete (NULL): into the core, to the store, then out; then the operator hears `text`. */
+static void commit(struct agent *a, uint8_t kind, const char *key, const uint8_t *value, int len,
+		   const char *text, agent_cb cb, void *arg)
+{
+	bool is_shared = record_scope_of(kind) == RECORD_SHARED;
+	uint64_t now = agent_now_ms(a);
+	struct agent_op *op = calloc(1, sizeof(*op));
+	struct record r;
+	int err;
+
+	if (!op) {
+		refuse(cb, arg, -ENOMEM, "out of memory");
+		return;
+	}
+	*op = (struct agent_op){.agent = a, .cb = cb, .arg = arg, .kind = kind};
+	snprintf(op->text, sizeof(op->text), "%s", text);
+	snprintf(op->key, sizeof(op->key), "%s", key);
+	if (value && len < 0)
+		err = len;
+	else if (value)
+		err = gossip_core_put(a->core, now, kind, key, value, (size_t)len, true);
+	else
+		err = gossip_core_del(a->core, now, kind, key, true);
+	if (err) {
+		free(op);
+		refuse(cb, arg, err, "%s can't be written: %s", key, strerror(-err));
+		return;
+	}
+	TAILQ_INSERT_TAIL(&a->ops, op, link);
+	if (!value) {
+		op->is_unstored = true;
+		agent_pump(a);
+		return;
+	}
+	err = gossip_core_get_record(a->core, is_shared ? NULL : &a->self, kind, key, &r)
+		      ? store_write_record(a->store, &r, agent_ops_stored, op)
+		      : -EIO;
+	if (err)
+		agent_ops_stored(err, op);
+}
+
+/* ---- services */
+
+static const char *proto_text(uint8_t l4_proto)
+{
+	return l4_proto == IPPROTO_TCP ? "tcp" : l4_proto == IPPROTO_UDP ? "udp" : "?";
+}
+
+static const char *port_text(const struct model_port *p, char buf[32])
+{
+	if (p->ports.lo == p->ports.hi)
+		snprintf(buf, 32, "%s/%u", proto_text(p->l4_proto), p->ports.lo);
+	else
+		snprintf(buf, 32, "%s/%u-%u", proto_text(p->l4_proto), p->ports.lo, p->ports.hi);
+	return buf;
+}
+
+static bool ports_overlap(const struct model_port *a, const struct model_port *b)
+{
+	return a->l4_proto == b->l4_proto && a->ports.lo <= b->ports.hi &&
+	       b->ports.lo <= a->ports.hi;
+}
+
+static bool has_vip(const struct model_service *s, const struct ip_addr *vip)
+{
+	for (size_t i = 0; i < s->vip_count; i++)
+		if (ip_equal(&s->vip[i], vip))
+			return true;
+	return false;
+}
+
+static int check_clash(const struct model_service *s, const struct model_service *other,
+		       struct err *e)
+{
+	char ip[IP_TEXT_MAX], port[32];
+
+	for (size_t v = 0; v < s->vip_count; v++) {
+		if (!has_vip(other, &s->vip[v]))
+			continue;
+		for (size_t i = 0; i < s->port_count; i++)
+			for (size_t k = 0; k < other->port_count; k++)
+				if (ports_overlap(&s->port[i], &other->port[k]))
+					return err_set(
+						e, -EEXIST, "vip %s %s belongs to service %s",
+						ip_text(&s->vip[v], ip),
+						port_text(&other->port[k], port), other->name);
+	}
+	return 0;
+}
+
+static int check_vips(const struct agent *a, const struct model_service *s, struct err *e)
+{
+	const struct route_view *view = &a->world->view;
+	char ip[IP_TEXT_MAX];
+
+	if (s->vip_count == 0 || s->vip_count > MODEL_VIPS_MAX)
+		return err_set(e, -EINVAL, "service %s: got %zu VIPs, want 1 to %d", s->name,
+			       s->vip_count, MODEL_VIPS_MAX);
+	for (size_t i = 0; i < s->vip_count; i++) {
+		ip_text(&s->vip[i], ip);
+		if (!ip_is_unicast(&s->vip[i]))
+			return err_set(e, -EINVAL, "vip %s: want one unicast address, not loopback",
+				       ip);
+		for (size_t k = 0; k < i; k++)
+			if (ip_equal(&s->vip[i], &s->vip[k]))
+				return err_set(e, -EINVAL, "vip %s is given twice", ip);
+		for (size_t k = 0; k < view->node_count; k++)
+			if (ip_equal(&s->vip[i], &view->node[k].node.mesh_addr))
+				return err_set(e, -EINVAL, "vip %s is the mesh address of node %s",
+					       ip, view->node[k].node.name);
+	}
+	return 0;
+}
+
+static int check_ports(const struct model_service *s, struct err *e)
+{
+	char one[32], two[32];
+
+	if (s->port_count == 0 || s->port_count > MODEL_PORTS_MAX)
+		return err_set(e, -EINVAL, "service %s: got %zu ports, want 1 to %d", s->name,
+			       s->port_count, MODEL_PORTS_MAX);
+	for (size_t i = 0; i < s->port_count; i++) {
+		const struct model_port *p = &s->port[i];
+
+		if (!p->ports.lo || p->ports.lo > p->ports.hi ||
+		    p->ports.hi - p->ports.lo >= MODEL_RANGE_MAX)
+			return err_set(e, -EINVAL,
+				       "port %s: want 1 to 65535, at most %d in a range",
+				       port_text(p, one), MODEL_RANGE_MAX);
+		for (size_t k = 0; k < i; k++)
+			if (ports_overlap(p, &s->port[k]))
+				return err_set(e, -EINVAL, "ports %s and %s overlap",
+					       port_text(p, one), port_text(&s->port[k], two));
+	}
+	return 0;
+}
+
+static int check_service(const struct agent *a, const struct model_service *s, struct err *e)
+{
+	const struct route_view *view = &a->world->view;
+	int err;
+
+	if (model_name_check(s->name))
+		return err_set(e, -EINVAL,
+			       "service name: got '%s', want lower case letters, digits and '-'",
+			       s->name);
+	err = check_vips(a, s, e);
+	if (!err)
+		err = check_ports(s, e);
+	for (size_t i = 0; !err && i < view->service_count; i++) {
+		if (!strcmp(view->service[i].name, s->name))
+			err = err_set(e, -EEXIST, "service %s exists already", s->name);
+		else
+			err = check_clash(s, &view->service[i], e);
+	}
+	return err;
+}
+
+/* The first VIP that this edge would not announce, or NULL. */
+static const struct ip_addr *outside_prefixes(const struct agent *a, const struct model_service *s)
+{
+	for (size_t i = 0; a->cfg.self.is_edge && i < s->vip_count; i++) {
+		bool is_in = false;
+
+		for (size_t k = 0; k < a->cfg.vip_prefix_count; k++)
+			is_in |= ip_in_prefix(&s->vip[i], &a->cfg.vip_prefix[k]);
+		if (!is_in)
+			return &s->vip[i];
+	}
+	return NULL;
+}
+
+/* Checks are made against what is known now, not against what the last computation saw. */
+static void refresh(struct agent *a)
+{
+	if (a->is_dirty)
+		agent_compute(a);
+}
+
+void agent_service_add(struct agent *a, const struct model_service *s, agent_cb cb, void *arg)
+{
+	const struct ip_addr *odd;
+	struct model_service copy = *s;
+	uint8_t buf[RECORD_VALUE_MAX];
+	char text[AGENT_TEXT_MAX], ip[IP_TEXT_MAX];
+	struct err e = {0};
+
+	refresh(a);
+	if (check_service(a, s, &e)) {
+		refuse(cb, arg, e.code, "%s", e.text);
+		return;
+	}
+	copy.created = 1;
+	for (size_t i = 0; i < a->world->view.service_count; i++)
+		if (a->world->view.service[i].created >= copy.created)
+			copy.created = a->world->view.service[i].created + 1;
+	odd = outside_prefixes(a, s);
+	if (odd)
+		snprintf(text, sizeof(text),
+			 "service %s added; vip %s is in no vip_prefix of this node: it won't "
+			 "announce it",
+			 s->name, ip_text(odd, ip));
+	else
+		snprintf(text, sizeof(text), "service %s added", s->name);
+	commit(a, MODEL_KIND_SERVICE, s->name, buf, model_service_encode(&copy, buf, sizeof(buf)),
+	       text, cb, arg);
+}
+
+void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
+{
+	char text[AGENT_TEXT_MAX];
+	size_t left = 0;
+
+	refresh(a);
+	if (!agent_fact_find(a, NULL, MODEL_KIND_SERVICE, name)) {
+		refuse(cb, arg, -ENOENT, "there is no service %s", name);
+		return;
+	}
+	for (size_t i = 0; i < a->world->view.backend_count; i++)
+		left += !strcmp(a->world->view.backend[i].backend.service, name);
+	if (left)
+		snprintf(text, sizeof(text),
+			 "service %s removed; its %zu backend%s stay recorded at their nodes", name,
+			 left, left == 1 ? "" : "s");
+	else
+		snprintf(text, sizeof(text), "service %s removed", name);
+	commit(a, MODEL_KIND_SERVICE, name, NULL, 0, text, cb, arg);
+}
+
+/* ---- backends */
+
+static int check_backend(struct agent *a, const struct model_backend *b, struct err *e)
+{
+	const union fact_value *v = agent_fact_find(a, NULL, MODEL_KIND_SERVICE, b->service);
+	char ip[IP_TEXT_MAX], key[MODEL_KEY_MAX];
+	uint16_t lo, hi = 0;
+	struct deliver_way way;
+	bool has_family = false;
+
+	if (!v)
+		return err_set(e, -ENOENT, "there is no service %s", b->service);
+	if (!b->port || !b->weight || b->weight > MODEL_WEIGHT_MAX)
+		return err_set(e, -EINVAL,
+			       "backend port %u weight %u: want a port, and a weight of 1 to %d",
+			       b->port, b->weight, MODEL_WEIGHT_MAX);
+	for (size_t i = 0; i < v->service.vip_count; i++)
+		has_family |= ip_is_v4(&v->service.vip[i]) == ip_is_v4(&b->addr);
+	ip_text(&b->addr, ip);
+	if (!has_family)
+		return err_set(e, -EINVAL, "%s is IPv%d, but service %s has no IPv%d VIP", ip,
+			       ip_is_v4(&b->addr) ? 4 : 6, b->service, ip_is_v4(&b->addr) ? 4 : 6);
+	lo = model_service_port_lo(&v->service);
+	for (size_t i = 0; i < v->service.port_count; i++)
+		if (v->service.port[i].ports.hi > hi)
+			hi = v->service.port[i].ports.hi;
+	if (b->port + (hi - lo) > 65535)
+		return err_set(e, -EINVAL,
+			       "port %u: the service's ports %u to %u would go beyond 65535",
+			       b->port, lo, hi);
+	if (model_backend_key(b, key))
+		return err_set(e, -EINVAL, "%s: no valid backend", ip);
+	if (agent_own_find(a, key))
+		return err_set(e, -EEXIST, "backend %s exists already on this node", key);
+	return deliver_find(&b->addr, a->cfg.bridge, a->cfg.bridge_count, &way, e);
+}
+
+static int put_backend(struct own_backend *o, const char *text, agent_cb cb, void *arg)
+{
+	uint8_t buf[RECORD_VALUE_MAX];
+	int len = model_backend_encode(&o->model, buf, sizeof(buf));
+
+	if (len < 0)
+		return len;
+	commit(o->agent, MODEL_KIND_BACKEND, o->key, buf, len, text, cb, arg);
+	return 0;
+}
+
+void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg)
+{
+	static const struct model_health unknown;
+	struct model_backend copy = *b;
+	char text[AGENT_TEXT_MAX];
+	struct own_backend *o;
+	struct err e = {0};
+	int err;
+
+	if (check_backend(a, b, &e)) {
+		refuse(cb, arg, e.code, "%s", e.text);
+		return;
+	}
+	copy.is_draining = false;
+	err = agent_token_new(a, &copy.token);
+	if (err) {
+		refuse(cb, arg, err,
+		       "this node has %u backends, or removed some in the last ten minutes: no "
+		       "token is free",
+		       (unsigned)a->own_count);
+		return;
+	}
+	err = agent_own_add(a, &copy, &unknown, &o);
+	if (!err) {
+		snprintf(text, sizeof(text), "backend %s added%s", o->key,
+			 a->cfg.fwd_socket ? ""
+					   : "; this node has no forwarder: it gets no packets");
+		if (a->plan)
+			agent_locals_write(a); /* before any edge knows the token */
+		err = put_backend(o, text, cb, arg);
+		if (err)
+			agent_own_remove(a, o);
+	}
+	if (err)
+		refuse(cb, arg, err, "backend can't be added: %s", strerror(-err));
+}
+
+/* A backend that an operator named. */
+struct named {
+	struct own_backend *own; /* NULL: another node's */
+	char node[MODEL_NAME_MAX];
+	char key[MODEL_KEY_MAX];
+};
+
+/* "SERVICE/ADDR:PORT" of this node, or "NODE/SERVICE/ADDR:PORT". */
+static int find_named(struct agent *a, const char *spec, struct named *ret_named, struct err *e)
+{
+	const struct route_view *view = &a->world->view;
+	struct named n = {0};
+	struct model_backend b = {0};
+	const char *slash = strchr(spec, '/'), *key = spec;
+
+	snprintf(n.node, sizeof(n.node), "%s", a->cfg.self.name);
+	if (slash && strchr(slash + 1, '/')) {
+		snprintf(n.node, sizeof(n.node), "%.*s", (int)(slash - spec), spec);
+		key = slash + 1;
+	}
+	/* Written as keys are, whatever way the operator wrote the address. */
+	if (model_backend_key_parse(key, &b) || model_backend_key(&b, n.key))
+		return err_set(e, -EINVAL, "backend: got '%.100s', want [NODE/]SERVICE/ADDR:PORT",
+			       spec);
+	if (!strcmp(n.node, a->cfg.self.name)) {
+		n.own = agent_own_find(a, n.key);
+		*ret_named = n;
+		return n.own ? 0 : err_set(e, -ENOENT, "this node has no backend %s", n.key);
+	}
+	for (size_t i = 0; i < view->backend_count; i++) {
+		char have[MODEL_KEY_MAX];
+
+		if (!strcmp(view->node[view->backend[i].node_idx].node.name, n.node) &&
+		    !model_backend_key(&view->backend[i].backend, have) && !strcmp(have, n.key)) {
+			*ret_named = n;
+			return 0;
+		}
+	}
+	return err_set(e, -ENOENT, "node %s has no backend %s", n.node, n.key);
+}
+
+void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
+{
+	char text[AGENT_TEXT_MAX], key[MODEL_KEY_MAX];
+	struct named n;
+	struct err e = {0};
+
+	refresh(a);
+	if (!find_named(a, spec, &n, &e) && !n.own)
+		err_set(&e, -EPERM, "backend %s belongs to node %s: remove it there, or drain it",
+			n.key, n.node);
+	if (e.code) {
+		refuse(cb, arg, e.code, "%s", e.text);
+		return;
+	}
+	snprintf(text, sizeof(text), "backend %s removed", n.key);
+	memcpy(key, n.key, sizeof(key));
+	/* Health goes with it; that it has none yet is no failure. */
+	(void)gossip_core_del(a->core, agent_now_ms(a), MODEL_KIND_HEALTH, key, false);
+	agent_own_remove(a, n.own);
+	commit(a, MODEL_KIND_BACKEND, key, NULL, 0, text, cb, arg);
+}
+
+static void put_override(struct agent *a, const char *key, const char *author, const char *reason,
+			 const char *text, agent_cb cb, void *arg)
+{
+	struct model_override o = {.is_drained = true};
+	uint8_t buf[RECORD_VALUE_MAX];
+
+	snprintf(o.author, sizeof(o.author), "%s", author ? author : "");
+	snprintf(o.reason, sizeof(o.reason), "%s", reason ? reason : "");
+	commit(a, MODEL_KIND_OVERRIDE, key, buf, model_override_encode(&o, buf, sizeof(buf)), text,
+	       cb, arg);
+}
+
+void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
+			 const char *reason, agent_cb cb, void *arg)
+{
+	const char *verb = is_drained ? "drains" : "serves again";
+	char override[MODEL_KEY_MAX + MODEL_NAME_MAX + 16], text[AGENT_TEXT_MAX];
+	bool is_overridden;
+	struct named n;
+	struct err e = {0};
+	int err;
+
+	refresh(a);
+	if (find_named(a, spec, &n, &e)) {
+		refuse(cb, arg, e.code, "%s", e.text);
+		return;
+	}
+	snprintf(override, sizeof(override), "backend/%s/%s", n.node, n.key);
+	is_overridden = agent_fact_find(a, NULL, MODEL_KIND_OVERRIDE, override) != NULL;
+	snprintf(text, sizeof(text), "backend %s/%s %s", n.node, n.key, verb);
+	if (n.own && n.own->model.is_draining != is_drained) {
+		n.own->model.is_draining = is_drained;
+		/* Undrained here: an order from elsewhere falls with it. */
+		if (!is_drained && is_overridden)
+			(void)gossip_core_del(a->core, agent_now_ms(a), MODEL_KIND_OVERRIDE,
+					      override, true);
+		err = put_backend(n.own, text, cb, arg);
+		if (err)
+			refuse(cb, arg, err, "backend %s can't be written: %s", n.key,
+			       strerror(-err));
+		return;
+	}
+	if (!is_drained && is_overridden) {
+		commit(a, MODEL_KIND_OVERRIDE, override, NULL, 0, text, cb, arg);
+		return;
+	}
+	if (is_drained && !n.own && !is_overridden) {
+		put_override(a, override, author, reason, text, cb, arg);
+		return;
+	}
+	refuse(cb, arg, 0, "backend %s/%s: nothing to change", n.node, n.key);
+}

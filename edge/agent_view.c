@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/agent_int.h"
+
+/* ---- facts */
+
+static bool is_ours(uint8_t kind)
+{
+	return (kind >= MODEL_KIND_NODE && kind <= MODEL_KIND_HEALTH) ||
+	       (kind >= MODEL_KIND_SERVICE && kind <= MODEL_KIND_SEED);
+}
+
+/* -EMSGSIZE: a key longer than any of ours. */
+static int make_id(const struct node_id *writer, uint8_t kind, const void *key, size_t key_len,
+		   struct fact_id *ret_id)
+{
+	struct fact_id id;
+
+	memset(&id, 0, sizeof(id));
+	id.kind = kind;
+	if (record_scope_of(kind) != RECORD_SHARED && writer)
+		id.writer = *writer;
+	snprintf(id.key, sizeof(id.key), "%.*s", (int)key_len, (const char *)key);
+	*ret_id = id;
+	return key_len < sizeof(id.key) && !memchr(key, 0, key_len) ? 0 : -EMSGSIZE;
+}
+
+static struct fact *find(const struct agent *a, const struct fact_id *id)
+{
+	struct fact *f;
+
+	HASH_FIND(hh, a->facts, id, sizeof(*id), f);
+	return f;
+}
+
+const union fact_value *agent_fact_find(const struct agent *a, const struct node_id *writer,
+					uint8_t kind, const char *key)
+{
+	struct fact_id id;
+	struct fact *f;
+
+	if (make_id(writer, kind, key, strlen(key), &id))
+		return NULL;
+	f = find(a, &id);
+	return f ? &f->u : NULL;
+}
+
+/* 0 | -EBADMSG: the value can't be read, or its key is not the one its content asks for. */
+static int decode(const struct record *r, const char *key, union fact_value *ret_u)
+{
+	char want[MODEL_KEY_MAX];
+
+	switch (r->kind) {
+	case MODEL_KIND_NODE:
+		return strcmp(key, "node")
+			       ? -EBADMSG
+			       : model_node_decode(r->value, r->value_len, &ret_u->node);
+	case MODEL_KIND_BACKEND:
+		if (model_backend_decode(r->value, r->value_len, &ret_u->backend) ||
+		    model_backend_key(&ret_u->backend, want) || strcmp(key, want))
+			return -EBADMSG;
+		return 0;
+	case MODEL_KIND_HEALTH:
+		return model_health_decode(r->value, r->value_len, &ret_u->health);
+	case MODEL_KIND_SERVICE:
+		if (model_service_decode(r->value, r->value_len, &ret_u->service) ||
+		    strcmp(key, ret_u->service.name))
+			return -EBADMSG;
+		return 0;
+	case MODEL_KIND_OVERRIDE:
+		return model_override_decode(r->value, r->value_len, &ret_u->override);
+	case MODEL_KIND_SEED:
+		return strcmp(key, "flow")
+			       ? -EBADMSG
+			       : model_seed_decode(r->value, r->value_len, &ret_u->seed);
+	}
+	return -EBADMSG;
+}
+
+static const char *kind_text(uint8_t kind)
+{
+	switch (kind) {
+	case MODEL_KIND_NODE:
+		return "node";
+	case MODEL_KIND_BACKEND:
+		return "backend";
+	case MODEL_KIND_HEALTH:
+		return "health";
+	case MODEL_KIND_SERVICE:
+		return "service";
+	case MODEL_KIND_OVERRIDE:
+		return "override";
+	case MODEL_KIND_SEED:
+		return "seed";
+	}
+	return "unknown";
+}
+
+static struct quarantined *quarantine_find(struct agent *a, const struct fact_id *id)
+{
+	for (size_t i = 0; i < a->quarantine_count; i++)
+		if (!memcmp(&a->quarantine[i].id, id, sizeof(*id)))
+			return &a->quarantine[i];
+	return NULL;
+}
+
+static void quarantine_drop(struct agent *a, const struct fact_id *id)
+{
+	struct quarantined *q = quarantine_find(a, id);
+
+	if (q)
+		*q = a->quarantine[--a->quarantine_count];
+}
+
+/* Names are shown as they came, so what could upset a terminal is replaced. */
+static void printable(char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f)
+			*s = '?';
+}
+
+static void quarantine_add(struct agent *a, const struct record *r, const struct fact_id *id)
+{
+	struct quarantined *q = quarantine_find(a, id);
+	char name[MODEL_NAME_MAX], key[MODEL_KEY_MAX];
+
+	a->quarantined_total++;
+	snprintf(key, sizeof(key), "%s", id->key);
+	printable(key);
+	agent_node_name(a, &r->writer, name);
+	agent_log("warn", "record_quarantined", "node=%s kind=%u key=\"%s\" seq=%llu", name,
+		  r->kind, key, (unsigned long long)r->seq);
+	if (!q) {
+		if (a->quarantine_count == AGENT_QUARANTINE_MAX)
+			return; /* counted and logged; the list is only what status shows */
+		q = &a->quarantine[a->quarantine_count++];
+	}
+	q->id = *id;
+	snprintf(q->text, sizeof(q->text),
+		 "a %s record written by %s can't be read, %s: \"%.100s\"", kind_text(r->kind),
+		 name, find(a, id) ? "its former version stays in force" : "it is left out", key);
+}
+
+static enum agent_change health_changed(struct agent *a, const struct fact_id *id,
+					const struct model_health *was,
+					const struct model_health *is)
+{
+	char name[MODEL_NAME_MAX];
+	static const char *const text[] = {"unknown", "passing", "failing"};
+
+	if (was && was->state == is->state)
+		return AGENT_CHANGED;
+	agent_log("info", "health", "node=%s backend=%s state=%s why=\"%s\"",
+		  agent_node_name(a, &id->writer, name), id->key, text[is->state % 3], is->why);
+	return is->state == MODEL_HEALTH_FAILING ? AGENT_URGENT : AGENT_CHANGED;
+}
+
+static enum agent_change remove_fact(struct agent *a, const struct fact_id *id)
+{
+	struct fact *f = find(a, id);
+
+	quarantine_drop(a, id);
+	if (!f)
+		return AGENT_SAME;
+	HASH_DEL(a->facts, f);
+	free(f);
+	return AGENT_CHANGED;
+}
+
+enum agent_change agent_fact_apply(struct agent *a, const struct record *r)
+{
+	enum agent_change change = AGENT_CHANGED;
+	union fact_value u;
+	struct fact_id id;
+	struct fact *f;
+	int err;
+
+	if (!is_ours(r->kind))
+		return AGENT_SAME;
+	err = make_id(&r->writer, r->kind, r->key, r->key_len, &id);
+	if (r->is_tombstone)
+		return err ? AGENT_SAME : remove_fact(a, &id);
+	memset(&u, 0, sizeof(u));
+	if (!err)
+		err = decode(r, id.key, &u);
+	if (err) {
+		quarantine_add(a, r, &id);
+		return AGENT_SAME;
+	}
+	quarantine_drop(a, &id);
+	f = find(a, &id);
+	if (f && !memcmp(&f->u, &u, sizeof(u)))
+		return AGENT_SAME;
+	if (r->kind == MODEL_KIND_HEALTH)
+		change = health_changed(a, &id, f ? &f->u.health : NULL, &u.health);
+	if (!f) {
+		f = malloc(sizeof(*f));
+		if (!f)
+			return AGENT_SAME;
+		memset(f, 0, sizeof(*f));
+		f->id = id;
+		HASH_ADD(hh, a->facts, id, sizeof(f->id), f);
+	}
+	memcpy(&f->u, &u, sizeof(u));
+	return change;
+}
+
+enum agent_change agent_fact_gone(struct agent *a, const struct record *r)
+{
+	struct fact_id id;
+
+	if (!is_ours(r->kind) || make_id(&r->writer, r->kind, r->key, r->key_len, &id))
+		return AGENT_SAME;
+	return remove_fact(a, &id);
+}
+
+void agent_facts_free(struct agent *a)
+{
+	struct fact *f, *next;
+
+	HASH_ITER(hh, a->facts, f, next)
+	{
+		HASH_DEL(a->facts, f);
+		free(f);
+	}
+}
+
+/* ---- the world made from them */
+
+static int cmp_node(const void *x, const void *y)
+{
+	const struct route_node *a = x, *b = y;
+
+	return node_id_cmp(&a->id, &b->id);
+}
+
+static int cmp_service(const void *x, const void *y)
+{
+	const struct model_service *a = x, *b = y;
+
+	return strcmp(a->name, b->name);
+}
+
+/* Backend facts in order of (service, node, key), before they become view entries. */
+static int cmp_backend_fact(const void *x, const void *y)
+{
+	const struct fact *a = *(struct fact *const *)x, *b = *(struct fact *const *)y;
+	int c = strcmp(a->u.backend.service, b->u.backend.service);
+
+	if (!c)
+		c = node_id_cmp(&a->id.writer, &b->id.writer);
+	return c ? c : strcmp(a->id.key, b->id.key);
+}
+
+static void fill_node(const struct agent *a, const struct gossip_member *m, struct route_node *n)
+{
+	const union fact_value *v = agent_fact_find(a, &m->id, MODEL_KIND_NODE, "node");
+
+	*n = (struct route_node){.id = m->id, .state = m->state};
+	if (v) {
+		n->node = v->node;
+		return;
+	}
+	/* Not heard yet: what membership knows of it. */
+	snprintf(n->node.name, sizeof(n->node.name), "%s", m->name);
+	snprintf(n->node.region, sizeof(n->node.region), "%s", m->region);
+	memcpy(n->node.mesh_addr.b, m->addr.ip, sizeof(n->node.mesh_addr.b));
+	n->node.has_forwarder = m->has_forwarder;
+}
+
+static bool override_stands(struct agent *a, const struct route_node *n, const char *backend_key,
+			    uint64_t now_s)
+{
+	char key[MODEL_KEY_MAX + MODEL_NAME_MAX + 16];
+	const union fact_value *v;
+
+	snprintf(key, sizeof(key), "backend/%s/%s", n->node.name, backend_key);
+	v = agent_fact_find(a, NULL, MODEL_KIND_OVERRIDE, key);
+	if (!v || !v->override.is_drained)
+		return false;
+	if (!v->override.expires_unix_s)
+		return true;
+	if (v->override.expires_unix_s <= now_s)
+		return false;
+	if (!a->next_expiry_s || v->override.expires_unix_s < a->next_expiry_s)
+		a->next_expiry_s = v->override.expires_unix_s;
+	return true;
+}
+
+static void fill_backends(struct agent *a, struct world *w, struct fact **fact, size_t count,
+			  bool has_overrides)
+{
+	uint64_t now_s = agent_unix_ms() / 1000;
+
+	for (size_t i = 0; i < count; i++) {
+		struct route_node probe = {.id = fact[i]->id.writer};
+		const struct route_node *n =
+			bsearch(&probe, w->node, w->view.node_count, sizeof(probe), cmp_node);
+		const union fact_value *h;
+		struct route_backend *b = &w->backend[w->view.backend_count];
+
+		if (!n)
+			continue; /* its node is not a member (yet): the member event comes back here */
+		b->node_idx = (size_t)(n - w->node);
+		b->backend = fact[i]->u.backend;
+		h = agent_fact_find(a, &fact[i]->id.writer, MODEL_KIND_HEALTH, fact[i]->id.key);
+		b->health = MODEL_HEALTH_UNKNOWN;
+		if (h) {
+			w->health[w->view.backend_count] = h->health;
+			b->health = (enum model_health_state)h->health.state;
+		}
+		b->is_overridden = has_overrides && override_stands(a, n, fact[i]->id.key, now_s);
+		w->view.backend_count++;
+	}
+}
+
+static void count_facts(const struct agent *a, size_t *ret_services, size_t *ret_backends,
+			bool *ret_overrides)
+{
+	size_t services = 0, backends = 0;
+	bool overrides = false;
+
+	for (const struct fact *f = a->facts; f; f = f->hh.next) {
+		services += f->id.kind == MODEL_KIND_SERVICE;
+		backends += f->id.kind == MODEL_KIND_BACKEND;
+		overrides |= f->id.kind == MODEL_KIND_OVERRIDE;
+	}
+	*ret_services = services;
+	*ret_backends = backends;
+	*ret_overrides = overrides;
+}
+
+int agent_world_build(struct agent *a, struct world **ret_world)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	size_t nodes = gossip_core_member_count(a->core), services, backends, n = 0;
+	struct fact **fact = NULL;
+	bool has_overrides;
+	int err = -ENOMEM;
+
+	if (!w)
+		return -ENOMEM;
+	count_facts(a, &services, &backends, &has_overrides);
+	w->node = calloc(nodes + 1, sizeof(*w->node));
+	w->service = calloc(services + 1, sizeof(*w->service));
+	w->backend = calloc(backends + 1, sizeof(*w->backend));
+	w->health = calloc(backends + 1, sizeof(*w->health));
+	fact = calloc(backends + 1, sizeof(struct fact *));
+	if (!w->node || !w->service || !w->backend || !w->health || !fact)
+		goto out;
+	for (size_t i = 0; i < nodes; i++) {
+		struct gossip_member m;
+
+		gossip_core_member_at(a->core, i, &m);
+		fill_node(a, &m, &w->node[i]);
+	}
+	qsort(w->node, nodes, sizeof(*w->node), cmp_node);
+	w->view.node_count = nodes;
+	for (struct fact *f = a->facts; f; f = f->hh.next) {
+		if (f->id.kind == MODEL_KIND_SERVICE)
+			w->service[w->view.service_count++] = f->u.service;
+		else if (f->id.kind == MODEL_KIND_BACKEND)
+			fact[n++] = f;
+	}
+	qsort(w->service, services, sizeof(*w->service), cmp_service);
+	qsort(fact, n, sizeof(struct fact *), cmp_backend_fact);
+	a->next_expiry_s = 0;
+	fill_backends(a, w, fact, n, has_overrides);
+	w->view.node = w->node;
+	w->view.service = w->service;
+	w->view.backend = w->backend;
+	memcpy(w->view.region, a->cfg.self.region, sizeof(w->view.region));
+	memcpy(w->view.order, a->cfg.order, sizeof(w->view.order));
+	w->view.order_count = a->cfg.order_count;
+	err = route_compute(&w->view, &w->routes);
+out:
+	free(fact);
+	if (err)
+		agent_world_free(w);
+	else
+		*ret_world = w;
+	return err;
+}
+
+void agent_world_free(struct world *w)
+{
+	if (!w)
+		return;
+	if (w->routes)
+		route_free(w->routes);
+	free(w->node);
+	free(w->service);
+	free(w->backend);
+	free(w->health);
+	free(w);
+}
