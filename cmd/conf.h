@@ -6,7 +6,7 @@
  *
  * [node]       name, region, state_dir (/var/lib/edge), control (/run/edge/edged.sock), group (edge)
  * [mesh]       device, address *, port (7946), cluster, key_file, seed * (ADDR:PORT), wireguard (manual | managed),
- *              endpoint (ADDR:PORT: this node's WireGuard endpoint, for managed)
+ *              endpoint (ADDR:PORT) and wireguard_pub (base64): this node's, for managed
  * [edge]       public * (interface pattern), vip_prefix *
  * [worker]     uplink * (interface pattern), bridge * (interface pattern)
  * [regions]    order (names, blanks between)
@@ -33,6 +33,7 @@ struct conf {
 	bool wireguard_managed;
 	struct ip_addr wg_endpoint;
 	uint16_t wg_endpoint_port;
+	uint8_t wg_pub[32];
 	char public_if[AGENT_PATTERNS_MAX][32];
 	size_t public_count;
 	struct ip_prefix vip_prefix[AGENT_PATTERNS_MAX];

@@ -16,13 +16,14 @@
 struct check;
 struct check_result {
 	enum model_health_state state;
-	char why[64];           /* "connected in 0.4 ms", "connection refused", "no reply in 500 ms" */
+	char why[64]; /* "connected in 0.4 ms", "connection refused", "no reply in 500 ms" */
 };
 typedef void (*check_cb)(const struct check_result *r, void *arg);
 
 /* state: what the store remembered; kept until results say otherwise. Kind none calls back PASSING at once. */
-int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port, const struct model_check *spec,
-		enum model_health_state state, check_cb cb, void *arg, struct check **ret_check);
+int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port,
+		const struct model_check *spec, enum model_health_state state, check_cb cb,
+		void *arg, struct check **ret_check);
 void check_stop(struct check *c);
 /* Run the next one now (a passive signal says that something is wrong). */
 void check_kick(struct check *c);
