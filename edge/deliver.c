@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define REFUSED "%s is not on this node: its route refuses packets"
+
 /* What RTM_GETROUTE answered. */
 struct answer {
 	uint32_t oif;
@@ -120,7 +122,8 @@ int deliver_find(const struct ip_addr *addr, const char (*bridge)[32], size_t br
 	ip_text(addr, text);
 	if (ip_is_zero(addr))
 		return err_set(e, -EINVAL,
-			       "%s: a backend needs one address of this node, not a wildcard", text);
+			       "%s: a backend needs one address of this node, not a wildcard",
+			       text);
 	if (ip_is_loopback(addr))
 		return err_set(
 			e, -EINVAL,
@@ -133,6 +136,9 @@ int deliver_find(const struct ip_addr *addr, const char (*bridge)[32], size_t br
 	if (err == -ENETUNREACH || err == -EHOSTUNREACH)
 		return err_set(e, -EHOSTUNREACH, "%s is not on this node: there is no route to it",
 			       text);
+	/* Routes of kind blackhole and prohibit answer with these. */
+	if (err == -EINVAL || err == -EACCES)
+		return err_set(e, -EHOSTUNREACH, REFUSED, text);
 	if (err)
 		return err_set(e, err, "%s: can't ask the kernel for a route: %s", text,
 			       strerror(-err));
@@ -141,8 +147,7 @@ int deliver_find(const struct ip_addr *addr, const char (*bridge)[32], size_t br
 		return 0;
 	}
 	if (ans.route_kind != RTN_UNICAST || !ans.oif)
-		return err_set(e, -EHOSTUNREACH,
-			       "%s is not on this node: its route refuses packets", text);
+		return err_set(e, -EHOSTUNREACH, REFUSED, text);
 	return find_bridge(addr, ans.oif, bridge, bridge_count, ret_way, e);
 }
 
