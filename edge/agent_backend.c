@@ -43,16 +43,14 @@ int agent_token_new(struct agent *a, uint32_t *ret_token)
 
 		if (s->is_taken || s->rest_until_ms > now)
 			continue;
-		s->is_taken = true;
-		s->use_count = (uint16_t)((s->use_count + 1) & USE_MASK);
 		a->next_slot = n;
-		*ret_token = DP_TOKEN(n, (uint32_t)s->use_count);
+		*ret_token = DP_TOKEN(n, (s->use_count + 1u) & USE_MASK);
 		return 0;
 	}
 	return -ENOSPC;
 }
 
-/* A token that a record or the operator's former process gave out. False: its slot belongs to another already. */
+/* False: its slot belongs to another already. */
 static bool take_token(struct agent *a, uint32_t token)
 {
 	struct token_slot *s = &a->slot[DP_TOKEN_SLOT(token)];
@@ -225,11 +223,7 @@ int agent_own_add(struct agent *a, const struct model_backend *b, const struct m
 	o->model = *b;
 	o->health = *h;
 	err = model_backend_key(b, o->key);
-	/* agent_token_new() has taken the slot of a new one; a stored one takes its own. */
-	if (!err &&
-	    !(a->slot[DP_TOKEN_SLOT(b->token)].is_taken &&
-	      a->slot[DP_TOKEN_SLOT(b->token)].use_count == DP_TOKEN_USE(b->token)) &&
-	    !take_token(a, b->token))
+	if (!err && !take_token(a, b->token))
 		err = -EEXIST;
 	if (err) {
 		free(o);

@@ -205,12 +205,13 @@ void agent_ops_stored(int status, void *op);
 
 /* agent_backend.c */
 int agent_backends_init(struct agent *a);
-/* From a stored own record; value as restated. */
+/* A token that is free; agent_own_add() takes it. -ENOSPC. */
+int agent_token_new(struct agent *a, uint32_t *ret_token);
+/* Takes the token, finds the way, starts the check. -EEXIST: its token's slot is taken. */
 int agent_own_add(struct agent *a, const struct model_backend *b, const struct model_health *h,
 		  struct own_backend **ret_own);
 void agent_own_remove(struct agent *a, struct own_backend *o);
 struct own_backend *agent_own_find(struct agent *a, const char *key);
-int agent_token_new(struct agent *a, uint32_t *ret_token);
 void agent_tokens_adopt(struct agent *a);
 void agent_check_start(struct own_backend *o);
 void agent_locals_write(struct agent *a);

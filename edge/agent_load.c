@@ -123,7 +123,11 @@ static int adopt_backends(struct agent *a, const struct load *l)
 		if (h && model_health_decode(h->value, h->r.value_len, &health))
 			memset(&health, 0, sizeof(health));
 		err = agent_own_add(a, &b, &health, &own);
-		if (err)
+		if (err == -EEXIST)
+			agent_log("error", "own_record_lost",
+				  "key=\"%.*s\" why=\"its token is another's\"", (int)o->r.key_len,
+				  (const char *)o->key);
+		else if (err)
 			return err;
 	}
 	return 0;

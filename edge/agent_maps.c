@@ -73,11 +73,6 @@ static int adopt(struct agent *a, struct err *e)
 		plan_state_free(s);
 		return err_set(e, err, "can't read back what the maps hold: %s", strerror(-err));
 	}
-	err = mapw_known_sweep(a->mapw, e);
-	if (err < 0) {
-		plan_state_free(s);
-		return err;
-	}
 	a->plan = s;
 	agent_tokens_adopt(a);
 	TAILQ_FOREACH(o, &a->own, link)

@@ -1,0 +1,893 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The agent with a real core, store and checks; loop, maps and edgefwd are memory, time is set by hand. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <arpa/inet.h>
+#include <ftw.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "edge/agent_int.h"
+#include "gossip/seal.h"
+
+/* ---- maps in memory */
+
+static const struct plan_sizes sizes = {
+	.svcs = 512, .backends = 4096, .nodes = 64, .rows = 1 << 19, .pages = 512, .dirs = 512};
+
+struct fake_maps {
+	struct dp_node node[64];
+	uint64_t backend[4096];
+	struct dp_svc svc[512];
+	struct dp_row row[1 << 19];
+	uint32_t portdir[512 * 256], portpage[512 * 256];
+	struct dp_vip_key vip_key[1024];
+	struct dp_vip vip[1024];
+	size_t vip_count;
+	struct dp_local local[DP_LOCAL_MAX];
+	struct dp_self self;
+	unsigned writes; /* of anything but dp_self */
+	int fail;	 /* -errno of the next write */
+};
+static struct fake_maps *maps;
+struct mapw {
+	int unused;
+};
+static struct mapw the_mapw;
+
+static int fake_vip(const struct dp_vip_key *key, uint32_t dir_idx, bool is_gone)
+{
+	size_t i = 0;
+
+	while (i < maps->vip_count && memcmp(&maps->vip_key[i], key, sizeof(*key)))
+		i++;
+	if (is_gone) {
+		if (i < maps->vip_count) {
+			maps->vip_count--;
+			maps->vip_key[i] = maps->vip_key[maps->vip_count];
+			maps->vip[i] = maps->vip[maps->vip_count];
+		}
+		return 0;
+	}
+	maps->vip_key[i] = *key;
+	maps->vip[i] = (struct dp_vip){.dir_idx = dir_idx};
+	if (i == maps->vip_count)
+		maps->vip_count++;
+	return 0;
+}
+
+static int fake_apply(void *arg, const struct plan_op *op)
+{
+	int fail = maps->fail;
+
+	(void)arg;
+	maps->writes++;
+	if (fail) {
+		maps->fail = 0;
+		return fail;
+	}
+	switch (op->kind) {
+	case PLAN_NODE:
+		maps->node[op->idx] = op->arg.node;
+		break;
+	case PLAN_NODE_GONE:
+		memset(&maps->node[op->idx], 0, sizeof(struct dp_node));
+		break;
+	case PLAN_NODE_STATE:
+		maps->node[op->idx].state = op->arg.node.state;
+		break;
+	case PLAN_BACKEND:
+		maps->backend[op->idx] = op->arg.word;
+		break;
+	case PLAN_ROWS:
+		memcpy(&maps->row[op->idx], op->arg.rows, op->count * sizeof(struct dp_row));
+		break;
+	case PLAN_SVC:
+		maps->svc[op->idx] = op->arg.svc;
+		break;
+	case PLAN_PORTPAGE:
+		memcpy(&maps->portpage[op->idx * 256], op->arg.words, 1024);
+		break;
+	case PLAN_PORTDIR:
+		memcpy(&maps->portdir[op->idx * 256], op->arg.words, 1024);
+		break;
+	case PLAN_VIP:
+		return fake_vip(&op->arg.vip_key, op->dir_idx, false);
+	case PLAN_VIP_GONE:
+		return fake_vip(&op->arg.vip_key, 0, true);
+	}
+	return 0;
+}
+
+static int fake_set_local(void *arg, uint32_t slot, const struct dp_local *local)
+{
+	(void)arg;
+	maps->writes += memcmp(&maps->local[slot], local, sizeof(*local)) != 0;
+	maps->local[slot] = *local;
+	return 0;
+}
+
+static int fake_set_self(void *arg, const struct dp_self *self)
+{
+	(void)arg;
+	maps->self = *self;
+	return 0;
+}
+
+int mapw_open(const struct dp_fds *fds, struct mapw **ret_mapw, struct err *e)
+{
+	(void)fds;
+	(void)e;
+	*ret_mapw = &the_mapw;
+	return 0;
+}
+
+void mapw_close(struct mapw *m)
+{
+	(void)m;
+}
+
+struct mapw_ops mapw_real_ops(struct mapw *m)
+{
+	return (struct mapw_ops){.arg = m,
+				 .apply = fake_apply,
+				 .set_local = fake_set_local,
+				 .set_self = fake_set_self};
+}
+
+int mapw_apply(const struct mapw_ops *ops, const struct plan_list *l, struct err *e)
+{
+	for (size_t i = 0; i < l->op_count; i++) {
+		int err = ops->apply(ops->arg, &l->op[i]);
+
+		if (err)
+			return err_set(e, err, "fake: %s", strerror(-err));
+	}
+	return 0;
+}
+
+void mapw_beat(struct mapw *m, uint64_t now_s)
+{
+	(void)m;
+	(void)now_s;
+}
+
+int mapw_get_host(const struct mapw *m, struct dp_host *ret_host)
+{
+	(void)m;
+	*ret_host = (struct dp_host){.abi = DP_ABI_VERSION};
+	return 0;
+}
+
+int mapw_get_local(const struct mapw *m, uint32_t slot, struct dp_local *ret_local)
+{
+	(void)m;
+	*ret_local = maps->local[slot];
+	return 0;
+}
+
+void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes)
+{
+	(void)m;
+	*ret_sizes = sizes;
+}
+
+int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e)
+{
+	(void)m;
+	(void)e;
+	*ret_image = (struct plan_image){.sizes = sizes,
+					 .node = maps->node,
+					 .backend = maps->backend,
+					 .svc = maps->svc,
+					 .row = maps->row,
+					 .portdir = maps->portdir,
+					 .portpage = maps->portpage,
+					 .vip_key = maps->vip_key,
+					 .vip = maps->vip,
+					 .vip_count = maps->vip_count};
+	return 0;
+}
+
+/* Every fd is map number 1: the same maps for ever. */
+int bpf_obj_get_info_by_fd(int fd, void *info, __u32 *len)
+{
+	(void)fd;
+	(void)len;
+	((struct bpf_map_info *)info)->id = 1;
+	return 0;
+}
+
+/* ---- edgefwd in memory */
+
+static struct fwd_config fwd_cfg;
+static struct fwd_msg sent[256];
+static size_t sent_count;
+
+int fwd_open(uv_loop_t *uv, const struct fwd_config *cfg, struct fwd **ret_fwd, struct err *e)
+{
+	(void)uv;
+	(void)e;
+	fwd_cfg = *cfg;
+	*ret_fwd = (struct fwd *)&fwd_cfg;
+	return 0;
+}
+
+int fwd_send(struct fwd *f, const struct fwd_msg *msg)
+{
+	(void)f;
+	if (sent_count == 256)
+		return -ENOBUFS;
+	sent[sent_count++] = *msg;
+	return 0;
+}
+
+static void (*fwd_closed)(void *arg);
+static void *fwd_closed_arg;
+static uv_timer_t fwd_close_timer;
+
+static void on_fwd_timer_closed(uv_handle_t *h)
+{
+	(void)h;
+	fwd_closed(fwd_closed_arg);
+}
+
+void fwd_close(struct fwd *f, void (*cb)(void *arg), void *arg)
+{
+	(void)f;
+	fwd_closed = cb;
+	fwd_closed_arg = arg;
+	uv_close((uv_handle_t *)&fwd_close_timer, on_fwd_timer_closed);
+}
+
+static void fwd_connect(uint32_t abi)
+{
+	struct dp_fds fds;
+
+	memset(&fds, 0xff, sizeof(fds));
+	fwd_cfg.up_cb(&fds, abi, fwd_cfg.arg);
+}
+
+/* ---- one node */
+
+struct node {
+	char dir[64];
+	uv_loop_t uv;
+	struct node_key *key;
+	struct store *store;
+	struct gossip_core *core;
+	struct agent *agent;
+	uint64_t generation;
+};
+static struct node *current; /* whose loop gossip_loop_* are */
+static uint64_t now_ms;
+
+uint64_t gossip_loop_now_ms(const struct gossip_loop *l)
+{
+	(void)l;
+	return now_ms;
+}
+
+void gossip_loop_pump(struct gossip_loop *l)
+{
+	struct gossip_packet p;
+	struct gossip_event ev;
+
+	(void)l;
+	while (gossip_core_next_packet(current->core, &p))
+		;
+	while (gossip_core_next_event(current->core, &ev))
+		agent_event(&ev, current->agent);
+}
+
+static void pump(void)
+{
+	gossip_loop_pump(NULL);
+}
+
+/* Turn the loop until `done`, at most ten seconds. */
+static void turn_until(bool (*done)(void))
+{
+	uint64_t end = uv_hrtime() + 10000000000ull;
+
+	while (!done() && uv_hrtime() < end) {
+		uv_run(&current->uv, UV_RUN_NOWAIT);
+		usleep(200);
+	}
+	assert_true(done());
+}
+
+static void node_start(struct node *n, bool has_forwarder)
+{
+	struct gossip_config g = {.name = "a",
+				  .region = "r1",
+				  .has_forwarder = has_forwarder,
+				  .boot_nonce = 7,
+				  .seed = 9};
+	struct agent_config c = {.fwd_socket = has_forwarder ? "/nowhere" : NULL,
+				 .bridge = {"eagt-b*"},
+				 .bridge_count = 1};
+	char path[96];
+	struct err e = {0};
+	bool was_reset;
+
+	assert_int_equal(uv_loop_init(&n->uv), 0);
+	uv_timer_init(&n->uv, &fwd_close_timer);
+	if (!has_forwarder)
+		uv_close((uv_handle_t *)&fwd_close_timer, NULL);
+	snprintf(path, sizeof(path), "%s/node.key", n->dir);
+	assert_int_equal(node_key_open(path, &n->key, &e), 0);
+	assert_int_equal(store_open(n->dir, &n->uv, &n->store, &was_reset, &e), 0);
+	node_key_pub(n->key, g.pub);
+	g.signer = node_key_signer(n->key);
+	g.generation = ++n->generation;
+	assert_int_equal(inet_pton(AF_INET6, "::ffff:10.80.0.1", g.addr.ip), 1);
+	g.addr.port = 7946;
+	assert_int_equal(gossip_core_new(&g, now_ms, &n->core, &e), 0);
+	snprintf(c.self.name, sizeof(c.self.name), "a");
+	snprintf(c.self.region, sizeof(c.self.region), "r1");
+	memcpy(c.self.mesh_addr.b, g.addr.ip, 16);
+	c.self.is_edge = c.self.is_worker = true;
+	assert_int_equal(ip_parse_prefix("198.51.100.0/24", &c.vip_prefix[0]), 0);
+	c.vip_prefix_count = 1;
+	current = n;
+	if (agent_open(&n->uv, &c, n->core, n->store, &n->agent, &e))
+		fail_msg("agent_open: %s", e.text);
+	agent_set_loop(n->agent, (struct gossip_loop *)n);
+	pump();
+}
+
+static void on_closed(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void node_stop(struct node *n)
+{
+	bool is_agent_closed = false, is_store_closed = false;
+
+	agent_close(n->agent, on_closed, &is_agent_closed);
+	while (!is_agent_closed)
+		uv_run(&n->uv, UV_RUN_ONCE);
+	n->agent = NULL;
+	store_close(n->store, on_closed, &is_store_closed);
+	while (!is_store_closed)
+		uv_run(&n->uv, UV_RUN_ONCE);
+	uv_run(&n->uv, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&n->uv), 0);
+	gossip_core_free(n->core);
+	node_key_free(n->key);
+}
+
+static int setup(void **state)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	snprintf(n->dir, sizeof(n->dir), "/tmp/test_agent.XXXXXX");
+	assert_non_null(mkdtemp(n->dir));
+	maps = calloc(1, sizeof(*maps));
+	n->generation = 1000;
+	now_ms = 1000000;
+	sent_count = 0;
+	*state = n;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static int teardown(void **state)
+{
+	struct node *n = *state;
+
+	nftw(n->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(maps);
+	free(n);
+	return 0;
+}
+
+/* ---- answers */
+
+static struct {
+	int status;
+	char text[256];
+	bool is_in;
+} answer;
+
+static void on_answer(int status, const char *text, void *arg)
+{
+	(void)arg;
+	assert_false(answer.is_in);
+	answer.status = status;
+	snprintf(answer.text, sizeof(answer.text), "%s", text);
+	answer.is_in = true;
+}
+
+static bool is_answered(void)
+{
+	return answer.is_in;
+}
+
+static void expect(int status, const char *part)
+{
+	turn_until(is_answered);
+	if (answer.status != status || !strstr(answer.text, part))
+		print_error("got %d '%s', want %d '%s'\n", answer.status, answer.text, status,
+			    part);
+	assert_int_equal(answer.status, status);
+	assert_non_null(strstr(answer.text, part));
+	answer.is_in = false;
+}
+
+static struct model_service service(const char *name, const char *vip, uint8_t proto, uint16_t lo,
+				    uint16_t hi)
+{
+	struct model_service s = {.vip_count = 1, .port_count = 1};
+
+	snprintf(s.name, sizeof(s.name), "%s", name);
+	assert_int_equal(ip_parse(vip, &s.vip[0]), 0);
+	s.port[0] = (struct model_port){.l4_proto = proto, .ports = {lo, hi}};
+	return s;
+}
+
+static struct model_backend backend(const char *svc, const char *addr, uint16_t port)
+{
+	struct model_backend b = {.port = port, .weight = 100};
+
+	snprintf(b.service, sizeof(b.service), "%s", svc);
+	assert_int_equal(ip_parse(addr, &b.addr), 0);
+	model_check_default(MODEL_CHECK_NONE, &b.check);
+	return b;
+}
+
+static void add_service(const struct model_service *s, int status, const char *part)
+{
+	agent_service_add(current->agent, s, on_answer, NULL);
+	expect(status, part);
+}
+
+static void add_backend(const struct model_backend *b, int status, const char *part)
+{
+	agent_backend_add(current->agent, b, on_answer, NULL);
+	expect(status, part);
+}
+
+static bool has_seed(void)
+{
+	return agent_seed(current->agent) != NULL;
+}
+
+static bool is_ready(void)
+{
+	struct agent_view v;
+
+	agent_look(current->agent, &v);
+	return v.is_ready && maps->self.ready;
+}
+
+/* A node that has its seed and maps. */
+static void node_ready(struct node *n)
+{
+	node_start(n, true);
+	now_ms += 3000;
+	turn_until(has_seed);
+	fwd_connect(DP_ABI_VERSION);
+	turn_until(is_ready);
+}
+
+/* ---- tests */
+
+static void test_open_when_alone_then_makes_one_seed_and_keeps_it(void **state)
+{
+	struct node *n = *state;
+	struct model_seed seed;
+
+	node_start(n, true);
+	assert_null(agent_seed(n->agent));
+	now_ms += 2500;
+	turn_until(has_seed);
+	seed = *agent_seed(n->agent);
+	node_stop(n);
+	node_start(n, true);
+	assert_non_null(agent_seed(n->agent));
+	assert_memory_equal(&seed, agent_seed(n->agent), sizeof(seed));
+	node_stop(n);
+}
+
+static void test_service_add_when_wrong_then_refused_with_a_reason(void **state)
+{
+	struct model_service s;
+
+	node_start(*state, false);
+	s = service("dns", "198.51.100.1", IPPROTO_UDP, 53, 53);
+	add_service(&s, 0, "service dns added");
+	add_service(&s, -EEXIST, "service dns exists already");
+	s = service("other", "198.51.100.1", IPPROTO_UDP, 50, 60);
+	add_service(&s, -EEXIST, "vip 198.51.100.1 udp/53 belongs to service dns");
+	s = service("other", "198.51.100.1", IPPROTO_TCP, 53, 53);
+	add_service(&s, 0, "service other added");
+	s = service("Bad_Name", "198.51.100.2", IPPROTO_TCP, 53, 53);
+	add_service(&s, -EINVAL, "got 'Bad_Name'");
+	s = service("lo", "127.0.0.1", IPPROTO_TCP, 53, 53);
+	add_service(&s, -EINVAL, "127.0.0.1");
+	s = service("mesh", "10.80.0.1", IPPROTO_TCP, 53, 53);
+	add_service(&s, -EINVAL, "mesh address of node a");
+	s = service("rev", "198.51.100.2", IPPROTO_TCP, 60, 50);
+	add_service(&s, -EINVAL, "tcp/60-50");
+	s = service("outside", "203.0.113.1", IPPROTO_TCP, 53, 53);
+	add_service(&s, 0, "no vip_prefix");
+	agent_service_rm(current->agent, "nobody", on_answer, NULL);
+	expect(-ENOENT, "no service nobody");
+	agent_service_rm(current->agent, "dns", on_answer, NULL);
+	expect(0, "service dns removed");
+	s = service("again", "198.51.100.1", IPPROTO_UDP, 53, 53);
+	add_service(&s, 0, "service again added");
+	node_stop(*state);
+}
+
+static void test_backend_add_when_wrong_then_refused_with_a_reason(void **state)
+{
+	struct model_service s = service("dns", "198.51.100.1", IPPROTO_UDP, 53, 54);
+	struct model_backend b;
+
+	node_start(*state, false);
+	b = backend("dns", "10.80.0.1", 5353);
+	add_backend(&b, -ENOENT, "no service dns");
+	add_service(&s, 0, "");
+	b = backend("dns", "127.0.0.1", 5353);
+	add_backend(&b, -EINVAL, "loopback");
+	b = backend("dns", "fd80::1", 5353);
+	add_backend(&b, -EINVAL, "no IPv6 VIP");
+	b = backend("dns", "10.80.0.7", 5353);
+	add_backend(&b, -EHOSTUNREACH, "eagt-u0");
+	b = backend("dns", "10.80.0.1", 65535);
+	add_backend(&b, -EINVAL, "beyond 65535");
+	b = backend("dns", "10.80.0.1", 5353);
+	b.weight = 0;
+	add_backend(&b, -EINVAL, "weight");
+	b = backend("dns", "10.80.0.1", 5353);
+	add_backend(&b, 0, "backend dns/10.80.0.1:5353 added");
+	add_backend(&b, -EEXIST, "exists already");
+	agent_backend_rm(current->agent, "dns/10.80.0.9:1", on_answer, NULL);
+	expect(-ENOENT, "no backend dns/10.80.0.9:1");
+	agent_backend_rm(current->agent, "what", on_answer, NULL);
+	expect(-EINVAL, "got 'what'");
+	agent_backend_rm(current->agent, "b/dns/10.80.0.1:5353", on_answer, NULL);
+	expect(-ENOENT, "node b has no backend");
+	agent_backend_rm(current->agent, "a/dns/10.80.0.1:5353", on_answer, NULL);
+	expect(0, "removed");
+	node_stop(*state);
+}
+
+/* The state that maps hold for the one backend, or -1. */
+static int word_state(void)
+{
+	const struct own_backend *o = TAILQ_FIRST(&current->agent->own);
+
+	for (size_t i = 1; o && i < sizes.backends; i++)
+		if (maps->backend[i] && DP_BE_TOKEN(maps->backend[i]) == o->model.token)
+			return (int)DP_BE_STATE(maps->backend[i]);
+	return -1;
+}
+
+static bool is_word_up(void)
+{
+	return word_state() == DP_BE_UP;
+}
+
+static bool is_word_dead(void)
+{
+	return word_state() == DP_BE_DEAD || word_state() == -1;
+}
+
+static int listen_on(const char *addr, uint16_t port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	inet_pton(AF_INET, addr, &sa.sin_addr);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static size_t count_sent(uint8_t verb)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < sent_count; i++)
+		n += sent[i].kind == FWD_VIP && sent[i].verb == verb;
+	return n;
+}
+
+static bool is_withdrawn(void)
+{
+	return count_sent(FWD_VIP_DEL) == 1;
+}
+
+static bool is_announced(void)
+{
+	return count_sent(FWD_VIP_ADD) == 1;
+}
+
+static void test_backend_when_it_falls_then_word_vip_and_record_follow(void **state)
+{
+	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
+	struct model_backend b = backend("web", "10.80.0.1", 8080);
+	const union fact_value *h;
+	struct dp_local *local;
+	struct record r;
+	int fd = listen_on("10.80.0.1", 8080);
+
+	node_ready(*state);
+	assert_int_equal(count_sent(FWD_VIP_ADD), 0);
+	assert_int_equal(count_sent(FWD_VIP_SYNC_END), 1);
+	add_service(&s, 0, "");
+	model_check_default(MODEL_CHECK_TCP, &b.check);
+	b.check.interval_ms = 100;
+	b.check.timeout_ms = 50;
+	b.check.rise = b.check.fall = 1;
+	add_backend(&b, 0, "");
+	turn_until(is_word_up);
+	turn_until(is_announced);
+	assert_true(gossip_core_get_record(current->core, &current->agent->self, MODEL_KIND_BACKEND,
+					   "web/10.80.0.1:8080", &r));
+	local = &maps->local[DP_TOKEN_SLOT(TAILQ_FIRST(&current->agent->own)->model.token)];
+	assert_int_equal(local->live, 1);
+	assert_int_equal(local->port, 8080);
+	assert_int_equal(local->ifindex, 0);
+	assert_int_not_equal(local->svc_idx, 0);
+	assert_int_not_equal(maps->svc[local->svc_idx].table, 0);
+	close(fd);
+	turn_until(is_word_dead);
+	turn_until(is_withdrawn);
+	h = agent_fact_find(current->agent, &current->agent->self, MODEL_KIND_HEALTH,
+			    "web/10.80.0.1:8080");
+	assert_non_null(h);
+	assert_int_equal(h->health.state, MODEL_HEALTH_FAILING);
+	node_stop(*state);
+}
+
+static bool is_announced_again(void)
+{
+	return count_sent(FWD_VIP_SYNC_END) == 1 && is_ready();
+}
+
+static void test_open_when_maps_are_filled_then_writes_nothing(void **state)
+{
+	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
+	struct model_service range = service("game", "198.51.100.2", IPPROTO_UDP, 5000, 5999);
+	struct model_backend b = backend("web", "10.80.0.1", 8080),
+			     g = backend("game", "10.81.0.7", 7000);
+	struct fake_maps *before = malloc(sizeof(*before));
+	struct agent_view v;
+
+	node_ready(*state);
+	add_service(&s, 0, "");
+	add_service(&range, 0, "");
+	add_backend(&b, 0, "");
+	add_backend(&g, 0, "");
+	turn_until(is_word_up);
+	agent_look(current->agent, &v);
+	/* What rested is cleared first, so that the maps are at rest. */
+	now_ms += 5000;
+	agent_compute(current->agent);
+	node_stop(*state);
+	memcpy(before, maps, sizeof(*maps));
+	maps->writes = 0;
+	sent_count = 0;
+
+	node_start(*state, true);
+	assert_true(current->agent->cfg.self.has_forwarder);
+	fwd_connect(DP_ABI_VERSION);
+	turn_until(is_announced_again);
+	assert_int_equal(count_sent(FWD_VIP_ADD), 2);
+	assert_int_equal(maps->writes, 0);
+	assert_memory_equal(before, maps, offsetof(struct fake_maps, writes));
+	free(before);
+	node_stop(*state);
+}
+
+static void test_write_when_a_map_refuses_then_tried_again(void **state)
+{
+	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
+	struct model_backend b = backend("web", "10.80.0.1", 8080);
+	struct agent_view v;
+
+	node_ready(*state);
+	maps->fail = -E2BIG;
+	add_service(&s, 0, "");
+	agent_look(current->agent, &v);
+	assert_int_equal(maps->fail, 0);
+	assert_true(v.problem_count >= 1);
+	assert_non_null(strstr(v.problem[0], "maps are not written"));
+	add_backend(&b, 0, "");
+	turn_until(is_word_up);
+	agent_look(current->agent, &v);
+	assert_int_equal(v.problem_count, 0);
+	node_stop(*state);
+}
+
+static void test_up_when_abi_differs_then_nothing_is_written(void **state)
+{
+	struct agent_view v;
+
+	node_start(*state, true);
+	now_ms += 3000;
+	turn_until(has_seed);
+	fwd_connect(DP_ABI_VERSION + 1);
+	agent_look(current->agent, &v);
+	assert_false(v.is_ready);
+	assert_int_equal(maps->writes, 0);
+	assert_non_null(strstr(v.problem[0], "layout"));
+	node_stop(*state);
+}
+
+static void test_record_when_unreadable_then_former_stays_and_is_shown(void **state)
+{
+	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
+	struct gossip_event ev = {.kind = GOSSIP_EV_RECORD};
+	static const uint8_t poison[] = {0x81, 0xa1, 'x', 0xc1};
+	struct agent_view v;
+
+	node_start(*state, false);
+	add_service(&s, 0, "");
+	ev.record = (struct record){.kind = MODEL_KIND_SERVICE,
+				    .seq = 99,
+				    .key = (const uint8_t *)"web",
+				    .key_len = 3,
+				    .value = poison,
+				    .value_len = sizeof(poison)};
+	assert_int_equal(agent_fact_apply(current->agent, &ev.record), AGENT_SAME);
+	agent_look(current->agent, &v);
+	assert_int_equal(v.view->service_count, 1);
+	assert_int_equal(v.problem_count, 1);
+	assert_non_null(strstr(v.problem[0], "service record"));
+	assert_non_null(strstr(v.problem[0], "web"));
+	assert_non_null(strstr(v.problem[0], "former version"));
+	for (int i = 0; i < 200; i++) {
+		char key[32];
+
+		ev.record.key_len = (size_t)snprintf(key, sizeof(key), "s%d", i);
+		ev.record.key = (const uint8_t *)key;
+		assert_int_equal(agent_fact_apply(current->agent, &ev.record), AGENT_SAME);
+	}
+	assert_int_equal(current->agent->quarantine_count, AGENT_QUARANTINE_MAX);
+	assert_int_equal(current->agent->quarantined_total, 201);
+	node_stop(*state);
+}
+
+static void test_drain_when_own_then_no_rows_and_undrain_brings_them_back(void **state)
+{
+	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
+	struct model_backend b = backend("web", "10.80.0.1", 8080);
+	struct agent_view v;
+
+	node_start(*state, true);
+	fwd_connect(DP_ABI_VERSION);
+	add_service(&s, 0, "");
+	add_backend(&b, 0, "");
+	agent_look(current->agent, &v);
+	assert_int_equal(v.routes->entry_count, 1);
+	assert_int_not_equal(v.routes->entry[0].row_count, 0);
+	agent_backend_drain(current->agent, "web/10.80.0.1:8080", true, "me", "why", on_answer,
+			    NULL);
+	expect(0, "drains");
+	agent_look(current->agent, &v);
+	assert_int_equal(v.routes->entry[0].row_count, 0);
+	agent_backend_drain(current->agent, "web/10.80.0.1:8080", true, "me", "why", on_answer,
+			    NULL);
+	expect(0, "nothing to change");
+	agent_backend_drain(current->agent, "a/web/10.80.0.1:8080", false, "me", "why", on_answer,
+			    NULL);
+	expect(0, "serves again");
+	agent_look(current->agent, &v);
+	assert_int_not_equal(v.routes->entry[0].row_count, 0);
+	node_stop(*state);
+}
+
+static void test_token_when_freed_then_rests_and_counts_on(void **state)
+{
+	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
+	struct model_backend b = backend("web", "10.80.0.1", 8080);
+	uint32_t first, second, third = 0;
+
+	node_start(*state, false);
+	add_service(&s, 0, "");
+	add_backend(&b, 0, "");
+	first = TAILQ_FIRST(&current->agent->own)->model.token;
+	agent_backend_rm(current->agent, "web/10.80.0.1:8080", on_answer, NULL);
+	expect(0, "");
+	current->agent->next_slot = DP_TOKEN_SLOT(first) - 1;
+	assert_int_equal(agent_token_new(current->agent, &second), 0);
+	assert_int_not_equal(DP_TOKEN_SLOT(first), DP_TOKEN_SLOT(second));
+	now_ms += AGENT_TOKEN_REST_MS + 1;
+	current->agent->next_slot = DP_TOKEN_SLOT(first) - 1;
+	assert_int_equal(agent_token_new(current->agent, &third), 0);
+	assert_int_equal(DP_TOKEN_SLOT(first), DP_TOKEN_SLOT(third));
+	assert_int_equal(DP_TOKEN_USE(third), (DP_TOKEN_USE(first) + 1) & 0x3ff);
+	node_stop(*state);
+}
+
+static void test_compute_when_100_services_then_within_the_budget(void **state)
+{
+	struct agent_view v;
+
+	node_ready(*state);
+	for (unsigned i = 0; i < 100; i++) {
+		char name[16], vip[32];
+		struct model_service s;
+
+		snprintf(name, sizeof(name), "s%u", i);
+		snprintf(vip, sizeof(vip), "198.51.100.%u", i + 1);
+		s = service(name, vip, IPPROTO_TCP, 80, 80);
+		add_service(&s, 0, "");
+		for (unsigned k = 0; k < 10; k++) {
+			struct model_backend b = backend(name, "10.80.0.1", (uint16_t)(8000 + k));
+
+			add_backend(&b, 0, "");
+		}
+	}
+	agent_compute(current->agent);
+	agent_look(current->agent, &v);
+	assert_int_equal(v.view->backend_count, 1000);
+	print_message("100 services, 1000 backends: %u us a computation, nothing changed\n",
+		      v.compute_us);
+	agent_backend_drain(current->agent, "s7/10.80.0.1:8003", true, "", "", on_answer, NULL);
+	expect(0, "");
+	agent_compute(current->agent);
+	print_message("one backend drained: %u us\n", current->agent->compute_us);
+	/* Generous: sanitizers and busy machines; the figure above is what counts. */
+	assert_true(current->agent->compute_us < 500000);
+	node_stop(*state);
+}
+
+static int setup_net(void **state)
+{
+	(void)state;
+	/* The namespace dies with this process. */
+	if (unshare(CLONE_NEWNET) ||
+	    system("ip link set lo up && ip link add eagt-u0 type veth peer name eagt-u1 && ip "
+		   "link set eagt-u1 up &&"
+		   "ip link set eagt-u0 up && ip addr add 10.80.0.1/24 dev eagt-u0 && ip link add "
+		   "eagt-b0 type bridge &&"
+		   "ip link set eagt-b0 up && ip addr add 10.81.0.1/24 dev eagt-b0")) {
+		fprintf(stderr, "needs root and ip(8)\n");
+		return -1;
+	}
+	return 0;
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(test_open_when_alone_then_makes_one_seed_and_keeps_it),
+		CASE(test_service_add_when_wrong_then_refused_with_a_reason),
+		CASE(test_backend_add_when_wrong_then_refused_with_a_reason),
+		CASE(test_backend_when_it_falls_then_word_vip_and_record_follow),
+		CASE(test_open_when_maps_are_filled_then_writes_nothing),
+		CASE(test_write_when_a_map_refuses_then_tried_again),
+		CASE(test_up_when_abi_differs_then_nothing_is_written),
+		CASE(test_record_when_unreadable_then_former_stays_and_is_shown),
+		CASE(test_drain_when_own_then_no_rows_and_undrain_brings_them_back),
+		CASE(test_token_when_freed_then_rests_and_counts_on),
+		CASE(test_compute_when_100_services_then_within_the_budget),
+	};
+
+	return cmocka_run_group_tests(tests, setup_net, NULL);
+}
