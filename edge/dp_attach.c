@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* edge/dp_attach.c - programs onto hooks and off again, in place where an earlier run left its own. */
+#include "edge/dp_int.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A public interface gets its TC program before its XDP program: a verdict must not come before its reader. */
+static const struct tc_hook {
+	uint32_t role;
+	enum bpf_tc_attach_point point;
+	const char *prog;
+} tc_hooks[] = {
+	{DP_ROLE_MESH, BPF_TC_INGRESS, "dp_tc_mesh_in"},
+	{DP_ROLE_MESH, BPF_TC_EGRESS, "dp_tc_mesh_out"},
+	{DP_ROLE_BRIDGE, BPF_TC_INGRESS, "dp_tc_br_in"},
+	{DP_ROLE_UPLINK, BPF_TC_EGRESS, "dp_tc_up_out"},
+	{DP_ROLE_PUBLIC, BPF_TC_INGRESS, "dp_tc_pub_in"},
+};
+#define TC_HOOKS (sizeof(tc_hooks) / sizeof(tc_hooks[0]))
+#define XDP_PROG "dp_xdp"
+
+/* What one call has changed, to be undone if a later step fails. */
+struct undo {
+	const struct tc_hook *hook[TC_HOOKS];
+	int old_prog_fd[TC_HOOKS]; /* -1: the hook was empty */
+	size_t count;
+};
+
+static struct bpf_tc_hook hook_at(int ifindex, enum bpf_tc_attach_point point)
+{
+	struct bpf_tc_hook hook = {.sz = sizeof(hook), .ifindex = ifindex, .attach_point = point};
+
+	return hook;
+}
+
+/* Id of the program in our place, 0 if none. */
+static uint32_t tc_prog_id(int ifindex, enum bpf_tc_attach_point point)
+{
+	struct bpf_tc_hook hook = hook_at(ifindex, point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY);
+
+	return bpf_tc_query(&hook, &opts) == 0 ? opts.prog_id : 0;
+}
+
+static bool is_ours_by_name(uint32_t prog_id)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(prog_id);
+
+	if (fd < 0)
+		return false;
+	int rc = bpf_obj_get_info_by_fd(fd, &info, &len);
+
+	close(fd);
+	return rc == 0 && !strncmp(info.name, "dp_", 3);
+}
+
+static int prog_fd(const struct dp_loader *d, const char *name)
+{
+	const struct bpf_program *prog = bpf_object__find_program_by_name(d->obj, name);
+
+	return prog ? bpf_program__fd(prog) : -ENOENT;
+}
+
+static uint32_t prog_id_of(int fd)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) == 0 ? info.id : 0;
+}
+
+/* ---- clsact */
+
+static int mark_path(const char *pin_dir, int ifindex, char ret_path[DP_PATH_MAX])
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "clsact-%d", ifindex);
+	return dp_pin_path(pin_dir, "links", name, ret_path);
+}
+
+static int make_clsact(const char *pin_dir, int ifindex, const char *ifname, struct err *e)
+{
+	struct bpf_tc_hook hook = hook_at(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	char mark[DP_PATH_MAX];
+	int rc = bpf_tc_hook_create(&hook);
+
+	if (rc == -EEXIST)
+		return 0; /* ours of an earlier run (marked), or another's: it stays either way */
+	if (rc < 0)
+		return err_set(e, rc, "%s: cannot add a clsact qdisc: %s", ifname, strerror(-rc));
+	if (mark_path(pin_dir, ifindex, mark) == 0)
+		(void)mkdir(mark,
+			    0700); /* without the mark the empty qdisc stays behind: harmless */
+	return 0;
+}
+
+static int count_filter(const struct nlmsghdr *nlh, void *arg)
+{
+	(void)nlh;
+	++*(int *)arg;
+	return MNL_CB_OK;
+}
+
+/* Does the clsact of this interface have filters of anyone? True when that can't be found out. */
+static bool has_filters(int ifindex)
+{
+	const uint32_t parent[] = {TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
+				   TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)};
+	char buf[16384];
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	int count = 0;
+
+	if (!nl)
+		return true;
+	for (size_t i = 0; i < 2; i++) {
+		struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+		struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
+
+		nlh->nlmsg_type = RTM_GETTFILTER;
+		nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+		tcm->tcm_family = AF_UNSPEC;
+		tcm->tcm_ifindex = ifindex;
+		tcm->tcm_parent = parent[i];
+		ssize_t n = mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0 ? -1 : 1;
+
+		while (n > 0) {
+			n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+			if (n <= 0 ||
+			    mnl_cb_run(buf, (size_t)n, 0, 0, count_filter, &count) <= MNL_CB_STOP)
+				break;
+		}
+		if (n <= 0)
+			count++;
+	}
+	mnl_socket_close(nl);
+	return count > 0;
+}
+
+static void drop_clsact(const char *pin_dir, int ifindex)
+{
+	struct bpf_tc_hook hook = hook_at(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	char mark[DP_PATH_MAX];
+
+	if (mark_path(pin_dir, ifindex, mark) < 0 || rmdir(mark) < 0)
+		return; /* not ours */
+	if (!has_filters(ifindex))
+		(void)bpf_tc_hook_destroy(&hook); /* it may be gone with the interface */
+}
+
+/* ---- TC */
+
+static void tc_detach(int ifindex, enum bpf_tc_attach_point point)
+{
+	struct bpf_tc_hook hook = hook_at(ifindex, point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY);
+
+	(void)bpf_tc_detach(&hook, &opts); /* gone already is fine */
+}
+
+static int tc_put(int ifindex, enum bpf_tc_attach_point point, int fd)
+{
+	struct bpf_tc_hook hook = hook_at(ifindex, point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY,
+		    .flags = BPF_TC_F_REPLACE, .prog_fd = fd);
+
+	return bpf_tc_attach(&hook, &opts);
+}
+
+static int tc_attach(struct dp_loader *d, int ifindex, const char *ifname,
+		     const struct tc_hook *hook, struct undo *undo, struct err *e)
+{
+	const char *way = hook->point == BPF_TC_INGRESS ? "ingress" : "egress";
+	uint32_t old = tc_prog_id(ifindex, hook->point);
+	int fd = prog_fd(d, hook->prog);
+
+	if (fd < 0)
+		return err_set(e, fd, "the BPF object has no program %s", hook->prog);
+	if (old && old == prog_id_of(fd))
+		return 0;
+	if (old && !is_ours_by_name(old))
+		return err_set(e, -EBUSY,
+			       "%s: TC %s has another's filter at priority %u handle %#x", ifname,
+			       way, DP_TC_PRIORITY, DP_TC_HANDLE);
+	int old_fd = old ? bpf_prog_get_fd_by_id(old) : -1;
+	int rc = tc_put(ifindex, hook->point, fd);
+
+	if (rc < 0) {
+		if (old_fd >= 0)
+			close(old_fd);
+		return err_set(e, rc, "%s: cannot attach %s at TC %s: %s%s", ifname, hook->prog,
+			       way, strerror(-rc),
+			       rc == -EINVAL ? " (an `ingress` qdisc in the place of clsact?)"
+					     : "");
+	}
+	undo->hook[undo->count] = hook;
+	undo->old_prog_fd[undo->count++] = old_fd;
+	return 0;
+}
+
+static void undo_tc(int ifindex, struct undo *undo)
+{
+	while (undo->count) {
+		size_t i = --undo->count;
+
+		if (undo->old_prog_fd[i] >= 0)
+			(void)tc_put(ifindex, undo->hook[i]->point, undo->old_prog_fd[i]);
+		else
+			tc_detach(ifindex, undo->hook[i]->point);
+	}
+}
+
+static void undo_done(struct undo *undo)
+{
+	for (size_t i = 0; i < TC_HOOKS; i++)
+		if (undo->old_prog_fd[i] >= 0)
+			close(undo->old_prog_fd[i]);
+}
+
+/* ---- XDP */
+
+static int xdp_path(const char *pin_dir, int ifindex, char ret_path[DP_PATH_MAX])
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "xdp-%d", ifindex);
+	return dp_pin_path(pin_dir, "links", name, ret_path);
+}
+
+/* The pinned link if it is alive on this interface, else -1; a dead one's pin is removed. */
+static int xdp_open_link(const char *path, int ifindex)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return -1;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == BPF_LINK_TYPE_XDP &&
+	    (int)info.xdp.ifindex == ifindex)
+		return fd;
+	close(fd);
+	(void)unlink(path); /* its interface went while no edgefwd ran */
+	return -1;
+}
+
+static enum dp_xdp xdp_mode(int ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+	if (bpf_xdp_query(ifindex, 0, &opts) < 0)
+		return DP_XDP_OFF;
+	if (opts.attach_mode == XDP_ATTACHED_SKB)
+		return DP_XDP_GENERIC;
+	return opts.attach_mode == XDP_ATTACHED_NONE ? DP_XDP_OFF : DP_XDP_NATIVE;
+}
+
+static int xdp_create(int fd, int ifindex, uint32_t mode_flag, const char *path)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flag);
+	int link_fd = bpf_link_create(fd, ifindex, BPF_XDP, &opts);
+
+	if (link_fd < 0)
+		return link_fd;
+	int rc = bpf_obj_pin(link_fd, path);
+
+	close(link_fd); /* without a pin this detaches */
+	return rc;
+}
+
+/* The link of an earlier run: 0 = replaced in place, 1 = there is none (any more), or an error. A link in another mode
+ * than asked for goes (the TC program decides until the new one is there); ret_old says which mode it had. */
+static int xdp_replace(const char *path, int ifindex, int fd, enum dp_xdp want,
+		       enum dp_xdp *ret_old)
+{
+	int link_fd = xdp_open_link(path, ifindex);
+	int rc = 1;
+
+	*ret_old = DP_XDP_OFF;
+	if (link_fd < 0)
+		return 1;
+	enum dp_xdp mode = xdp_mode(ifindex);
+
+	if (want == DP_XDP_AUTO || want == mode) {
+		rc = bpf_link_update(link_fd, fd, NULL);
+	} else {
+		(void)unlink(path); /* fails only if it is gone */
+		*ret_old = mode;
+	}
+	close(link_fd);
+	return rc;
+}
+
+static int xdp_attach(struct dp_loader *d, int ifindex, const char *ifname, enum dp_xdp want,
+		      struct err *e)
+{
+	char path[DP_PATH_MAX];
+	enum dp_xdp old;
+	int fd = prog_fd(d, XDP_PROG);
+	int rc = xdp_path(d->pin_dir, ifindex, path);
+
+	if (fd < 0 || rc < 0)
+		return err_set(e, -ENOENT, "the BPF object has no program %s", XDP_PROG);
+	rc = xdp_replace(path, ifindex, fd, want, &old);
+	if (rc < 0)
+		return err_set(e, rc, "%s: cannot replace the XDP program: %s", ifname,
+			       strerror(-rc));
+	if (rc == 0 || want == DP_XDP_OFF)
+		return 0;
+	rc = want == DP_XDP_GENERIC ? -EOPNOTSUPP
+				    : xdp_create(fd, ifindex, XDP_FLAGS_DRV_MODE, path);
+	if (rc < 0 && rc != -EBUSY && rc != -EEXIST && want != DP_XDP_NATIVE)
+		rc = xdp_create(fd, ifindex, XDP_FLAGS_SKB_MODE, path);
+	if (rc < 0 && old != DP_XDP_OFF)
+		(void)xdp_create(fd, ifindex,
+				 old == DP_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE,
+				 path); /* as it was; the first error is the one to tell */
+	if (rc == -EBUSY || rc == -EEXIST)
+		return err_set(e, -EBUSY, "%s: another XDP program is attached", ifname);
+	if (rc < 0 && want != DP_XDP_AUTO)
+		return err_set(e, rc, "%s: cannot attach %s in %s mode: %s", ifname, XDP_PROG,
+			       want == DP_XDP_NATIVE ? "native" : "generic", strerror(-rc));
+	return 0; /* AUTO and no XDP at all: TC decides, with the same code */
+}
+
+/* ---- the face */
+
+int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_xdp want,
+	      enum dp_xdp *ret_xdp, struct err *e)
+{
+	int ifindex = (int)if_nametoindex(ifname);
+	struct undo undo = {};
+	int rc = 0;
+
+	if (!ifindex)
+		return err_set(e, -ENODEV, "interface %s does not exist", ifname);
+	if (((roles & DP_ROLE_MESH) && roles != DP_ROLE_MESH) ||
+	    ((roles & DP_ROLE_PUBLIC) && (roles & DP_ROLE_BRIDGE)))
+		return err_set(e, -EINVAL,
+			       "%s: the mesh device is nothing else, and a public "
+			       "interface is no bridge of backends",
+			       ifname);
+	for (size_t i = 0; i < TC_HOOKS; i++)
+		undo.old_prog_fd[i] = -1;
+	rc = make_clsact(d->pin_dir, ifindex, ifname, e);
+	for (size_t i = 0; rc == 0 && i < TC_HOOKS; i++)
+		if (tc_hooks[i].role & roles)
+			rc = tc_attach(d, ifindex, ifname, &tc_hooks[i], &undo, e);
+	if (rc == 0 && (roles & DP_ROLE_PUBLIC))
+		rc = xdp_attach(d, ifindex, ifname, want, e);
+	if (rc < 0) {
+		undo_tc(ifindex, &undo);
+		if (!has_filters(ifindex))
+			drop_clsact(d->pin_dir, ifindex);
+	}
+	undo_done(&undo);
+	if (rc < 0)
+		return rc;
+	*ret_xdp = roles & DP_ROLE_PUBLIC ? xdp_mode(ifindex) : DP_XDP_OFF;
+	return 0;
+}
+
+bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xdp xdp)
+{
+	for (size_t i = 0; i < TC_HOOKS; i++) {
+		if (!(tc_hooks[i].role & roles))
+			continue;
+		uint32_t id = tc_prog_id(ifindex, tc_hooks[i].point);
+
+		if (!id || id != prog_id_of(prog_fd(d, tc_hooks[i].prog)))
+			return false;
+	}
+	if (!(roles & DP_ROLE_PUBLIC) || xdp == DP_XDP_OFF)
+		return true;
+	return xdp_mode(ifindex) == xdp;
+}
+
+static void unlink_xdp(const char *pin_dir, int ifindex)
+{
+	char path[DP_PATH_MAX];
+
+	if (xdp_path(pin_dir, ifindex, path) == 0)
+		(void)unlink(path); /* the link's last reference: it detaches */
+}
+
+void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles)
+{
+	if (roles & DP_ROLE_PUBLIC)
+		unlink_xdp(d->pin_dir, ifindex);
+	for (size_t i = TC_HOOKS; i-- > 0;) {
+		uint32_t id = tc_hooks[i].role & roles ? tc_prog_id(ifindex, tc_hooks[i].point) : 0;
+
+		if (id && is_ours_by_name(id))
+			tc_detach(ifindex, tc_hooks[i].point);
+	}
+	if (!has_filters(ifindex))
+		drop_clsact(d->pin_dir, ifindex);
+}
+
+void dp_forget(struct dp_loader *d, int ifindex)
+{
+	char mark[DP_PATH_MAX];
+
+	unlink_xdp(d->pin_dir, ifindex);
+	if (mark_path(d->pin_dir, ifindex, mark) == 0)
+		(void)rmdir(mark);
+}
+
+/* Does this program use a map of the pin directory? Nothing pinned any more: our name at our place must do. */
+static bool belongs_to(uint32_t prog_id, const uint32_t *map_id, size_t map_count)
+{
+	uint32_t used[DP_PINNED_MAX] = {};
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+
+	if (!is_ours_by_name(prog_id))
+		return false;
+	if (!map_count)
+		return true;
+	int fd = bpf_prog_get_fd_by_id(prog_id);
+
+	if (fd < 0)
+		return false;
+	info.nr_map_ids = DP_PINNED_MAX;
+	info.map_ids = (uintptr_t)used;
+	int rc = bpf_obj_get_info_by_fd(fd, &info, &len);
+
+	close(fd);
+	for (uint32_t i = 0; rc == 0 && i < info.nr_map_ids && i < DP_PINNED_MAX; i++)
+		for (size_t j = 0; j < map_count; j++)
+			if (used[i] == map_id[j])
+				return true;
+	return false;
+}
+
+int dp_detach_all(const char *pin_dir, struct err *e)
+{
+	uint32_t map_id[DP_PINNED_MAX];
+	bool is_there = access(pin_dir, F_OK) == 0;
+	int lock_fd = is_there ? dp_pin_lock(pin_dir, e) : -1;
+
+	libbpf_set_print(NULL);
+	if (is_there && lock_fd < 0)
+		return lock_fd;
+	size_t map_count = dp_pin_map_ids(pin_dir, map_id, DP_PINNED_MAX);
+	struct if_nameindex *ifs = if_nameindex();
+
+	for (struct if_nameindex *i = ifs; i && i->if_index; i++) {
+		int ifindex = (int)i->if_index;
+
+		unlink_xdp(pin_dir, ifindex);
+		for (size_t p = 0; p < 2; p++) {
+			enum bpf_tc_attach_point point = p ? BPF_TC_EGRESS : BPF_TC_INGRESS;
+			uint32_t id = tc_prog_id(ifindex, point);
+
+			if (id && belongs_to(id, map_id, map_count))
+				tc_detach(ifindex, point);
+		}
+		drop_clsact(pin_dir, ifindex);
+	}
+	if (ifs)
+		if_freenameindex(ifs);
+	dp_pin_remove(pin_dir);
+	if (lock_fd >= 0)
+		close(lock_fd);
+	return 0;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* edge/dp_int.h - shared by dp.c (maps and pins), dp_pin.c (the pin directory) and dp_attach.c (hooks) alone. */
+#ifndef EDGE_DP_INT_H
+#define EDGE_DP_INT_H
+
+#include <bpf/libbpf.h>
+
+#include "edge/dp.h"
+
+#define DP_PATH_MAX 256	 /* PIN_DIR (sun_path size) + directories + map name */
+#define DP_PINNED_MAX 64 /* maps of one object */
+
+/* One place on clsact, so that a new edgefwd replaces the old one's filter. Priority: before what `tc` picks by itself
+ * (49152), after an operator who wants to be first. */
+#define DP_TC_HANDLE 0xedu
+#define DP_TC_PRIORITY 237u
+
+struct dp_loader {
+	char pin_dir[DP_PATH_MAX];
+	int lock_fd;
+	struct bpf_object *obj;
+	struct dp_fds fds;
+	struct dp_beat *beat;
+};
+
+/* dp_pin.c. Paths are built by these alone. 0 or -ENAMETOOLONG. */
+int dp_pin_path(const char *pin_dir, const char *sub, const char *name, char ret_path[DP_PATH_MAX]);
+/* Make the directory on a bpffs (mounting /sys/fs/bpf if that is where it lies) and lock it: fd or negative errno. */
+int dp_pin_lock(const char *pin_dir, struct err *e);
+int dp_pin_mkdir(const char *path, struct err *e);
+/* -EPROTONOSUPPORT when another ABI's pins are in pin_dir. */
+int dp_pin_check_abi(const char *pin_dir, struct err *e);
+/* Remove pin_dir and what is in it; stays on bpffs, bounded depth. */
+void dp_pin_remove(const char *pin_dir);
+/* Ids of the maps pinned in pin_dir. */
+size_t dp_pin_map_ids(const char *pin_dir, uint32_t *ret_id, size_t max);
+const char *dp_pin_maps_dir(void);  /* "v1/maps" */
+const char *dp_pin_flows_dir(void); /* "flows-v1" */
+
+#endif
