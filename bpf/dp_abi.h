@@ -16,7 +16,8 @@
 
 #define DP_ABI_VERSION 1
 
-#define DP_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has changed size")
+#define DP_ASSERT_SIZE(type, bytes)                                                                \
+	_Static_assert(sizeof(type) == (bytes), #type " has changed size")
 
 /* Limits: the largest sizes of the maps; edgefwd may create them smaller (struct dp_sizes). */
 #define DP_SVC_MAX 16384u      /* service slots: one per (service, family) */
@@ -47,13 +48,13 @@ DP_ASSERT_SIZE(struct dp_vip, 8);
 /* ---- dp_svc (ARRAY, mmapable): one service in one family. Writer edged.
  * `table` is stored and read as one aligned 64-bit word: that store is the flip to a rebuilt table. */
 struct dp_svc {
-	__u64 table;    /* DP_TABLE(offset, size class), 0 = no table: drop no_backend */
-	__u32 flags;    /* DP_SVC_* */
-	__u32 rows;     /* rows of the table in force, for readers of dumps; the program derives it from `table` */
-	__u16 port_lo;  /* lowest port of the service: backend port = base + (dport - port_lo) */
-	__u8 hash;      /* enum dp_hash_policy */
-	__u8 family;    /* 4 or 6 */
-	__u32 svc_id;   /* edged's number for the service, same for both families */
+	__u64 table; /* DP_TABLE(offset, size class), 0 = no table: drop no_backend */
+	__u32 flags; /* DP_SVC_* */
+	__u32 rows; /* rows of the table in force, for readers of dumps; the program derives it from `table` */
+	__u16 port_lo; /* lowest port of the service: backend port = base + (dport - port_lo) */
+	__u8 hash;     /* enum dp_hash_policy */
+	__u8 family;   /* 4 or 6 */
+	__u32 svc_id;  /* edged's number for the service, same for both families */
 	__u32 pad[2];
 };
 DP_ASSERT_SIZE(struct dp_svc, 32);
@@ -66,12 +67,16 @@ enum dp_hash_policy {
 
 /* Table word: offset (rows) in bits 0..31, size class in bits 32..39, bit 63 set when there is a table. */
 #define DP_TABLE_VALID (1ull << 63)
-#define DP_TABLE(offset, size_class) (DP_TABLE_VALID | ((__u64)(size_class) << 32) | (__u32)(offset))
+#define DP_TABLE(offset, size_class)                                                               \
+	(DP_TABLE_VALID | ((__u64)(size_class) << 32) | (__u32)(offset))
 #define DP_TABLE_OFFSET(word) ((__u32)(word))
 #define DP_TABLE_CLASS(word) ((__u32)((word) >> 32) & 0xffu)
 #define DP_SIZE_CLASSES 5u
 /* Primes, so that Maglev's skip visits every row (Maglev, NSDI 2016, section 3.4). */
-#define DP_SIZE_CLASS_LIST { 251u, 1021u, 4099u, 16381u, 65537u }
+#define DP_SIZE_CLASS_LIST                                                                         \
+	{                                                                                          \
+		251u, 1021u, 4099u, 16381u, 65537u                                                 \
+	}
 
 /* ---- dp_rows (ARRAY, mmapable): Maglev rows of all services, a flat pool. Writer edged. */
 struct dp_row {
@@ -82,9 +87,9 @@ DP_ASSERT_SIZE(struct dp_row, 8);
 
 /* ---- dp_backend (ARRAY of __u64, mmapable): one word per backend as an edge sees it. Writer edged.
  * bits 0..23 token, 24..47 node index, 48..55 enum dp_be_state. */
-#define DP_BE_WORD(state, node_idx, token) \
-	(((__u64)(state) << 48) | ((__u64)((node_idx) & 0xffffffu) << 24) | ((token) & 0xffffffu))
-#define DP_BE_TOKEN(word) ((__u32)(word) & 0xffffffu)
+#define DP_BE_WORD(state, node_idx, token)                                                         \
+	(((__u64)(state) << 48) | ((__u64)((node_idx)&0xffffffu) << 24) | ((token)&0xffffffu))
+#define DP_BE_TOKEN(word) ((__u32)(word)&0xffffffu)
 #define DP_BE_NODE(word) ((__u32)((word) >> 24) & 0xffffffu)
 #define DP_BE_STATE(word) ((__u32)((word) >> 48) & 0xffu)
 enum dp_be_state {
@@ -94,10 +99,10 @@ enum dp_be_state {
 
 /* ---- dp_node (ARRAY, mmapable): one node of the mesh. Writer edged. `state` is written alone, as one word. */
 struct dp_node {
-	__u32 state;     /* enum dp_node_state */
-	__u32 node_num;  /* first 4 bytes of the node id */
-	__u8 addr[16];   /* mesh address */
-	__u32 flags;     /* DP_NODE_* */
+	__u32 state;	/* enum dp_node_state */
+	__u32 node_num; /* first 4 bytes of the node id */
+	__u8 addr[16];	/* mesh address */
+	__u32 flags;	/* DP_NODE_* */
 	__u32 pad;
 };
 DP_ASSERT_SIZE(struct dp_node, 32);
@@ -115,72 +120,75 @@ DP_ASSERT_SIZE(struct dp_addr_key, 16);
 
 /* ---- dp_local (ARRAY): this worker's backends by token slot. Writer edged. */
 struct dp_local {
-	__u8 addr[16];    /* where the application listens; v4-mapped for IPv4 */
-	__u32 svc_idx;    /* dp_svc index this backend serves */
-	__u32 ifindex;    /* bridge (or lone veth/tap) it is reached through, 0 = a socket of this host */
-	__u16 port;       /* base port, see dp_svc.port_lo */
-	__u16 use_count;  /* 10 bits: the token's second half */
-	__u32 backend_idx;/* this backend's own index in dp_backend, for counters */
-	__u8 live;        /* 1 = serves; 0 = slot is free or resting */
+	__u8 addr[16]; /* where the application listens; v4-mapped for IPv4 */
+	__u32 svc_idx; /* dp_svc index this backend serves */
+	__u32 ifindex; /* bridge (or lone veth/tap) it is reached through, 0 = a socket of this host */
+	__u16 port;    /* base port, see dp_svc.port_lo */
+	__u16 use_count;   /* 10 bits: the token's second half */
+	__u32 backend_idx; /* this backend's own index in dp_backend, for counters */
+	__u8 live;	   /* 1 = serves; 0 = slot is free or resting */
 	__u8 pad[7];
 };
 DP_ASSERT_SIZE(struct dp_local, 40);
 #define DP_TOKEN_SLOT_BITS 14u
 #define DP_TOKEN_USE_BITS 10u
-#define DP_TOKEN(slot, use_count) ((((use_count) & 0x3ffu) << DP_TOKEN_SLOT_BITS) | ((slot) & 0x3fffu))
-#define DP_TOKEN_SLOT(token) ((token) & 0x3fffu)
+#define DP_TOKEN(slot, use_count) ((((use_count)&0x3ffu) << DP_TOKEN_SLOT_BITS) | ((slot)&0x3fffu))
+#define DP_TOKEN_SLOT(token) ((token)&0x3fffu)
 #define DP_TOKEN_USE(token) (((token) >> DP_TOKEN_SLOT_BITS) & 0x3ffu)
 
 /* ---- GRE key on the wire (RFC 2890; host order here): 2 bits version, 6 bits flags, 24 bits token. */
 #define DP_GRE_VERSION 0u
-#define DP_GRE_KEY(flags, token) ((DP_GRE_VERSION << 30) | ((__u32)(flags) << 24) | ((token) & 0xffffffu))
+#define DP_GRE_KEY(flags, token)                                                                   \
+	((DP_GRE_VERSION << 30) | ((__u32)(flags) << 24) | ((token)&0xffffffu))
 #define DP_GRE_KEY_VERSION(key) ((key) >> 30)
 #define DP_GRE_KEY_FLAGS(key) (((key) >> 24) & 0x3fu)
-#define DP_GRE_KEY_TOKEN(key) ((key) & 0xffffffu)
-#define DP_GRE_F_REPLY 1u  /* worker -> edge: decapsulate and send to the client; token is the worker's own, unused */
-#define DP_GRE_F_SECOND 2u /* second chance: passed on by a worker; sequence word = edge's node number */
-#define DP_GRE_F_FINAL 4u  /* came back from the previous owner: adopt */
-#define DP_GRE_BYTES 8u    /* flags+protocol, key */
+#define DP_GRE_KEY_TOKEN(key) ((key)&0xffffffu)
+#define DP_GRE_F_REPLY                                                                             \
+	1u /* worker -> edge: decapsulate and send to the client; token is the worker's own, unused */
+#define DP_GRE_F_SECOND                                                                            \
+	2u /* second chance: passed on by a worker; sequence word = edge's node number */
+#define DP_GRE_F_FINAL 4u /* came back from the previous owner: adopt */
+#define DP_GRE_BYTES 8u	  /* flags+protocol, key */
 
 /* ---- Metadata from XDP to TC, in front of every passed packet. TC N reads N-1. */
 #define DP_VERDICT_VERSION 1u
 struct dp_verdict {
-	__u16 magic;   /* DP_VERDICT_MAGIC */
-	__u8 version;  /* DP_VERDICT_VERSION */
-	__u8 verdict;  /* enum dp_verdict_kind */
-	__u32 row;     /* absolute index into dp_rows, after substitution */
+	__u16 magic;  /* DP_VERDICT_MAGIC */
+	__u8 version; /* DP_VERDICT_VERSION */
+	__u8 verdict; /* enum dp_verdict_kind */
+	__u32 row;    /* absolute index into dp_rows, after substitution */
 	__u32 svc_idx;
 };
 DP_ASSERT_SIZE(struct dp_verdict, 12);
 #define DP_VERDICT_MAGIC 0xed6eu
 enum dp_verdict_kind {
-	DP_VERDICT_PASS = 0,    /* not ours: the host's own stack has it */
+	DP_VERDICT_PASS = 0,	/* not ours: the host's own stack has it */
 	DP_VERDICT_FORWARD = 1, /* the owner of `row` gets it */
 };
 
 /* ---- dp_host (ARRAY[1]): facts about this host. Writer edgefwd. */
 struct dp_host {
-	__u32 abi;             /* DP_ABI_VERSION; edged refuses another one */
+	__u32 abi; /* DP_ABI_VERSION; edged refuses another one */
 	__u32 mesh_ifindex;
-	__u32 uplink_ifindex;  /* replies to clients and local deliveries go through this one */
-	__u32 gre_mark;        /* skb mark of packets that our programs encapsulated; random per boot */
+	__u32 uplink_ifindex; /* replies to clients and local deliveries go through this one */
+	__u32 gre_mark; /* skb mark of packets that our programs encapsulated; random per boot */
 	__u8 uplink_mac[6];
-	__u16 mesh_mtu;        /* bytes of the largest outer packet */
-	__u8 mesh_addr4[16];   /* own mesh addresses, zero = none */
+	__u16 mesh_mtu;	     /* bytes of the largest outer packet */
+	__u8 mesh_addr4[16]; /* own mesh addresses, zero = none */
 	__u8 mesh_addr6[16];
-	__u32 deliver_ifindex4;/* host sockets get their packets through it: the uplink, or 0 = the mesh device */
-	__u32 deliver_ifindex6;/*   itself, where reverse path filtering would refuse the uplink */
-	__u32 flags;           /* none yet, zero */
+	__u32 deliver_ifindex4; /* host sockets get their packets through it: the uplink, or 0 = the mesh device */
+	__u32 deliver_ifindex6; /*   itself, where reverse path filtering would refuse the uplink */
+	__u32 flags;		/* none yet, zero */
 	__u32 pad;
 };
 DP_ASSERT_SIZE(struct dp_host, 72);
 
 /* ---- dp_self (ARRAY[1]): what gossip says about this node. Writer edged. */
 struct dp_self {
-	__u64 seed[2];   /* SipHash key of the flow hash: the same on all nodes of a cluster */
+	__u64 seed[2]; /* SipHash key of the flow hash: the same on all nodes of a cluster */
 	__u32 node_num;
-	__u32 node_idx;  /* this node's own index in dp_node */
-	__u32 ready;     /* 1 = seed and tables are in; before that every VIP packet is dropped (not_ready) */
+	__u32 node_idx; /* this node's own index in dp_node */
+	__u32 ready; /* 1 = seed and tables are in; before that every VIP packet is dropped (not_ready) */
 	__u32 pad;
 };
 DP_ASSERT_SIZE(struct dp_self, 32);
@@ -206,20 +214,20 @@ struct dp_flow_fwd_key {
 DP_ASSERT_SIZE(struct dp_flow_fwd_key, 40);
 
 struct dp_flow_fwd {
-	__u32 slot;         /* dp_local slot */
-	__u16 use_count;    /* of that slot when the flow began: another one means another backend lives there */
-	__be16 cport_be;    /* client's port as the application sees it: shifted when two flows would share a reply key */
-	__u32 edge_idx;     /* dp_node index of the edge that sent the last packet; own index = this machine */
-	__u32 seen_s;       /* coarse seconds since boot, for idle times */
+	__u32 slot; /* dp_local slot */
+	__u16 use_count; /* of that slot when the flow began: another one means another backend lives there */
+	__be16 cport_be; /* client's port as the application sees it: shifted when two flows would share a reply key */
+	__u32 edge_idx; /* dp_node index of the edge that sent the last packet; own index = this machine */
+	__u32 seen_s; /* coarse seconds since boot, for idle times */
 	__u32 pad[2];
 };
 DP_ASSERT_SIZE(struct dp_flow_fwd, 24);
 
 struct dp_flow_rev_key {
 	__u8 client[16];
-	__u8 local[16];     /* zero for host sockets: a wildcard application answers from any address */
-	__be16 cport_be;    /* as the application sees it */
-	__be16 bport_be;    /* the application's port */
+	__u8 local[16]; /* zero for host sockets: a wildcard application answers from any address */
+	__be16 cport_be; /* as the application sees it */
+	__be16 bport_be; /* the application's port */
 	__u8 l4_proto;
 	__u8 pad[3];
 };
@@ -228,12 +236,12 @@ DP_ASSERT_SIZE(struct dp_flow_rev_key, 40);
 struct dp_flow_rev {
 	__u8 vip[16];
 	__be16 vport_be;
-	__be16 cport_be;    /* the client's real port */
+	__be16 cport_be; /* the client's real port */
 	__u32 edge_idx;
 	__u32 seen_s;
 	__u32 slot;
-	__u32 use_count;    /* of that slot when the flow began */
-	__u32 pad;          /* room: the flow table outlives ABI bumps */
+	__u32 use_count; /* of that slot when the flow began */
+	__u32 pad;	 /* room: the flow table outlives ABI bumps */
 };
 DP_ASSERT_SIZE(struct dp_flow_rev, 40);
 
@@ -242,14 +250,14 @@ DP_ASSERT_SIZE(struct dp_flow_rev, 40);
 struct dp_frag_key {
 	__u8 src[16];
 	__u8 dst[16];
-	__u32 id;           /* IPv6 fragment id, or the IPv4 id */
+	__u32 id; /* IPv6 fragment id, or the IPv4 id */
 	__u8 l4_proto;
 	__u8 pad[3];
 };
 DP_ASSERT_SIZE(struct dp_frag_key, 40);
 
 struct dp_frag {
-	__u32 drop;         /* 1: the first one was a reply that can't be carried */
+	__u32 drop; /* 1: the first one was a reply that can't be carried */
 	__u32 seen_s;
 };
 DP_ASSERT_SIZE(struct dp_frag, 8);
@@ -263,12 +271,13 @@ struct dp_stat {
 DP_ASSERT_SIZE(struct dp_stat, 16);
 
 /* ---- Data-path ping (DESIGN: the second life of a node). UDP to the mesh address, answered in TC. */
-#define DP_PING_PORT 7947u  /* destination port of requests; replies go to the request's source port */
-#define DP_PING_BYTES 16u   /* payload: magic, kind, cookie */
+#define DP_PING_PORT                                                                               \
+	7947u /* destination port of requests; replies go to the request's source port */
+#define DP_PING_BYTES 16u	     /* payload: magic, kind, cookie */
 #define DP_PING_MAGIC_BE 0x65645031u /* "edP1", as it stands on the wire */
 struct dp_ping {
 	__be32 magic_be;
-	__be32 kind_be;     /* 0 request, 1 reply */
+	__be32 kind_be; /* 0 request, 1 reply */
 	__u8 cookie[8];
 };
 DP_ASSERT_SIZE(struct dp_ping, 16);

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* bpf/dp_maps.h - map definitions, nothing else. Sizes are defaults: edgefwd resizes before it loads.
+ *
+ * Layout of keys and values: bpf/dp_abi.h. A map without "full" in its comment is an array: it can't be full.
+ */
+#ifndef DP_MAPS_H
+#define DP_MAPS_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/dp_abi.h"
+#include "bpf/dp_reasons.h"
+
+/* 0 -> facts about this host. Writer edgefwd; readers all TC programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_host);
+} dp_host SEC(".maps");
+
+/* 0 -> what gossip says about this node. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_self);
+} dp_self SEC(".maps");
+
+/* 0 -> heartbeats. Writers and readers: edgefwd and edged; no program looks at it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dp_beat);
+} dp_beat SEC(".maps");
+
+/* (VIP, protocol) -> port directory; protocol 0 stands for all that is neither TCP nor UDP, and is there for every
+ * VIP. Writer edged; readers XDP and TC. Full: edged's write fails and it says so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dp_vip_key);
+	__type(value, struct dp_vip);
+} dp_vip SEC(".maps");
+
+/* directory * 256 + (port >> 8) -> page. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024 * DP_PORTS_PER_PAGE);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} dp_portdir SEC(".maps");
+
+/* page * 256 + (port & 255) -> service. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096 * DP_PORTS_PER_PAGE);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} dp_portpage SEC(".maps");
+
+/* service -> its table and policy. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dp_svc);
+} dp_svc SEC(".maps");
+
+/* row -> (owner, previous owner): the Maglev tables of all services. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << 20);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dp_row);
+} dp_rows SEC(".maps");
+
+/* backend -> (state, node, token) in one word. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} dp_backend SEC(".maps");
+
+/* node -> state and mesh address. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dp_node);
+} dp_node SEC(".maps");
+
+/* mesh address -> node: who may send us GRE. Writer edged; reader dp_tc_mesh_in. Full: edged's write fails. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dp_addr_key);
+	__type(value, __u32);
+} dp_known SEC(".maps");
+
+/* token slot -> a backend of this worker. Writer edged; readers TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_LOCAL_MAX);
+	__type(key, __u32);
+	__type(value, struct dp_local);
+} dp_local SEC(".maps");
+
+/* enum dp_reason -> packets. Writer every program, one per exit; readers edged, edgectl. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DP_REASON_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} dp_reason SEC(".maps");
+
+/* service -> packets and bytes: chosen here as an edge, or delivered here as a worker. Writers XDP, TC; reader edged. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct dp_stat);
+} dp_svc_stat SEC(".maps");
+
+/* backend -> the same. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct dp_stat);
+} dp_be_stat SEC(".maps");
+
+/* Flows of this worker, by what the client sent. dp_fwd_new: the application has not answered yet; dp_fwd: it has.
+ * Writers and readers TC. Full: the least recently used goes, within its own table: a flood of new flows evicts only
+ * new flows. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct dp_flow_fwd_key);
+	__type(value, struct dp_flow_fwd);
+} dp_fwd_new SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 262144);
+	__type(key, struct dp_flow_fwd_key);
+	__type(value, struct dp_flow_fwd);
+} dp_fwd SEC(".maps");
+
+/* The same flows by what the application answers. A lost entry is made again by the client's next packet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct dp_flow_rev_key);
+	__type(value, struct dp_flow_rev);
+} dp_rev_new SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 262144);
+	__type(key, struct dp_flow_rev_key);
+	__type(value, struct dp_flow_rev);
+} dp_rev SEC(".maps");
+
+/* fragmented datagram -> drop what follows. Writers and readers TC, on replies only. Full: the least recently used
+ * goes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dp_frag_key);
+	__type(value, struct dp_frag);
+} dp_frag SEC(".maps");
+
+/* 0 -> pings answered in the window under way, per CPU. Writer and reader dp_tc_mesh_in. */
+struct dp_rate {
+	__u64 window;
+	__u64 used;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_rate);
+} dp_rate SEC(".maps");
+
+#endif
