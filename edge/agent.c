@@ -112,15 +112,9 @@ void agent_kick(struct agent *a, bool is_urgent)
 
 void agent_pump(struct agent *a)
 {
-	if (!a->loop)
-		return;
-	if (a->is_in_event) {
-		a->is_pump_wanted = true;
-		agent_kick(a, true);
-		return;
-	}
-	a->is_pump_wanted = false;
-	gossip_loop_pump(a->loop);
+	/* None yet: what the core queues leaves with the loop's first turn. */
+	if (a->loop)
+		gossip_loop_pump(a->loop);
 }
 
 /* ---- own node record */
@@ -325,7 +319,6 @@ void agent_event(const struct gossip_event *ev, void *arg)
 
 	if (a->is_closing)
 		return;
-	a->is_in_event = true;
 	switch (ev->kind) {
 	case GOSSIP_EV_MEMBER:
 		on_member(a, ev);
@@ -350,15 +343,12 @@ void agent_event(const struct gossip_event *ev, void *arg)
 		a->conflict_ms = agent_now_ms(a);
 		break;
 	}
-	a->is_in_event = false;
 }
 
 static void on_tick(uv_timer_t *t)
 {
 	struct agent *a = t->data;
 
-	if (a->is_pump_wanted)
-		agent_pump(a);
 	consider_seed(a);
 	if (a->next_expiry_s && agent_unix_ms() / 1000 >= a->next_expiry_s)
 		agent_kick(a, false);

@@ -101,9 +101,10 @@ static void on_check(const struct check_result *r, void *arg)
 	uint8_t buf[RECORD_VALUE_MAX];
 	int len, err;
 
+	if (o->health.state != r->state)
+		o->health.changed_unix_ms = agent_unix_ms();
 	o->health.state = (uint8_t)r->state;
 	snprintf(o->health.why, sizeof(o->health.why), "%s", r->why);
-	o->health.changed_unix_ms = agent_unix_ms();
 	len = model_health_encode(&o->health, buf, sizeof(buf));
 	err = len < 0 ? len
 		      : gossip_core_put(a->core, agent_now_ms(a), MODEL_KIND_HEALTH, o->key, buf,

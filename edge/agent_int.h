@@ -158,7 +158,7 @@ struct agent {
 
 	/* loop */
 	uv_timer_t compute_timer, tick_timer;
-	bool is_compute_armed, is_in_event, is_pump_wanted, is_node_put_wanted;
+	bool is_compute_armed;
 	uint64_t compute_due_ms;
 	size_t open_handles;
 	bool is_closing;
@@ -176,7 +176,7 @@ uint64_t agent_unix_ms(void);
 void agent_kick(struct agent *a, bool is_urgent);
 /* View, routes, maps, now. */
 void agent_compute(struct agent *a);
-/* Send what direct calls into the core queued; put off to the next turn inside an event. */
+/* Send what direct calls into the core queued, hear what happened. Harmless inside an event. */
 void agent_pump(struct agent *a);
 int agent_put_node(struct agent *a);
 const char *agent_node_name(const struct agent *a, const struct node_id *id,

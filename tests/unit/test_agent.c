@@ -279,12 +279,17 @@ void gossip_loop_pump(struct gossip_loop *l)
 {
 	struct gossip_packet p;
 	struct gossip_event ev;
+	static bool is_pumping;
 
 	(void)l;
+	if (is_pumping)
+		return;
+	is_pumping = true;
 	while (gossip_core_next_packet(current->core, &p))
 		;
 	while (gossip_core_next_event(current->core, &ev))
 		agent_event(&ev, current->agent);
+	is_pumping = false;
 }
 
 static void pump(void)
