@@ -79,6 +79,7 @@ struct route_plan {
 	struct route_entry *entry;   /* sorted by (service name, family); only families the service has a VIP of */
 	size_t entry_count;
 };
+/* 0 | -ENOMEM | -EINVAL (a backend whose node_idx is none). The order of what the view holds does not matter. */
 int route_compute(const struct route_view *view, struct route_plan **ret_plan);
 void route_free(struct route_plan *p);
 

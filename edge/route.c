@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "edge/route.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/route_claims.h"
+
+const char *route_why_text(enum route_why w)
+{
+	switch (w) {
+	case ROUTE_USED:
+		return "used";
+	case ROUTE_FARTHER_TIER:
+		return "a nearer region serves";
+	case ROUTE_UNHEALTHY:
+		return "its check fails";
+	case ROUTE_UNCHECKED:
+		return "not checked yet";
+	case ROUTE_DRAINING:
+		return "draining";
+	case ROUTE_OVERRIDDEN:
+		return "drained by an override";
+	case ROUTE_NODE_DOWN:
+		return "its node is down";
+	case ROUTE_NO_FORWARDER:
+		return "its node has no forwarder";
+	case ROUTE_OTHER_FAMILY:
+		return "other address family";
+	case ROUTE_PORT_OVERFLOW:
+		return "the service's port range does not fit above its port";
+	}
+	return "?";
+}
+
+/* What is worked out once per computation. */
+struct work {
+	const struct route_view *view;
+	uint32_t *tier;	 /* by node */
+	size_t *service; /* view.service indexes by name */
+	size_t *backend; /* view.backend indexes by (service, node id, address, port) */
+	struct route_claims claims;
+	struct route_choice *choice; /* of all entries, one after another */
+	struct route_entry *entry;   /* pointers not set yet */
+	size_t entry_count, choice_count, row_count;
+	uint64_t *hash; /* of one entry's used backends */
+	uint32_t *weight;
+	uint32_t *used; /* their view.backend indexes */
+};
+
+/* ---- order */
+
+static int region_cmp(const void *pa, const void *pb, void *arg)
+{
+	const struct route_view *view = arg;
+
+	return strcmp(view->node[*(const size_t *)pa].node.region,
+		      view->node[*(const size_t *)pb].node.region);
+}
+
+/* Place of a region that is named: own first, then as configured; -1 = only by its name. */
+static int named_tier(const struct route_view *view, const char *region)
+{
+	if (strcmp(region, view->region) == 0)
+		return 0;
+	for (size_t i = 0; i < view->order_count && i < ROUTE_REGIONS_MAX; i++)
+		if (strcmp(region, view->order[i]) == 0)
+			return (int)i + 1;
+	return -1;
+}
+
+static void rank_nodes(struct work *w, size_t *sorted)
+{
+	const struct route_view *view = w->view;
+	uint32_t next = (uint32_t)view->order_count + 1;
+	const char *last = NULL;
+
+	for (size_t i = 0; i < view->node_count; i++)
+		sorted[i] = i;
+	qsort_r(sorted, view->node_count, sizeof(*sorted), region_cmp, (void *)view);
+	for (size_t i = 0; i < view->node_count; i++) {
+		const char *region = view->node[sorted[i]].node.region;
+		int tier = named_tier(view, region);
+
+		if (tier < 0) {
+			if (last && strcmp(last, region) != 0)
+				next++;
+			last = region;
+			tier = (int)next;
+		}
+		w->tier[sorted[i]] = (uint32_t)tier;
+	}
+}
+
+static int service_name_cmp(const void *pa, const void *pb, void *arg)
+{
+	const struct route_view *view = arg;
+
+	return strcmp(view->service[*(const size_t *)pa].name,
+		      view->service[*(const size_t *)pb].name);
+}
+
+static int backend_name_cmp(const struct route_view *view, size_t ia, size_t ib)
+{
+	const struct route_backend *a = &view->backend[ia], *b = &view->backend[ib];
+	int rc = node_id_cmp(&view->node[a->node_idx].id, &view->node[b->node_idx].id);
+
+	if (!rc)
+		rc = memcmp(a->backend.addr.b, b->backend.addr.b, sizeof(a->backend.addr.b));
+	return rc ? rc : (int)a->backend.port - (int)b->backend.port;
+}
+
+static int backend_cmp(const void *pa, const void *pb, void *arg)
+{
+	size_t a = *(const size_t *)pa, b = *(const size_t *)pb;
+	const struct route_view *view = arg;
+	int rc = strcmp(view->backend[a].backend.service, view->backend[b].backend.service);
+
+	return rc ? rc : backend_name_cmp(view, a, b);
+}
+
+static int choice_cmp(const void *pa, const void *pb, void *arg)
+{
+	const struct route_choice *a = pa, *b = pb;
+
+	if (a->tier != b->tier)
+		return a->tier < b->tier ? -1 : 1;
+	return backend_name_cmp(arg, a->backend_idx, b->backend_idx);
+}
+
+/* ---- one service in one family */
+
+static uint16_t service_port_hi(const struct model_service *s)
+{
+	uint16_t hi = 0;
+
+	for (size_t i = 0; i < s->port_count; i++)
+		if (s->port[i].ports.hi > hi)
+			hi = s->port[i].ports.hi;
+	return hi;
+}
+
+static enum route_why judge(const struct route_view *view, const struct model_service *s,
+			    const struct route_backend *b, uint8_t family)
+{
+	const struct route_node *n = &view->node[b->node_idx];
+
+	if (ip_is_v4(&b->backend.addr) != (family == 4))
+		return ROUTE_OTHER_FAMILY;
+	if (b->backend.port + (service_port_hi(s) - model_service_port_lo(s)) > UINT16_MAX)
+		return ROUTE_PORT_OVERFLOW;
+	if (n->state != GOSSIP_ALIVE && n->state != GOSSIP_HEADLESS)
+		return ROUTE_NODE_DOWN;
+	if (!n->node.has_forwarder)
+		return ROUTE_NO_FORWARDER;
+	if (b->is_overridden)
+		return ROUTE_OVERRIDDEN;
+	if (b->backend.is_draining)
+		return ROUTE_DRAINING;
+	if (model_health_is_good(&b->backend.check, b->health))
+		return ROUTE_USED;
+	return b->health == MODEL_HEALTH_UNKNOWN ? ROUTE_UNCHECKED : ROUTE_UNHEALTHY;
+}
+
+static uint64_t backend_hash(const struct route_view *view, size_t idx, uint64_t h)
+{
+	const struct route_backend *b = &view->backend[idx];
+	uint8_t port_be[2] = {(uint8_t)(b->backend.port >> 8), (uint8_t)b->backend.port};
+
+	h = maglev_hash_add(h, view->node[b->node_idx].id.b, NODE_ID_BYTES);
+	h = maglev_hash_add(h, b->backend.service, strlen(b->backend.service) + 1);
+	h = maglev_hash_add(h, b->backend.addr.b, sizeof(b->backend.addr.b));
+	return maglev_hash_add(h, port_be, sizeof(port_be));
+}
+
+/* The used backends of e into w->used, w->weight, w->hash. */
+static size_t collect_used(struct work *w, const struct route_entry *e)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < e->choice_count; i++) {
+		size_t b = e->choice[i].backend_idx;
+
+		if (e->choice[i].why != ROUTE_USED)
+			continue;
+		w->used[n] = (uint32_t)b;
+		w->weight[n] = w->view->backend[b].backend.weight;
+		if (w->weight[n] == 0)
+			w->weight[n] = 1;
+		w->hash[n++] = maglev_hash_end(backend_hash(w->view, b, MAGLEV_HASH_INIT));
+	}
+	return n;
+}
+
+/* Entry of service s in a family, with the backends in w->backend[from .. to): choices, not rows yet. */
+static void add_entry(struct work *w, size_t s, uint8_t family, size_t from, size_t to)
+{
+	struct route_entry *e = &w->entry[w->entry_count++];
+	const struct route_view *view = w->view;
+	uint32_t nearest = UINT32_MAX;
+	size_t used;
+
+	*e = (struct route_entry){
+		.service_idx = s,
+		.family = family,
+		.is_shadowed = w->claims.shadowed[s] &
+			       (family == 4 ? ROUTE_SHADOWED_V4 : ROUTE_SHADOWED_V6),
+		.choice = w->choice + w->choice_count,
+		.choice_count = to - from,
+	};
+	w->choice_count += e->choice_count;
+	for (size_t i = from; i < to; i++) {
+		const struct route_backend *b = &view->backend[w->backend[i]];
+
+		e->choice[i - from] = (struct route_choice){
+			.backend_idx = w->backend[i],
+			.tier = w->tier[b->node_idx],
+			.why = judge(view, &view->service[s], b, family),
+		};
+	}
+	qsort_r(e->choice, e->choice_count, sizeof(*e->choice), choice_cmp, (void *)view);
+	for (size_t i = 0; i < e->choice_count; i++) {
+		if (e->choice[i].why != ROUTE_USED)
+			continue;
+		if (nearest == UINT32_MAX)
+			nearest = e->choice[i].tier;
+		else if (e->choice[i].tier != nearest)
+			e->choice[i].why = ROUTE_FARTHER_TIER;
+	}
+	used = collect_used(w, e);
+	if (used) {
+		e->size_class = maglev_class(w->weight, used);
+		e->row_count = maglev_size(e->size_class);
+		w->row_count += e->row_count;
+	}
+}
+
+static bool has_family(const struct model_service *s, uint8_t family)
+{
+	for (size_t i = 0; i < s->vip_count; i++)
+		if (ip_is_v4(&s->vip[i]) == (family == 4))
+			return true;
+	return false;
+}
+
+/* Services and backends, both sorted by the service's name, walked side by side. */
+static void add_entries(struct work *w)
+{
+	const struct route_view *view = w->view;
+	size_t from = 0, to;
+
+	for (size_t i = 0; i < view->service_count; i++, from = to) {
+		size_t s = w->service[i];
+		const char *name = view->service[s].name;
+
+		while (from < view->backend_count &&
+		       strcmp(view->backend[w->backend[from]].backend.service, name) < 0)
+			from++;
+		for (to = from; to < view->backend_count; to++)
+			if (strcmp(view->backend[w->backend[to]].backend.service, name) != 0)
+				break;
+		if (has_family(&view->service[s], 4))
+			add_entry(w, s, 4, from, to);
+		if (has_family(&view->service[s], 6))
+			add_entry(w, s, 6, from, to);
+	}
+}
+
+/* ---- the plan, in one block: struct, entries, choices, rows */
+
+static int build_plan(struct work *w, struct route_plan **ret_plan)
+{
+	size_t entry_bytes = w->entry_count * sizeof(struct route_entry);
+	size_t choice_bytes = w->choice_count * sizeof(struct route_choice);
+	struct route_choice *choice;
+	struct route_plan *p;
+	uint32_t *row;
+
+	_Static_assert(alignof(struct route_plan) >= alignof(struct route_entry) &&
+			       alignof(struct route_entry) >= alignof(struct route_choice) &&
+			       alignof(struct route_choice) >= alignof(uint32_t),
+		       "each part of the block ends aligned for the next");
+	p = malloc(sizeof(*p) + entry_bytes + choice_bytes + w->row_count * sizeof(*row));
+	if (!p)
+		return -ENOMEM;
+	p->entry = (struct route_entry *)(p + 1);
+	p->entry_count = w->entry_count;
+	choice = (struct route_choice *)(p->entry + w->entry_count);
+	row = (uint32_t *)(choice + w->choice_count);
+	for (size_t i = 0; i < w->entry_count; i++) {
+		struct route_entry *e = &p->entry[i];
+		size_t used;
+
+		*e = w->entry[i];
+		e->choice = choice;
+		choice += e->choice_count;
+		memcpy(e->choice, w->entry[i].choice, e->choice_count * sizeof(*e->choice));
+		e->row = row;
+		row += e->row_count;
+		used = collect_used(w, e);
+		if (used && maglev_fill(w->hash, w->weight, used, e->row, e->row_count)) {
+			free(p);
+			return -ENOMEM;
+		}
+		for (uint32_t r = 0; r < e->row_count; r++)
+			e->row[r] = w->used[e->row[r]];
+	}
+	*ret_plan = p;
+	return 0;
+}
+
+/* Every backend belongs to one service at most, which has two families at most. */
+static int alloc_work(struct work *w)
+{
+	size_t nodes = w->view->node_count + 1, services = w->view->service_count + 1;
+	size_t backends = w->view->backend_count + 1;
+
+	w->tier = calloc(nodes, sizeof(*w->tier));
+	w->service = calloc(services, sizeof(*w->service));
+	w->backend = calloc(backends, sizeof(*w->backend));
+	w->choice = calloc(2 * backends, sizeof(*w->choice));
+	w->entry = calloc(2 * services, sizeof(*w->entry));
+	w->hash = calloc(backends, sizeof(*w->hash));
+	w->weight = calloc(backends, sizeof(*w->weight));
+	w->used = calloc(backends, sizeof(*w->used));
+	if (!w->tier || !w->service || !w->backend || !w->choice || !w->entry || !w->hash ||
+	    !w->weight || !w->used)
+		return -ENOMEM;
+	return route_claims_compute(w->view, &w->claims);
+}
+
+static void free_work(struct work *w)
+{
+	free(w->tier);
+	free(w->service);
+	free(w->backend);
+	free(w->choice);
+	free(w->entry);
+	free(w->hash);
+	free(w->weight);
+	free(w->used);
+	route_claims_done(&w->claims);
+}
+
+static bool is_view_sound(const struct route_view *view)
+{
+	if (view->backend_count > UINT32_MAX)
+		return false;
+	for (size_t i = 0; i < view->backend_count; i++)
+		if (view->backend[i].node_idx >= view->node_count)
+			return false;
+	return true;
+}
+
+int route_compute(const struct route_view *view, struct route_plan **ret_plan)
+{
+	struct work w = {.view = view};
+	size_t *sorted = NULL;
+	int rc = -EINVAL;
+
+	if (!is_view_sound(view))
+		goto out;
+	rc = alloc_work(&w);
+	if (rc)
+		goto out;
+	rc = -ENOMEM;
+	sorted = calloc(view->node_count + 1, sizeof(*sorted));
+	if (!sorted)
+		goto out;
+	rank_nodes(&w, sorted);
+	for (size_t i = 0; i < view->service_count; i++)
+		w.service[i] = i;
+	qsort_r(w.service, view->service_count, sizeof(*w.service), service_name_cmp, (void *)view);
+	for (size_t i = 0; i < view->backend_count; i++)
+		w.backend[i] = i;
+	qsort_r(w.backend, view->backend_count, sizeof(*w.backend), backend_cmp, (void *)view);
+	add_entries(&w);
+	rc = build_plan(&w, ret_plan);
+out:
+	free(sorted);
+	free_work(&w);
+	return rc;
+}
+
+void route_free(struct route_plan *p)
+{
+	free(p);
+}
+
+void route_digest(const struct route_view *view, const struct route_entry *e,
+		  uint8_t ret_digest[16])
+{
+	static const uint64_t init[2] = {MAGLEV_HASH_INIT, ~MAGLEV_HASH_INIT};
+
+	for (size_t half = 0; half < 2; half++) {
+		const char *name = view->service[e->service_idx].name;
+		uint64_t h = maglev_hash_add(init[half], name, strlen(name) + 1);
+		uint64_t name_hash = 0;
+		uint32_t last = UINT32_MAX;
+
+		h = maglev_hash_add(h, &e->family, sizeof(e->family));
+		h = maglev_hash_add(h, &e->size_class, sizeof(e->size_class));
+		for (uint32_t i = 0; i < e->row_count; i++) {
+			if (e->row[i] != last)
+				name_hash = backend_hash(view, e->row[i], init[half]);
+			last = e->row[i];
+			h = maglev_hash_end(h ^ maglev_hash_end(name_hash));
+		}
+		h = maglev_hash_end(h);
+		for (size_t i = 0; i < 8; i++)
+			ret_digest[half * 8 + i] = (uint8_t)(h >> (8 * i));
+	}
+}
