@@ -6,9 +6,19 @@
  * drained, so that a thawed process accuses nobody. No protocol decision is made here.
  *
  * Order     feed -> drain packets -> drain events (event_cb) -> arm the timer
+ * Events    event_cb gets a copy: it may call into the core (put, del, ...), gossip_loop_pump() (which then only notes
+ *           that there is more to do) and gossip_loop_close()
  * Streams   TCP on the same address and port: frames of 4-byte big-endian length and a sealed message; one
- *           connection per peer and direction, idle ones closed after 10 s, at most LOOP_STREAMS_MAX
- * Errors    local send errors and ICMP errors go to gossip_core_send_failed()
+ *           connection per peer and direction, idle ones closed after 10 s, at most LOOP_STREAMS_MAX, half of them in
+ *           each direction. A peer that can't take a message, or finish one, within that time is cut off. What does
+ *           not open with our key ends its connection; when too many come in, those that have not yet shown a sealed
+ *           message go first, the longest silent first.
+ * Pings     16 bytes (magic "edP1", kind, 8-byte cookie) from a socket of their own on the mesh address, to ping_port
+ * Errors    local send errors (EPERM too) and ICMP errors go to gossip_core_send_failed() as negative errno; a socket
+ *           that is full for the moment is no error: up to LOOP_OUT_MAX datagrams wait for it
+ * Limits    all buffers are made at open, but for streams: <= 64 KiB for each that comes in, <= LOOP_STREAM_BYTES_MAX
+ *           for each that goes out. One call of the event loop reads at most LOOP_DRAIN_MAX datagrams.
+ * Signals   SIGPIPE is ignored from gossip_loop_open() on: libuv would let a peer that resets its connection end us
  * Threads   the loop's thread
  */
 #ifndef GOSSIP_LOOP_H
@@ -20,34 +30,50 @@
 #include "gossip/seal.h"
 
 #define LOOP_STREAMS_MAX 64
-#define LOOP_STREAM_QUEUE_MAX 64 /* messages waiting per connection; over it the oldest is dropped and counted */
+#define LOOP_STREAM_QUEUE_MAX                                                                      \
+	64 /* messages waiting per connection; over it the oldest is dropped and counted */
+#define LOOP_STREAM_BYTES_MAX (1u << 20) /* the same in bytes */
+#define LOOP_STREAM_IDLE_MS 10000
+#define LOOP_STREAM_CONNECT_MS                                                                     \
+	5000		    /* SYN, and two more: the kernel itself would try for two minutes */
+#define LOOP_OUT_MAX 256    /* a whole fan-out (GOSSIP_FANOUT_MAX) that found the socket full */
+#define LOOP_DRAIN_MAX 2048 /* more than a receive buffer of the default size can hold */
 
 struct gossip_loop;
 
 struct gossip_loop_config {
-	struct gossip_addr bind;       /* own mesh address and port */
-	const char *device;            /* bind to this device (SO_BINDTODEVICE is not used without privilege); may be NULL */
-	uint16_t ping_port;            /* destination port of data-path pings; 0 = send none */
-	struct gossip_core *core;      /* borrowed; outlives the loop */
-	struct seal *seal;             /* borrowed */
+	struct gossip_addr bind; /* own mesh address and port */
+	const char *
+		device; /* bind to this device (SO_BINDTODEVICE is not used without privilege); may be NULL */
+	uint16_t ping_port;	  /* destination port of data-path pings; 0 = send none */
+	uint32_t stream_idle_ms;  /* 0 = LOOP_STREAM_IDLE_MS */
+	struct gossip_core *core; /* borrowed; outlives the loop */
+	struct seal *seal;	  /* borrowed */
 	void (*event_cb)(const struct gossip_event *ev, void *arg);
 	void *arg;
 };
 
 struct gossip_loop_counters {
-	uint64_t unsealed;   /* messages that did not open: not sealed with our key */
+	uint64_t unsealed; /* messages that did not open: not sealed with our key */
 	uint64_t replayed;
-	uint64_t send_errors;
-	uint64_t stream_drops;
+	uint64_t
+		send_errors; /* destinations that a message could not be sent to, ICMP errors included */
+	uint64_t
+		stream_drops; /* messages that waited in a stream and were dropped: it was full, or failed */
 	uint64_t lag_ms_max; /* longest time between two ticks over the deadline */
 };
 
-int gossip_loop_open(uv_loop_t *uv, const struct gossip_loop_config *cfg, struct gossip_loop **ret_loop, struct err *e);
+/* bind.port 0: any that is free for both UDP and TCP; gossip_loop_addr() tells. After a failure the event loop must
+ * run once more if uv_loop_close() is to return 0. */
+int gossip_loop_open(uv_loop_t *uv, const struct gossip_loop_config *cfg,
+		     struct gossip_loop **ret_loop, struct err *e);
 /* After any direct call into the core (put, del, join): sends what it queued, reports what happened, arms the timer. */
 void gossip_loop_pump(struct gossip_loop *l);
 uint64_t gossip_loop_now_ms(const struct gossip_loop *l);
+void gossip_loop_addr(const struct gossip_loop *l, struct gossip_addr *ret_addr);
 void gossip_loop_counters(const struct gossip_loop *l, struct gossip_loop_counters *ret_counters);
-/* Asynchronous: `cb` runs when every handle is closed and `l` is freed. */
+/* Asynchronous: `cb` (may be NULL) runs when every handle is closed and `l` is freed. The core and the seal are not
+ * called from here on. */
 void gossip_loop_close(struct gossip_loop *l, void (*cb)(void *arg), void *arg);
 
 #endif
