@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* service.list, backend.list, route.show. `*_ms` is how long ago, in milliseconds; nil = never.
+ *
+ * service.list   {services: [service]}
+ *   service      {name, vips: [text], ports: ["udp/53", "tcp/80-89"], hash, is_shadowed, usable, backends,
+ *                 regions: [{region, usable, backends}]}            usable: by this node's routes, of all tiers
+ * backend.list   {backends: [backend]}; parameter service: only its ones, -ENOENT if there is neither
+ *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", weight, check, health, why,
+ *                 changed_ms, is_draining, is_overridden, is_usable, use: sentence, tier (nil = not in any route)}
+ * route.show     {service, region, vips, ports, families: [family]}
+ *   family       {family: 4 | 6, vips: [text], rows, is_shadowed, digest: hex, choices: [choice]}
+ *   choice       {spec, node, region, tier, is_used, use: sentence, health, weight, rows}   by tier, in the table's order
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/ctl_int.h"
+
+/* ---- services */
+
+static void put_vips(const struct model_service *s, uint8_t family, struct ctl_out *o,
+		     struct ctl_block *m)
+{
+	char text[IP_TEXT_MAX];
+	struct ctl_block list;
+
+	ctl_key(o, m, "vips");
+	ctl_array(o, &list);
+	for (size_t i = 0; i < s->vip_count; i++) {
+		if (family && (family == 4) != ip_is_v4(&s->vip[i]))
+			continue;
+		ctl_item(&list);
+		ctl_text(o, ip_text(&s->vip[i], text));
+	}
+	ctl_end(o, &list);
+}
+
+static void put_ports(const struct model_service *s, struct ctl_out *o, struct ctl_block *m)
+{
+	struct ctl_block list;
+	char text[24];
+
+	ctl_key(o, m, "ports");
+	ctl_array(o, &list);
+	for (size_t i = 0; i < s->port_count; i++) {
+		ctl_item(&list);
+		ctl_text(o, ctl_port_text(&s->port[i], text));
+	}
+	ctl_end(o, &list);
+}
+
+struct region_sum {
+	const char *region;
+	uint32_t usable, backends;
+};
+
+/* Per region, in order of appearance; regions beyond the table count in the total alone. */
+static void put_regions(const struct ctl_look *l, const char *service, struct ctl_out *o,
+			struct ctl_block *m)
+{
+	const struct route_view *v = l->v.view;
+	struct region_sum sum[ROUTE_REGIONS_MAX];
+	size_t first, count = ctl_look_service(l, service, &first), regions = 0;
+	uint32_t usable = 0;
+	struct ctl_block list, one;
+
+	for (size_t i = first; i < first + count; i++) {
+		uint32_t idx = l->by_service[i];
+		const char *region = v->node[v->backend[idx].node_idx].node.region;
+		size_t k = 0;
+
+		while (k < regions && strcmp(sum[k].region, region) != 0)
+			k++;
+		usable += l->use[idx].is_usable;
+		if (k == ROUTE_REGIONS_MAX)
+			continue;
+		if (k == regions)
+			sum[regions++] = (struct region_sum){.region = region};
+		sum[k].backends++;
+		sum[k].usable += l->use[idx].is_usable;
+	}
+	ctl_key_uint(o, m, "usable", usable);
+	ctl_key_uint(o, m, "backends", count);
+	ctl_key(o, m, "regions");
+	ctl_array(o, &list);
+	for (size_t k = 0; k < regions; k++) {
+		ctl_item(&list);
+		ctl_map(o, &one);
+		ctl_key_text(o, &one, "region", sum[k].region);
+		ctl_key_uint(o, &one, "usable", sum[k].usable);
+		ctl_key_uint(o, &one, "backends", sum[k].backends);
+		ctl_end(o, &one);
+	}
+	ctl_end(o, &list);
+}
+
+/* The first route entry of a service: they are sorted by name. entry_count if there is none. */
+static size_t first_entry(const struct ctl_look *l, const char *name)
+{
+	const struct route_plan *r = l->v.routes;
+	size_t lo = 0, hi = r ? r->entry_count : 0;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (strcmp(l->v.view->service[r->entry[mid].service_idx].name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* Some older service has one of its addresses and ports. */
+static bool is_shadowed(const struct ctl_look *l, size_t service_idx)
+{
+	const struct route_plan *r = l->v.routes;
+
+	for (size_t i = first_entry(l, l->v.view->service[service_idx].name);
+	     r && i < r->entry_count && r->entry[i].service_idx == service_idx; i++)
+		if (r->entry[i].is_shadowed)
+			return true;
+	return false;
+}
+
+void ctl_put_services(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m)
+{
+	const struct route_view *v = l->v.view;
+	struct ctl_block list, one;
+
+	ctl_key(o, m, "services");
+	ctl_array(o, &list);
+	for (size_t i = 0; i < v->service_count; i++) {
+		const struct model_service *s = &v->service[i];
+
+		ctl_item(&list);
+		ctl_map(o, &one);
+		ctl_key_text(o, &one, "name", s->name);
+		put_vips(s, 0, o, &one);
+		put_ports(s, o, &one);
+		ctl_key_text(o, &one, "hash", ctl_hash_text(s->hash));
+		ctl_key_bool(o, &one, "is_shadowed", is_shadowed(l, i));
+		put_regions(l, s->name, o, &one);
+		ctl_end(o, &one);
+	}
+	ctl_end(o, &list);
+}
+
+int ctl_service_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		     struct err *e)
+{
+	struct ctl_block m;
+
+	(void)a;
+	(void)e;
+	ctl_map(o, &m);
+	ctl_put_services(l, o, &m);
+	ctl_end(o, &m);
+	return 0;
+}
+
+/* ---- backends */
+
+static const char *use_text(const struct ctl_use *u)
+{
+	return u->is_known ? route_why_text(u->why) : "its service is not known here";
+}
+
+static void put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
+{
+	const struct route_view *v = l->v.view;
+	const struct route_backend *b = &v->backend[idx];
+	const struct route_node *n = &v->node[b->node_idx];
+	char spec[CTL_SPEC_MAX], addr[IP_TEXT_MAX], check[MODEL_CHECK_TEXT_MAX];
+	struct model_health h = {0};
+	struct ctl_block m;
+
+	if (!agent_health(l->cfg->agent, idx, &h))
+		h = (struct model_health){0};
+	ctl_map(o, &m);
+	ctl_key_text(o, &m, "spec", ctl_backend_spec(v, idx, spec));
+	ctl_key_text(o, &m, "node", n->node.name);
+	ctl_key_text(o, &m, "region", n->node.region);
+	ctl_key_text(o, &m, "service", b->backend.service);
+	ctl_key_text(o, &m, "addr", ip_port_text(&b->backend.addr, b->backend.port, addr));
+	ctl_key_uint(o, &m, "weight", b->backend.weight);
+	ctl_key_text(o, &m, "check", model_check_text(&b->backend.check, check));
+	ctl_key_text(o, &m, "health", ctl_health_text(b->health));
+	ctl_key_text(o, &m, "why", h.why);
+	ctl_key_age(o, &m, "changed_ms", l->unix_ms, h.changed_unix_ms);
+	ctl_key_bool(o, &m, "is_draining", b->backend.is_draining);
+	ctl_key_bool(o, &m, "is_overridden", b->is_overridden);
+	ctl_key_bool(o, &m, "is_usable", l->use[idx].is_usable);
+	ctl_key_text(o, &m, "use", use_text(&l->use[idx]));
+	if (l->use[idx].is_known)
+		ctl_key_uint(o, &m, "tier", l->use[idx].tier);
+	else
+		ctl_key_nil(o, &m, "tier");
+	ctl_end(o, &m);
+}
+
+void ctl_put_backends(const struct ctl_look *l, const char *service, struct ctl_out *o,
+		      struct ctl_block *m)
+{
+	size_t first = 0, count = l->v.view->backend_count;
+	struct ctl_block list;
+
+	if (service)
+		count = ctl_look_service(l, service, &first);
+	ctl_key(o, m, "backends");
+	ctl_array(o, &list);
+	for (size_t i = first; i < first + count; i++) {
+		ctl_item(&list);
+		put_backend(l, l->by_service[i], o);
+	}
+	ctl_end(o, &list);
+}
+
+static const struct model_service *find_service(const struct route_view *v, const char *name,
+						size_t *ret_idx)
+{
+	for (size_t i = 0; i < v->service_count; i++) {
+		if (strcmp(v->service[i].name, name) == 0) {
+			*ret_idx = i;
+			return &v->service[i];
+		}
+	}
+	return NULL;
+}
+
+int ctl_backend_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		     struct err *e)
+{
+	const char *service = a->has & CTL_BIT(service) ? a->service : NULL;
+	struct ctl_block m;
+	size_t idx, first;
+
+	if (service && !find_service(l->v.view, service, &idx) &&
+	    !ctl_look_service(l, service, &first))
+		return err_set(e, -ENOENT, "there is no service %s", service);
+	ctl_map(o, &m);
+	ctl_put_backends(l, service, o, &m);
+	ctl_end(o, &m);
+	return 0;
+}
+
+/* ---- routes */
+
+static void put_choice(const struct ctl_look *l, const struct route_choice *ch, uint32_t rows,
+		       struct ctl_out *o)
+{
+	const struct route_view *v = l->v.view;
+	const struct route_backend *b = &v->backend[ch->backend_idx];
+	const struct route_node *n = &v->node[b->node_idx];
+	char spec[CTL_SPEC_MAX];
+	struct ctl_block m;
+
+	ctl_map(o, &m);
+	ctl_key_text(o, &m, "spec", ctl_backend_spec(v, ch->backend_idx, spec));
+	ctl_key_text(o, &m, "node", n->node.name);
+	ctl_key_text(o, &m, "region", n->node.region);
+	ctl_key_uint(o, &m, "tier", ch->tier);
+	ctl_key_bool(o, &m, "is_used", ch->why == ROUTE_USED);
+	ctl_key_text(o, &m, "use", route_why_text(ch->why));
+	ctl_key_text(o, &m, "health", ctl_health_text(b->health));
+	ctl_key_uint(o, &m, "weight", b->backend.weight);
+	ctl_key_uint(o, &m, "rows", rows);
+	ctl_end(o, &m);
+}
+
+static void put_family(const struct ctl_look *l, const struct route_entry *en, uint32_t *rows_of,
+		       struct ctl_out *o)
+{
+	const struct route_view *v = l->v.view;
+	uint8_t digest[16];
+	char hex[2 * sizeof(digest) + 1];
+	struct ctl_block m, list;
+
+	for (size_t i = 0; i < en->choice_count; i++)
+		rows_of[en->choice[i].backend_idx] = 0;
+	for (uint32_t i = 0; i < en->row_count; i++)
+		rows_of[en->row[i]]++;
+	route_digest(v, en, digest);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	ctl_map(o, &m);
+	ctl_key_uint(o, &m, "family", en->family);
+	put_vips(&v->service[en->service_idx], en->family, o, &m);
+	ctl_key_uint(o, &m, "rows", en->row_count);
+	ctl_key_bool(o, &m, "is_shadowed", en->is_shadowed);
+	ctl_key_text(o, &m, "digest", hex);
+	ctl_key(o, &m, "choices");
+	ctl_array(o, &list);
+	for (size_t i = 0; i < en->choice_count; i++) {
+		ctl_item(&list);
+		put_choice(l, &en->choice[i], rows_of[en->choice[i].backend_idx], o);
+	}
+	ctl_end(o, &list);
+	ctl_end(o, &m);
+}
+
+int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		   struct err *e)
+{
+	const struct route_plan *r = l->v.routes;
+	const struct model_service *s;
+	struct ctl_block m, list;
+	uint32_t *rows_of;
+	size_t idx;
+
+	s = find_service(l->v.view, a->service, &idx);
+	if (!s)
+		return err_set(e, -ENOENT, "there is no service %s", a->service);
+	rows_of = calloc(l->v.view->backend_count + 1, sizeof(*rows_of));
+	if (!rows_of)
+		return err_set(e, -ENOMEM, "out of memory");
+	ctl_map(o, &m);
+	ctl_key_text(o, &m, "service", s->name);
+	ctl_key_text(o, &m, "region", l->v.view->region);
+	put_vips(s, 0, o, &m);
+	put_ports(s, o, &m);
+	ctl_key(o, &m, "families");
+	ctl_array(o, &list);
+	for (size_t i = first_entry(l, s->name);
+	     r && i < r->entry_count && r->entry[i].service_idx == idx; i++) {
+		ctl_item(&list);
+		put_family(l, &r->entry[i], rows_of, o);
+	}
+	ctl_end(o, &list);
+	ctl_end(o, &m);
+	free(rows_of);
+	return 0;
+}

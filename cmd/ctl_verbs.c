@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Methods that change something. Each result is {text: what was done, or a warning like "accepted, not durable"}. */
+#include <errno.h>
+#include <string.h>
+
+#include "cmd/ctl_int.h"
+
+struct done {
+	agent_cb cb;
+	void *arg;
+};
+
+static int service_add(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		       struct err *e)
+{
+	struct model_service s;
+	int rc = ctl_args_service(a, &s, e);
+
+	if (!rc)
+		agent_service_add(agent, &s, d->cb, d->arg);
+	return rc;
+}
+
+static int service_rm(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		      struct err *e)
+{
+	(void)e;
+	agent_service_rm(agent, a->name, d->cb, d->arg);
+	return 0;
+}
+
+static int backend_add(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		       struct err *e)
+{
+	struct model_backend b;
+	int rc = ctl_args_backend(a, &b, e);
+
+	if (!rc)
+		agent_backend_add(agent, &b, d->cb, d->arg);
+	return rc;
+}
+
+static int backend_rm(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		      struct err *e)
+{
+	(void)e;
+	agent_backend_rm(agent, a->spec, d->cb, d->arg);
+	return 0;
+}
+
+static int backend_drain(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			 struct err *e)
+{
+	(void)e;
+	agent_backend_drain(agent, a->spec, true, a->author, a->reason, d->cb, d->arg);
+	return 0;
+}
+
+static int backend_undrain(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			   struct err *e)
+{
+	(void)e;
+	agent_backend_drain(agent, a->spec, false, a->author, a->reason, d->cb, d->arg);
+	return 0;
+}
+
+static const struct verb {
+	const char *method;
+	int (*fn)(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		  struct err *e);
+} verbs[] = {
+	{"service.add", service_add},	  {"service.rm", service_rm},
+	{"backend.add", backend_add},	  {"backend.rm", backend_rm},
+	{"backend.drain", backend_drain}, {"backend.undrain", backend_undrain},
+};
+
+static const struct verb *find(const char *method)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i].method, method) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+bool ctl_is_verb(const char *method)
+{
+	return find(method) != NULL;
+}
+
+int ctl_verb(struct agent *agent, const char *method, const struct ctl_args *a, agent_cb cb,
+	     void *arg, struct err *e)
+{
+	const struct verb *v = find(method);
+	const struct done d = {.cb = cb, .arg = arg};
+
+	return v ? v->fn(agent, a, &d, e) : err_set(e, -ENOSYS, "%s changes nothing", method);
+}
