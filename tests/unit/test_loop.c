@@ -805,6 +805,7 @@ static void test_stream_in_when_too_many_then_strangers_go_first(void **state)
 {
 	struct node a, b;
 	int fd[LOOP_STREAMS_MAX];
+	uint16_t port;
 
 	(void)state;
 	node_start(&a, "127.0.0.1", 1);
@@ -812,6 +813,7 @@ static void test_stream_in_when_too_many_then_strangers_go_first(void **state)
 	core_send(a.core, GOSSIP_STREAM, &b.addr, 1, "x", 1);
 	gossip_loop_pump(a.loop);
 	WAIT(b.core->recv_count[GOSSIP_STREAM] == 1);
+	port = b.core->from.port;
 	for (int i = 0; i < LOOP_STREAMS_MAX; i++) {
 		fd[i] = client_socket("127.0.0.9", SOCK_STREAM, &b.addr);
 		uv_run(&uv, UV_RUN_NOWAIT);
@@ -821,6 +823,7 @@ static void test_stream_in_when_too_many_then_strangers_go_first(void **state)
 	core_send(a.core, GOSSIP_STREAM, &b.addr, 1, "x", 1);
 	gossip_loop_pump(a.loop);
 	WAIT(b.core->recv_count[GOSSIP_STREAM] == 2);
+	assert_int_equal(b.core->from.port, port); /* the same connection */
 	assert_int_equal(a.core->fail_count[GOSSIP_STREAM], 0);
 	for (int i = 0; i < LOOP_STREAMS_MAX; i++)
 		close(fd[i]);
