@@ -45,6 +45,7 @@ int main(int argc, char **argv)
 				     strncmp(addr, "::ffff:", 7) ? addr : addr + 7,
 				     ntohs(from.sin6_port));
 		}
-		(void)sendto(fd, buf, (size_t)n, 0, (struct sockaddr *)&from, len); /* as UDP goes: or it is lost */
+		(void)sendto(fd, buf, (size_t)n, 0, (struct sockaddr *)&from,
+			     len); /* as UDP goes: or it is lost */
 	}
 }

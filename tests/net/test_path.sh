@@ -1,0 +1,160 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# What a client sees through a VIP is what it sees straight at the server: DNS, HTTP, UDP, both families; backends on the
+# edge itself, on another node, in a container. tcpdump and tshark judge the wire.
+. tests/net/net.sh
+
+V4=198.51.100 V6=2001:db8:100:
+lab_up
+lab_region fra
+lab_node fra-1 fra
+lab_node fra-2 fra
+lab_client c fra
+lab_mesh
+lab_container fra-2
+E1=$(lab_addr4 fra-1) E1_6=$(lab_addr6 fra-1) W=$(lab_addr4 fra-2) W6=$(lab_addr6 fra-2)
+BOX=10.88.1.2 BOX6=fd88:1::2
+C4=$(lab_client4 fra) C6=$(lab_client6 fra)
+
+lab_dns fra-1 fra-1 5353 "$E1" "$E1_6"
+lab_dns fra-2 fra-2 5353 "$W" "$W6"
+lab_web fra-1 fra-1 8080 "$E1" "[$E1_6]"
+lab_web fra-2 fra-2 8080 "$W" "[$W6]"
+lab_web box fra-2-box 8080 0.0.0.0 '[::]'
+lab_echo fra-1 fra-1 5300
+lab_echo fra-2 fra-2 5300
+lab_echo fra-2-high fra-2 5399
+lab_echo box fra-2-box 5300
+lab_start_all
+
+# service N: VIPs .N and ::N; NODE ADDR4 ADDR6 are where its one backend of each family is
+service() { # NAME N PORTS NODE BACKEND4 BACKEND6 CHECK
+	local name=$1 n=$2 ports=$3 node=$4 b4=$5 b6=$6 check=$7 p args=()
+	for p in $ports; do args+=(--port "$p"); done
+	lab_ctl fra-1 service add "$name" --vip "$V4.$n" --vip "$V6:$n" "${args[@]}" >/dev/null || return 1
+	lab_wait "service $name at $node" 10 lab_ctl "$node" route show "$name" || return 1
+	lab_ctl "$node" backend add "$name" "$b4" --check "$check" >/dev/null || return 1
+	lab_ctl "$node" backend add "$name" "$b6" --check "$check" >/dev/null
+}
+all_services() {
+	service dns-local 1 'udp/53 tcp/53' fra-1 "$E1:5353" "[$E1_6]:5353" tcp || return 1
+	service dns-far 2 'udp/53 tcp/53' fra-2 "$W:5353" "[$W6]:5353" tcp || return 1
+	service web-box 3 tcp/80 fra-2 "$BOX:8080" "[$BOX6]:8080" tcp || return 1
+	service web-far 4 tcp/80 fra-2 "$W:8080" "[$W6]:8080" tcp || return 1
+	service echo-far 5 udp/6000-6099 fra-2 "$W:5300" "[$W6]:5300" udp || return 1
+	service echo-box 6 udp/7 fra-2 "$BOX:5300" "[$BOX6]:5300" udp || return 1
+	service echo-local 7 udp/7 fra-1 "$E1:5300" "[$E1_6]:5300" udp || return 1
+	service web-local 8 tcp/80 fra-1 "$E1:8080" "[$E1_6]:8080" tcp || return 1
+	lab_wait '16 healthy backends' 20 passing fra-1 16
+}
+ok 'eight services, a backend of each family, all healthy' all_services
+
+for n in 1:local:fra-1 2:far:fra-2; do
+	IFS=: read -r i where who <<<"$n"
+	ok "DNS over UDP, IPv4, $where" is "$(dns c $V4.$i 53)" "$who"
+	ok "DNS over TCP, IPv4, $where" is "$(dns c $V4.$i 53 +tcp)" "$who"
+	ok "DNS over UDP, IPv6, $where" is "$(dns c $V6:$i 53)" "$who"
+	ok "DNS over TCP, IPv6, $where" is "$(dns c $V6:$i 53 +tcp)" "$who"
+done
+for n in 3:container:box 4:far:fra-2 8:local:fra-1; do
+	IFS=: read -r i where who <<<"$n"
+	ok "HTTP sees the client's address, IPv4, $where" like "$(web c $V4.$i /)" "$who $C4 *"
+	ok "HTTP sees the client's address, IPv6, $where" like "$(web c "[$V6:$i]" /)" "$who $C6 *"
+done
+for n in 5:6000:far:fra-2 5:6099:far:fra-2-high 6:7:container:box 7:7:local:fra-1; do
+	IFS=: read -r i port where who <<<"$n"
+	ok "UDP on a wildcard socket, port $port, IPv4, $where" like "$(udp_whoami c UDP:$V4.$i:$port)" "$who $C4 *"
+	ok "UDP on a wildcard socket, port $port, IPv6, $where" like "$(udp_whoami c "UDP6:[$V6:$i]:$port")" "$who $C6 *"
+done
+
+big() { # URL: sums of the file as got
+	lab_in c curl -gsf -m 100 "$1" | sha256sum | cut -d' ' -f1
+}
+SUM=$(sha256sum "$LAB_DIR/big" | cut -d' ' -f1)
+ok 'HTTP, 100 MB, straight at the server' is "$(big "http://$W:8080/big")" "$SUM"
+ok 'HTTP, 100 MB, IPv4, far' is "$(big "http://$V4.4/big")" "$SUM"
+ok 'HTTP, 100 MB, IPv6, far' is "$(big "http://[$V6:4]/big")" "$SUM"
+ok 'HTTP, 100 MB, IPv4, container' is "$(big "http://$V4.3/big")" "$SUM"
+ok 'HTTP, 100 MB, IPv6, local' is "$(big "http://[$V6:8]/big")" "$SUM"
+
+echo_1200() { # SOCAT-ADDRESS
+	local sent got
+	head -c 1200 /dev/urandom >"$LAB_DIR/dgram"
+	sent=$(sha256sum <"$LAB_DIR/dgram")
+	got=$(lab_in c socat -b 2000 -t3 - "$1" <"$LAB_DIR/dgram" | sha256sum)
+	is "$got" "$sent"
+}
+ok 'UDP echo of 1,200 bytes, straight' echo_1200 "UDP:$W:5300"
+for i in 5:6000 6:7 7:7; do
+	ok "UDP echo of 1,200 bytes, IPv4, service $i" echo_1200 "UDP:$V4.$i"
+	ok "UDP echo of 1,200 bytes, IPv6, service $i" echo_1200 "UDP6:[$V6:${i%:*}]:${i#*:}"
+done
+
+# One client port, two VIPs on one backend: replies must not mix.
+two_vips() {
+	local a b
+	lab_ctl fra-1 service add dns-second --vip $V4.9 --port udp/53 >/dev/null || return 1
+	lab_wait 'dns-second at fra-2' 10 lab_ctl fra-2 route show dns-second || return 1
+	lab_ctl fra-2 backend add dns-second "$W:5353" >/dev/null || return 1
+	lab_wait 'an answer from the second VIP' 10 second_answers || return 1
+	lab_in c kdig +short +retry=0 +time=3 -b "$C4#4444" @$V4.2 whoami.lab TXT || return 1
+	a=$(lab_in c kdig +short +retry=0 +time=3 -b "$C4#4444" @$V4.9 whoami.lab TXT) || return 1
+	b=$(lab_in c kdig +short +retry=0 +time=3 -b "$C4#4444" @$V4.2 whoami.lab TXT) || return 1
+	is "$a $b" '"fra-2" "fra-2"'
+}
+second_answers() { is "$(dns c $V4.9 53)" fra-2; }
+ok 'one client port asks two VIPs of one backend' two_vips
+
+# What is to a VIP but to no service reaches nobody: not the edge's own daemons, not the backend.
+closed_port() {
+	lab_app sink fra-1 socat -u TCP-LISTEN:2222,fork,reuseaddr OPEN:/dev/null
+	lab_wait 'a daemon on the edge' 5 lab_in c socat -u /dev/null "TCP:$E1:2222,connect-timeout=1" || return 1
+	! lab_in c socat -u /dev/null "TCP:$V4.1:2222,connect-timeout=1"
+}
+ok "an edge's own daemon is not reachable through a VIP" closed_port
+fragments() {
+	local before after
+	before=$(counter fra-1 fragment)
+	head -c 4000 /dev/zero | lab_in c socat -b 5000 -t1 - UDP:$V4.5:6000 >/dev/null
+	after=$(counter fra-1 fragment)
+	[ "$after" -gt "$before" ] || { echo "counter fragment: $before, then $after"; return 1; }
+}
+ok 'fragments to a VIP are dropped and counted' fragments
+
+# The judge: what crossed the mesh and what reached the client.
+capture() { # SPACE DEVICE FILE FILTER
+	lab_in "$1" tcpdump -i "$2" -U -w "$3" -Q in "$4" >"$3.log" 2>&1 &
+	echo $! >>"$LAB_DIR/captures"
+	lab_wait "tcpdump on $2" 10 grep -q 'listening on' "$3.log"
+}
+traffic() {
+	dns c $V4.2 53 && dns c $V6:2 53 && dns c $V4.2 53 +tcp && web c $V4.3 / && web c "[$V6:4]" / &&
+		udp_whoami c UDP:$V4.5:6000 && udp_whoami c "UDP6:[$V6:6]:7"
+}
+judge() { # FILE TSHARK-FILTER WANTED-COUNT: 0, or + for some
+	local n
+	n=$(tshark -r "$1" -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE -Y "$2" 2>/dev/null | wc -l)
+	case $3 in
+	0) [ "$n" -eq 0 ] || { tshark -r "$1" -o udp.check_checksum:TRUE -o tcp.check_checksum:TRUE -Y "$2" -V 2>/dev/null | head -80; return 1; } ;;
+	+) [ "$n" -gt 0 ] || { echo "no packet like: $2"; tshark -r "$1" 2>/dev/null | head -20; return 1; } ;;
+	esac
+}
+capture fra-2 "${LAB_WG_DEV[fra-2]}" "$LAB_DIR/worker.pcap" 'ip or ip6'
+capture fra-1 "${LAB_WG_DEV[fra-1]}" "$LAB_DIR/edge.pcap" 'ip or ip6'
+capture c eth0 "$LAB_DIR/client.pcap" 'ip or ip6'
+ok 'traffic for the judge' traffic
+settled() { [ "$(tshark -r "$LAB_DIR/client.pcap" 2>/dev/null | wc -l)" -ge 20 ]; }
+lab_wait 'the captures' 10 settled
+while read -r p; do kill "$p"; done <"$LAB_DIR/captures"
+wait 2>/dev/null
+BAD='ip.checksum.status=="Bad" || tcp.checksum.status=="Bad" || udp.checksum.status=="Bad"'
+for f in worker edge; do
+	ok "$f: GRE with key, version 0, decoded to DNS inside" judge "$LAB_DIR/$f.pcap" 'gre.key && dns' +
+	ok "$f: IPv6 inside" judge "$LAB_DIR/$f.pcap" 'gre.key && ipv6' +
+	ok "$f: no GRE without a key" judge "$LAB_DIR/$f.pcap" 'gre && !gre.key' 0
+	ok "$f: nothing malformed" judge "$LAB_DIR/$f.pcap" '_ws.malformed' 0
+	ok "$f: every checksum is right" judge "$LAB_DIR/$f.pcap" "$BAD" 0
+done
+ok 'client: every checksum is right' judge "$LAB_DIR/client.pcap" "($BAD) && !arp" 0
+ok 'client: nothing has a private source' judge "$LAB_DIR/client.pcap" "ip.src==10.0.0.0/8 && !icmp" 0
+tap_end
