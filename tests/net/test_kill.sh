@@ -61,7 +61,7 @@ restart() { # NODE DAEMON: -9, and up again
 	edgefwd) lab_wait "edgefwd on $1 is connected" 20 forwarder_up "$1" ;;
 	esac
 }
-forwarder_up() { [ "$(lab_ctl "$1" --json status | jq -r .forwarder.up)" = true ]; }
+forwarder_up() { [ "$(lab_ctl "$1" --json status | jq -r .forwarder.is_up)" = true ]; }
 for what in 'fra-1 edged' 'fra-1 edgefwd' 'fra-2 edged' 'fra-2 edgefwd'; do
 	perf_begin 6
 	# shellcheck disable=SC2086
