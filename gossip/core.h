@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* gossip/core.h - the inside of the gossip core, shared by its parts only; the public face is gossip/gossip.h.
+ *
+ *   core.c          life cycle, input, time, looking      member.c   who is there: cards, states, conflicts
+ *   core_queue.c    packets and events that wait           suspect.c  probes, votes, suspicion
+ *   record_table.c  records in force, writers, digests     dissem.c   spreading news
+ *   record_own.c    what this node writes                  sync.c, sync_shared.c  anti-entropy
+ *
+ * Memory    members live until the core is freed, so pointers to them stay good; records may go at any time
+ */
+#ifndef GOSSIP_CORE_H
+#define GOSSIP_CORE_H
+
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "gossip/gossip.h"
+#include "gossip/wire.h"
+
+#define CORE_RECORDS_DEFAULT 65536
+#define CORE_OUT_MAX 8192              /* packets that wait to be sent */
+#define CORE_OUT_BYTES_MAX (32u << 20) /* and their bytes */
+#define CORE_FROZEN_MS 100             /* a tick this late means that we did not run */
+#define CORE_SEEDS_MAX 16
+#define CORE_FANOUT 250                /* urgent news goes to so many at most */
+#define CORE_HEAD_MS 1000              /* a statement of what we have is renewed at most this often */
+#define CORE_TOMBSTONES_MAX 128        /* of our own; over it the older half is collected */
+
+/* A sum of 128-bit hashes: order does not matter, elements can be taken out again. */
+struct digest {
+	uint64_t w[2];
+};
+static inline void digest_add(struct digest *d, const struct digest *x)
+{
+	d->w[0] += x->w[0];
+	d->w[1] += x->w[1];
+}
+static inline void digest_sub(struct digest *d, const struct digest *x)
+{
+	d->w[0] -= x->w[0];
+	d->w[1] -= x->w[1];
+}
+static inline bool digest_eq(const struct digest *a, const struct digest *b)
+{
+	return a->w[0] == b->w[0] && a->w[1] == b->w[1];
+}
+void digest_bytes(const struct digest *d, uint8_t ret[16]);
+void digest_from(const uint8_t b[16], struct digest *ret_digest);
+
+/* ---- records */
+
+struct rblob { /* one version, shared by the table and by events that wait */
+	unsigned int refs;
+	struct record r; /* key and value point into bytes */
+	uint8_t bytes[];
+};
+
+struct origin;
+
+#define IDENT_MAX (1 + NODE_ID_BYTES + RECORD_KEY_MAX)
+
+struct rec { /* the version in force of one identity */
+	UT_hash_handle hh;
+	struct rblob *blob;
+	struct origin *origin; /* NULL: shared */
+	struct digest hash;
+	size_t idx;     /* in core.recs */
+	uint32_t touch; /* last restatement or comparison that named it */
+	uint8_t tx_left;
+	bool in_news;
+	bool in_urgent, urgent_all; /* waits to go to everyone, or to two */
+	TAILQ_ENTRY(rec) of_origin, news, urgent;
+	uint8_t ident_len;
+	uint8_t ident[]; /* kind, writer (zero in shared), key */
+};
+TAILQ_HEAD(rec_list, rec);
+
+/* A writer of own records. Invariants: verified <= watermark; top >= every held seq of `generation`; is_whole: nothing
+ * of an older generation is held. */
+struct origin {
+	UT_hash_handle hh;
+	struct node_id id;
+	uint64_t generation; /* the highest seen */
+	uint64_t watermark;  /* contiguous to here, as far as peers told */
+	uint64_t verified;   /* contiguous to here, by our own count or proven by a head */
+	uint64_t top, gc;
+	bool is_whole;       /* a head proved that we hold all of `generation` */
+	bool is_removed;     /* only ever true for ourselves: not part of the digest, not in force */
+	struct rec *head;
+	struct digest sum;   /* all stored-scope records held */
+	struct digest gsum;  /* those of `generation`, without the head */
+	struct rec_list recs;
+	size_t rec_count;
+	uint32_t mark;       /* named by the comparison under way */
+	uint32_t reset_touch;
+	struct node_id reset_from;
+	uint64_t reset_at;
+};
+
+/* ---- members */
+
+#define VOTES_MAX 3
+
+struct member {
+	UT_hash_handle hh;
+	struct node_id id;
+	struct wire_card card;
+	uint64_t card_hash; /* its share of members_digest */
+	bool has_card; /* card.sig is good: it may be passed on */
+	bool is_self;
+	enum gossip_state state;
+	uint64_t since_ms, heard_ms, data_heard_ms;
+	uint32_t rtt_us;
+	/* boot nonces: two that live at once are two nodes with one key */
+	uint64_t nonce, nonce_before, nonce_since_ms, conflict_ms;
+	unsigned int nonce_strikes;
+	/* suspicion */
+	struct node_id voter[VOTES_MAX];
+	unsigned int vote_count;
+	bool my_vote;
+	unsigned int my_vote_sends;
+	uint64_t my_vote_next_ms;
+	uint64_t vote_ms; /* of the last vote */
+	uint64_t suspect_until_ms;
+	uint64_t asked_ms; /* first unanswered probe for somebody else */
+	/* convergence */
+	uint64_t differs_since_ms, members_differ_since_ms, sync_ms;
+	uint32_t mark; /* named by the comparison under way */
+	uint8_t told; /* how often it was sent our present card */
+	/* news */
+	uint8_t tx_left;
+	bool in_news, in_urgent, urgent_all;
+	TAILQ_ENTRY(member) news, urgent;
+};
+TAILQ_HEAD(member_list, member);
+
+#define PROBES_MAX 128
+#define PROBE_HELPERS 3
+
+enum probe_role { PROBE_FREE, PROBE_OWN, PROBE_ASKED, PROBE_CHALLENGE, PROBE_JOIN, PROBE_RETRY };
+
+struct probe {
+	enum probe_role role;
+	struct member *m; /* NULL: challenge, join */
+	struct gossip_addr addr;
+	uint64_t cookie, data_cookie;
+	uint64_t start_ms, sent_ms, next_ms;
+	unsigned int stage; /* 0: first probe is out; 1..: rounds of the burst done */
+	bool is_data_acked;
+	struct member *helper[PROBE_HELPERS];
+	struct member *requester; /* asked */
+	uint64_t requester_cookie;
+};
+
+/* ---- queues */
+
+struct out {
+	TAILQ_ENTRY(out) link;
+	enum gossip_via via;
+	size_t to_count, len;
+	struct gossip_addr *to;
+	uint8_t *buf;
+};
+TAILQ_HEAD(out_list, out);
+
+struct queued_event {
+	TAILQ_ENTRY(queued_event) link;
+	struct gossip_event e;
+	struct rblob *blob;
+};
+TAILQ_HEAD(event_list, queued_event);
+
+struct gossip_core {
+	struct gossip_config cfg;
+	struct member *self;
+	uint64_t rng;
+	uint64_t now_ms;
+	struct gossip_counters n;
+	bool has_left, has_begun; /* begun: join was called, the first head may go out */
+
+	/* members */
+	struct member *members;
+	struct member **ring; /* by id, ourselves included */
+	size_t ring_count, ring_cap;
+	size_t state_count[GOSSIP_LEFT + 1];
+	uint64_t members_digest;
+	struct member_list member_news, member_urgent;
+
+	/* failure detection */
+	struct probe probe[PROBES_MAX];
+	uint64_t probe_next_ms, scan_next_ms, retry_next_ms;
+	unsigned int probe_count;
+	unsigned int health; /* Lifeguard's: 0 is well */
+	uint64_t any_heard_ms;
+	uint64_t refuted_ms;
+	struct gossip_addr seed[CORE_SEEDS_MAX];
+	size_t seed_count;
+	bool is_joined;
+	uint64_t join_next_ms;
+	uint32_t join_wait_ms;
+
+	/* records */
+	struct rec *table;
+	struct rec **recs;
+	size_t rec_count, rec_cap;
+	struct origin *origins, *own;
+	struct digest root;
+	struct digest bucket[WIRE_BUCKETS];
+	uint64_t seq, volatile_seq, shared_top;
+	uint32_t touch;
+	size_t own_tombstones;
+	bool is_head_stale;
+	uint64_t head_ms;
+	uint64_t generation_wanted; /* announced to the caller, not yet set */
+	uint64_t generation_ms;
+	struct rec_list news, urgent;
+	uint64_t sync_next_ms;
+
+	struct out_list out;
+	size_t out_count, out_bytes;
+	struct out *out_current;
+	struct event_list events;
+	struct queued_event *event_current;
+	uint8_t dgram[GOSSIP_DGRAM_MAX];
+	uint8_t *stream; /* GOSSIP_STREAM_MAX bytes, made when first needed */
+};
+
+/* core.c */
+uint64_t core_random(struct gossip_core *c);
+size_t core_random_below(struct gossip_core *c, size_t n);
+void core_fnv(uint64_t *h, const void *bytes, size_t len);
+/* Someone speaks as us with a higher generation, or with ours and what we never wrote. */
+void core_want_generation(struct gossip_core *c, uint64_t heard);
+
+/* core_queue.c: copies; a full queue drops and counts. */
+void queue_packet(struct gossip_core *c, enum gossip_via via, const struct gossip_addr *to, size_t to_count,
+		  const uint8_t *buf, size_t len);
+void queue_member_event(struct gossip_core *c, enum gossip_event_kind kind, const struct member *m,
+			enum gossip_state old_state, bool is_new);
+void queue_record_event(struct gossip_core *c, enum gossip_event_kind kind, struct rblob *blob);
+void queue_generation_event(struct gossip_core *c, uint64_t generation);
+void queue_free_all(struct gossip_core *c);
+void rblob_unref(struct rblob *b);
+
+#endif

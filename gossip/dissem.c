@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "gossip/dissem.h"
+
+#include "gossip/member.h"
+#include "gossip/record_table.h"
+
+#define TX_FACTOR 3	 /* news rides on this many packets, times log2 of the members */
+#define TX_TOLD_ALL 1	 /* the same for what went to everyone already */
+#define DEATHS_BYTES 200 /* kept free of records: deaths always find room */
+#define MISSES_MAX 4	 /* after so many that don't fit we stop looking */
+#define PICK_MAX 64
+#define TOLD_TIMES 2 /* a member is sent our card so often after it changed */
+#define RELAYS 2
+
+static uint8_t tx_budget(const struct gossip_core *c, unsigned int factor)
+{
+	unsigned int log = 1;
+
+	for (size_t n = c->ring_count; n > 1; n /= 2)
+		log++;
+	return (uint8_t)(factor * log);
+}
+
+void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way)
+{
+	r->tx_left = tx_budget(c, way == DISSEM_LAZY ? TX_FACTOR : TX_TOLD_ALL);
+	if (r->in_news)
+		TAILQ_REMOVE(&c->news, r, news);
+	TAILQ_INSERT_HEAD(&c->news, r, news);
+	r->in_news = true;
+	if (way == DISSEM_LAZY)
+		return;
+	r->urgent_all = (r->in_urgent && r->urgent_all) || way == DISSEM_ALL;
+	if (!r->in_urgent) {
+		TAILQ_INSERT_TAIL(&c->urgent, r, urgent);
+		r->in_urgent = true;
+	}
+}
+
+void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way)
+{
+	m->tx_left = tx_budget(c, TX_FACTOR);
+	if (m->in_news)
+		TAILQ_REMOVE(&c->member_news, m, news);
+	TAILQ_INSERT_HEAD(&c->member_news, m, news);
+	m->in_news = true;
+	if (way == DISSEM_LAZY)
+		return;
+	m->urgent_all = (m->in_urgent && m->urgent_all) || way == DISSEM_ALL;
+	if (!m->in_urgent) {
+		TAILQ_INSERT_TAIL(&c->member_urgent, m, urgent);
+		m->in_urgent = true;
+	}
+}
+
+void dissem_forget_record(struct gossip_core *c, struct rec *r)
+{
+	if (r->in_news)
+		TAILQ_REMOVE(&c->news, r, news);
+	if (r->in_urgent)
+		TAILQ_REMOVE(&c->urgent, r, urgent);
+	r->in_news = r->in_urgent = false;
+}
+
+void dissem_send(struct gossip_core *c, struct wire_out *o, const struct gossip_addr *to,
+		 size_t to_count)
+{
+	size_t len = wire_end(o);
+
+	queue_packet(c, GOSSIP_DGRAM, to, to_count, o->b.p, len);
+}
+
+static struct wire_vote vote_on(const struct member *m, enum gossip_state state)
+{
+	return (struct wire_vote){.id = m->id,
+				  .generation = m->card.generation,
+				  .incarnation = m->card.incarnation,
+				  .state = state};
+}
+
+static bool is_vote_worthy(const struct member *m)
+{
+	return m->state == GOSSIP_HEADLESS || m->state == GOSSIP_SUSPECT || m->state == GOSSIP_DEAD;
+}
+
+void dissem_vote(struct gossip_core *c, const struct member *m, enum gossip_state state)
+{
+	struct gossip_addr to[GOSSIP_FANOUT_MAX];
+	struct wire_vote v = vote_on(m, state);
+	struct wire_out o;
+
+	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
+	wire_list_begin(&o, WIRE_K_VOTES);
+	(void)wire_add_vote(&o, &v); /* an empty datagram has room */
+	wire_list_end(&o);
+	dissem_send(c, &o, to, member_live_addrs(c, to, CORE_FANOUT));
+}
+
+/* ---- filling a packet */
+
+struct picked {
+	struct member *m[PICK_MAX];
+	size_t count;
+};
+
+static void pick_members(struct gossip_core *c, struct picked *ret, const struct member *dest)
+{
+	struct member *m;
+
+	ret->count = 0;
+	TAILQ_FOREACH(m, &c->member_news, news)
+	{
+		if (ret->count >= PICK_MAX)
+			break;
+		if (m != dest)
+			ret->m[ret->count++] = m;
+	}
+}
+
+static void sent_member(struct gossip_core *c, struct member *m)
+{
+	TAILQ_REMOVE(&c->member_news, m, news);
+	m->in_news = false;
+	if (m->tx_left > 0 && --m->tx_left > 0) {
+		TAILQ_INSERT_TAIL(&c->member_news, m, news);
+		m->in_news = true;
+	}
+}
+
+static void sent_record(struct gossip_core *c, struct rec *r)
+{
+	TAILQ_REMOVE(&c->news, r, news);
+	r->in_news = false;
+	if (r->tx_left > 0 && --r->tx_left > 0) {
+		TAILQ_INSERT_TAIL(&c->news, r, news);
+		r->in_news = true;
+	}
+}
+
+static void fill_votes(struct wire_out *o, const struct picked *p, struct member *dest)
+{
+	struct wire_vote v;
+
+	wire_list_begin(o, WIRE_K_VOTES);
+	/* Whom we suspect hears it from us first: it can refute at once. */
+	if (dest && is_vote_worthy(dest)) {
+		v = vote_on(dest, dest->state);
+		(void)wire_add_vote(o, &v); /* first in the packet: fits */
+	}
+	for (size_t i = 0; i < p->count; i++) {
+		if (!is_vote_worthy(p->m[i]))
+			continue;
+		v = vote_on(p->m[i], p->m[i]->state);
+		if (!wire_add_vote(o, &v))
+			break;
+	}
+	wire_list_end(o);
+}
+
+static void fill_cards(struct gossip_core *c, struct wire_out *o, const struct picked *p,
+		       struct member *dest)
+{
+	unsigned int misses = 0;
+
+	wire_list_begin(o, WIRE_K_CARDS);
+	if (!dest || dest->told < TOLD_TIMES) {
+		if (wire_add_card(o, &c->self->card) && dest)
+			dest->told++;
+	}
+	for (size_t i = 0; i < p->count && misses < MISSES_MAX; i++) {
+		struct member *m = p->m[i];
+
+		if (!m->has_card || wire_add_card(o, &m->card))
+			sent_member(c, m);
+		else
+			misses++;
+	}
+	wire_list_end(o);
+}
+
+static void fill_records(struct gossip_core *c, struct wire_out *o)
+{
+	struct rec *picked[PICK_MAX], *r;
+	unsigned int misses = 0;
+	size_t n = 0;
+
+	TAILQ_FOREACH(r, &c->news, news)
+	{
+		if (n >= PICK_MAX)
+			break;
+		picked[n++] = r;
+	}
+	wire_list_begin(o, WIRE_K_RECORDS);
+	for (size_t i = 0; i < n && misses < MISSES_MAX; i++) {
+		if (wire_add_record(o, &picked[i]->blob->r))
+			sent_record(c, picked[i]);
+		else
+			misses++;
+	}
+	wire_list_end(o);
+}
+
+void dissem_fill(struct gossip_core *c, struct wire_out *o, struct member *dest)
+{
+	struct picked p;
+
+	/* Strangers get our card and nothing more. */
+	if (!dest) {
+		p.count = 0;
+		fill_cards(c, o, &p, NULL);
+		return;
+	}
+	pick_members(c, &p, dest);
+	fill_votes(o, &p, dest);
+	/* Cards take at most half of what is left; records must leave room for the next deaths. */
+	if (!TAILQ_EMPTY(&c->news) && wire_room(o) > 2 * DEATHS_BYTES) {
+		size_t cap = o->b.cap;
+
+		o->b.cap = o->b.len + wire_room(o) / 2;
+		fill_cards(c, o, &p, dest);
+		o->b.cap = cap;
+		fill_records(c, o);
+	} else {
+		fill_cards(c, o, &p, dest);
+	}
+}
+
+/* ---- urgent news */
+
+/* As many urgent records of one way as fit. false: there was none. */
+static bool pack_urgent_records(struct gossip_core *c, struct wire_out *o, bool is_all)
+{
+	struct rec *r, *next;
+	bool any = false;
+
+	wire_list_begin(o, WIRE_K_RECORDS);
+	for (r = TAILQ_FIRST(&c->urgent); r; r = next) {
+		struct record v = r->blob->r;
+
+		next = TAILQ_NEXT(r, urgent);
+		if (r->urgent_all != is_all)
+			continue;
+		v.is_urgent = true;
+		if (!wire_add_record(o, &v))
+			break;
+		TAILQ_REMOVE(&c->urgent, r, urgent);
+		r->in_urgent = r->urgent_all = false;
+		any = true;
+	}
+	wire_list_end(o);
+	return any;
+}
+
+static bool pack_urgent_members(struct gossip_core *c, struct wire_out *o, bool is_all)
+{
+	struct member *m, *next, *packed[PICK_MAX];
+	struct wire_vote v;
+	size_t n = 0;
+
+	wire_list_begin(o, WIRE_K_CARDS);
+	for (m = TAILQ_FIRST(&c->member_urgent); m && n < PICK_MAX; m = next) {
+		next = TAILQ_NEXT(m, urgent);
+		if (m->urgent_all != is_all)
+			continue;
+		if (m->has_card && wire_room(o) > DEATHS_BYTES && wire_add_card(o, &m->card))
+			packed[n++] = m;
+		else if (m->has_card)
+			break;
+		TAILQ_REMOVE(&c->member_urgent, m, urgent);
+		m->in_urgent = m->urgent_all = false;
+	}
+	wire_list_end(o);
+	wire_list_begin(o, WIRE_K_VOTES);
+	for (size_t i = 0; i < n; i++) {
+		v = vote_on(packed[i], packed[i]->state);
+		if (is_vote_worthy(packed[i]))
+			(void)wire_add_vote(o, &v); /* room was kept */
+	}
+	wire_list_end(o);
+	return n > 0;
+}
+
+/* One packet of urgent news: ours goes to everyone, another's to two. false: nothing is left. */
+static bool flush_one(struct gossip_core *c, bool is_all)
+{
+	struct gossip_addr to[GOSSIP_FANOUT_MAX];
+	struct member *a, *b;
+	struct wire_out o;
+	size_t n = 0;
+	bool any;
+
+	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
+	any = pack_urgent_members(c, &o, is_all);
+	any |= pack_urgent_records(c, &o, is_all);
+	if (!any)
+		return false;
+	if (is_all) {
+		n = member_live_addrs(c, to, CORE_FANOUT);
+	} else {
+		a = member_random_alive(c, NULL, NULL);
+		b = a ? member_random_alive(c, a, NULL) : NULL;
+		if (a)
+			to[n++] = a->card.addr;
+		if (b)
+			to[n++] = b->card.addr;
+	}
+	dissem_send(c, &o, to, n);
+	return true;
+}
+
+void dissem_flush(struct gossip_core *c)
+{
+	/* Relaying and telling empty the queues, one packet at a time; each takes at least one entry. */
+	while (flush_one(c, true))
+		;
+	while (flush_one(c, false))
+		;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* gossip/record_table.h - records in force, their writers' watermarks and generations, digests, removals.
+ *
+ * A head is a record in which a writer states, signed, the sum of all it has up to that sequence. When what we hold of
+ * its generation adds up to the same sum, we are whole: the watermark rises, collected tombstones go, and what the older
+ * generation had and the new one did not restate is dropped. Nothing is ever dropped on a relayer's word alone.
+ */
+#ifndef GOSSIP_RECORD_TABLE_H
+#define GOSSIP_RECORD_TABLE_H
+
+#include "gossip/core.h"
+
+enum table_source { TABLE_LOCAL, TABLE_LOADED, TABLE_HEARD };
+
+/* A version arrived. 1 it came into force | 0 known or older | -EBADMSG, -ENOSPC, -EPERM refused (counted).
+ * `touch` != 0 marks the record of that identity, if there is one. r->writer must be set. */
+int table_offer(struct gossip_core *c, const struct record *r, enum table_source source, uint32_t touch);
+struct rec *table_find(const struct gossip_core *c, const struct node_id *writer, uint8_t kind, const uint8_t *key,
+		       size_t key_len);
+/* Take it out of force; an event says so. */
+void table_drop(struct gossip_core *c, struct rec *r);
+bool table_is_removed(const struct gossip_core *c, const struct node_id *id);
+/* Not voided: may be shown. */
+bool table_is_in_force(const struct rec *r);
+
+struct origin *table_origin(const struct gossip_core *c, const struct node_id *id);
+int table_add_self(struct gossip_core *c);
+/* Look whether the head is fulfilled now. */
+void table_settle(struct gossip_core *c, struct origin *o);
+/* A restatement ended: drop what it did not name, if the head proves it whole. */
+void table_end_reset(struct gossip_core *c, struct origin *o);
+unsigned int table_bucket_of(uint8_t kind, const uint8_t *key, size_t key_len);
+void table_free_all(struct gossip_core *c);
+void table_check(const struct gossip_core *c);
+
+/* record_own.c: what this node writes */
+int own_write(struct gossip_core *c, uint8_t kind, const uint8_t *key, size_t key_len, const uint8_t *value,
+	      size_t value_len, bool is_tombstone, bool is_urgent);
+void own_restate(struct gossip_core *c, uint64_t generation);
+/* The caller has restated what it has: publish the first head. */
+void own_begin(struct gossip_core *c);
+void own_tick(struct gossip_core *c);
+uint64_t own_deadline(const struct gossip_core *c);
+
+#define HEAD_KEY "head"
+#define HEAD_KEY_LEN 4
+
+struct head {
+	uint64_t gc;
+	struct digest sum;
+};
+int head_decode(const struct record *r, struct head *ret_head);
+
+#endif

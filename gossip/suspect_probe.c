@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "gossip/suspect_probe.h"
+
+#include <string.h>
+
+#include "gossip/dissem.h"
+#include "gossip/member.h"
+#include "gossip/suspect.h"
+
+#define ACK_MIN_MS 60	   /* the first probe's answer is waited for at least so long */
+#define ACK_UNKNOWN_MS 150 /* before a round trip was measured */
+#define ACK_MAX_MS 1000
+#define BURST_STEP_MS 30
+#define BURST_ROUNDS 5	 /* at 0, 30, ... 120 ms */
+#define BURST_WAIT_MS 30 /* after the last round */
+#define ASKED_LIFE_MS 300
+#define RETRY_LIFE_MS 2000
+#define CHALLENGES_MAX 64
+#define RTT_SHIFT 3
+
+static struct probe *find_cookie(struct gossip_core *c, uint64_t cookie)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++)
+		if (c->probe[i].role != PROBE_FREE && c->probe[i].cookie == cookie)
+			return &c->probe[i];
+	return NULL;
+}
+
+static struct probe *find_role(struct gossip_core *c, const struct member *m, enum probe_role role)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++)
+		if (c->probe[i].role == role && c->probe[i].m == m)
+			return &c->probe[i];
+	return NULL;
+}
+
+static struct probe *probe_new(struct gossip_core *c, enum probe_role role, struct member *m,
+			       const struct gossip_addr *addr, uint64_t life_ms)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++) {
+		struct probe *p = &c->probe[i];
+
+		if (p->role != PROBE_FREE)
+			continue;
+		*p = (struct probe){.role = role,
+				    .m = m,
+				    .addr = *addr,
+				    .cookie = core_random(c),
+				    .data_cookie = core_random(c),
+				    .start_ms = c->now_ms,
+				    .sent_ms = c->now_ms,
+				    .next_ms = c->now_ms + life_ms};
+		return p;
+	}
+	c->n.queue_drops++;
+	return NULL;
+}
+
+static void put_digest(struct gossip_core *c, struct wire_out *o)
+{
+	uint8_t root[16];
+
+	digest_bytes(&c->root, root);
+	wire_put_digest(o, root, c->members_digest);
+}
+
+static void send_probe(struct gossip_core *c, struct probe *p)
+{
+	struct wire_out o;
+
+	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_PROBE);
+	wire_put_cookie(&o, p->cookie);
+	put_digest(c, &o);
+	dissem_fill(c, &o, p->m);
+	dissem_send(c, &o, &p->addr, 1);
+	c->n.probes_sent++;
+}
+
+static void send_data_ping(struct gossip_core *c, struct probe *p)
+{
+	uint8_t buf[8];
+
+	if (!p->m || !p->m->card.has_forwarder)
+		return;
+	for (unsigned int i = 0; i < 8; i++)
+		buf[i] = (uint8_t)(p->data_cookie >> (8 * i));
+	queue_packet(c, GOSSIP_PING, &p->addr, 1, buf, sizeof(buf));
+}
+
+static void send_ack(struct gossip_core *c, struct member *to, const struct gossip_addr *addr,
+		     uint64_t cookie, unsigned int flags)
+{
+	struct wire_out o;
+
+	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_ACK);
+	wire_put_cookie(&o, cookie);
+	put_digest(c, &o);
+	if (flags)
+		wire_put_flags(&o, flags);
+	dissem_fill(c, &o, to);
+	dissem_send(c, &o, addr, 1);
+}
+
+static uint64_t ack_wait_ms(const struct gossip_core *c, const struct member *m)
+{
+	uint64_t ms = m->rtt_us ? m->rtt_us / 1000 * 3 / 2 + 20 : ACK_UNKNOWN_MS;
+
+	if (ms < ACK_MIN_MS)
+		ms = ACK_MIN_MS;
+	ms *= 1 + c->health;
+	return ms < ACK_MAX_MS ? ms : ACK_MAX_MS;
+}
+
+/* ---- our own */
+
+static void choose_helpers(struct gossip_core *c, struct probe *p)
+{
+	for (unsigned int i = 0; i < PROBE_HELPERS; i++) {
+		p->helper[i] = member_random_alive(c, p->m, i > 0 ? p->helper[0] : NULL);
+		if (i > 0 && p->helper[i] == p->helper[i - 1])
+			p->helper[i] = NULL;
+	}
+}
+
+static void burst_round(struct gossip_core *c, struct probe *p)
+{
+	struct wire_out o;
+
+	if (p->stage == 0)
+		choose_helpers(c, p);
+	p->stage++;
+	send_probe(c, p);
+	send_data_ping(c, p);
+	for (unsigned int i = 0; i < PROBE_HELPERS; i++) {
+		if (!p->helper[i])
+			continue;
+		wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_ASK);
+		wire_put_cookie(&o, p->cookie);
+		wire_put_target(&o, &p->m->id);
+		dissem_send(c, &o, &p->helper[i]->card.addr, 1);
+	}
+	p->next_ms = c->now_ms + BURST_STEP_MS;
+	if (p->stage == BURST_ROUNDS)
+		p->next_ms = c->now_ms + BURST_WAIT_MS + p->m->rtt_us / 1000 * 3 / 2;
+}
+
+void probe_start(struct gossip_core *c, struct member *m)
+{
+	struct probe *p;
+
+	if (find_role(c, m, PROBE_OWN))
+		return;
+	p = probe_new(c, PROBE_OWN, m, &m->card.addr, ack_wait_ms(c, m));
+	if (!p)
+		return;
+	send_probe(c, p);
+	/* Of a headless or suspected node the kernel is all that may answer. */
+	if (m->state != GOSSIP_ALIVE)
+		send_data_ping(c, p);
+}
+
+void probe_burst(struct gossip_core *c, struct member *m)
+{
+	struct probe *p = find_role(c, m, PROBE_OWN);
+
+	if (!p)
+		p = probe_new(c, PROBE_OWN, m, &m->card.addr, 0);
+	if (p && p->stage == 0)
+		burst_round(c, p);
+}
+
+void probe_once(struct gossip_core *c, struct member *m)
+{
+	struct probe *p;
+
+	if (find_role(c, m, PROBE_RETRY))
+		return;
+	p = probe_new(c, PROBE_RETRY, m, &m->card.addr, RETRY_LIFE_MS);
+	if (!p)
+		return;
+	send_probe(c, p);
+	if (m->state != GOSSIP_ALIVE)
+		send_data_ping(c, p);
+}
+
+static void verdict(struct gossip_core *c, struct probe *p)
+{
+	struct member *m = p->m;
+	bool is_data_alive = p->is_data_acked;
+
+	p->role = PROBE_FREE;
+	c->n.probes_failed++;
+	suspect_health(c, 1);
+	if (m->state == GOSSIP_DEAD || m->state == GOSSIP_LEFT)
+		return;
+	if (!is_data_alive) {
+		suspect_cast_vote(c, m);
+	} else if (m->state != GOSSIP_HEADLESS) {
+		suspect_clear(c, m);
+		member_set_state(c, m, GOSSIP_HEADLESS);
+		dissem_vote(c, m, GOSSIP_HEADLESS);
+	}
+}
+
+static void probe_due(struct gossip_core *c, struct probe *p)
+{
+	if (p->role != PROBE_OWN) {
+		p->role = PROBE_FREE;
+		return;
+	}
+	/* Headless as we knew it, and its kernel is well. */
+	if (p->m->state == GOSSIP_HEADLESS && p->is_data_acked)
+		p->role = PROBE_FREE;
+	else if (p->stage < BURST_ROUNDS)
+		burst_round(c, p);
+	else
+		verdict(c, p);
+}
+
+void probe_tick(struct gossip_core *c)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++)
+		if (c->probe[i].role != PROBE_FREE && c->now_ms >= c->probe[i].next_ms)
+			probe_due(c, &c->probe[i]);
+}
+
+uint64_t probe_deadline(const struct gossip_core *c)
+{
+	uint64_t d = UINT64_MAX;
+
+	for (size_t i = 0; i < PROBES_MAX; i++)
+		if (c->probe[i].role != PROBE_FREE && c->probe[i].next_ms < d)
+			d = c->probe[i].next_ms;
+	return d;
+}
+
+void probe_void_all(struct gossip_core *c)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++) {
+		c->probe[i].role = PROBE_FREE;
+		if (c->probe[i].m)
+			c->probe[i].m->asked_ms = 0;
+	}
+}
+
+/* ---- strangers */
+
+static struct probe *find_addr(struct gossip_core *c, const struct gossip_addr *addr,
+			       size_t *ret_count)
+{
+	struct probe *found = NULL;
+
+	*ret_count = 0;
+	for (size_t i = 0; i < PROBES_MAX; i++) {
+		struct probe *p = &c->probe[i];
+
+		if (p->role != PROBE_CHALLENGE && p->role != PROBE_JOIN)
+			continue;
+		++*ret_count;
+		if (p->addr.port == addr->port &&
+		    memcmp(p->addr.ip, addr->ip, sizeof(addr->ip)) == 0)
+			found = p;
+	}
+	return found;
+}
+
+static void probe_stranger(struct gossip_core *c, enum probe_role role,
+			   const struct gossip_addr *addr)
+{
+	size_t count;
+	struct probe *p = find_addr(c, addr, &count);
+
+	if (!p && count < CHALLENGES_MAX)
+		p = probe_new(c, role, NULL, addr, RETRY_LIFE_MS);
+	if (p)
+		send_probe(c, p);
+}
+
+void suspect_challenge(struct gossip_core *c, const struct gossip_addr *addr)
+{
+	probe_stranger(c, PROBE_CHALLENGE, addr);
+}
+
+void probe_join(struct gossip_core *c)
+{
+	for (size_t i = 0; i < c->seed_count; i++)
+		probe_stranger(c, PROBE_JOIN, &c->seed[i]);
+}
+
+bool suspect_is_awaited(const struct gossip_core *c, uint64_t cookie)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++)
+		if ((c->probe[i].role == PROBE_CHALLENGE || c->probe[i].role == PROBE_JOIN) &&
+		    c->probe[i].cookie == cookie)
+			return true;
+	return false;
+}
+
+/* ---- what arrives */
+
+void suspect_on_probe(struct gossip_core *c, struct member *from, const struct gossip_addr *addr,
+		      uint64_t cookie)
+{
+	send_ack(c, from, addr, cookie, 0);
+	if (!from)
+		suspect_challenge(c, addr);
+}
+
+static void measure(struct gossip_core *c, struct probe *p)
+{
+	uint64_t us = (c->now_ms - p->sent_ms) * 1000 + 500;
+	struct member *m = p->m;
+
+	if (us > UINT32_MAX / 16)
+		return;
+	if (m->rtt_us == 0)
+		m->rtt_us = (uint32_t)us;
+	else
+		m->rtt_us = (uint32_t)((((uint64_t)m->rtt_us << RTT_SHIFT) - m->rtt_us + us) >>
+				       RTT_SHIFT);
+}
+
+static void data_life(struct gossip_core *c, struct probe *p)
+{
+	struct member *m = p->m;
+
+	p->is_data_acked = true;
+	m->data_heard_ms = c->now_ms;
+	if (m->state == GOSSIP_SUSPECT || m->state == GOSSIP_DEAD) {
+		suspect_clear(c, m);
+		member_set_state(c, m, GOSSIP_HEADLESS);
+	}
+}
+
+static void on_helper_ack(struct gossip_core *c, struct probe *p, const struct wire_msg *msg)
+{
+	if (p->role != PROBE_OWN)
+		return;
+	if (msg->flags & WIRE_F_DATA) {
+		data_life(c, p);
+		return;
+	}
+	p->role = PROBE_FREE;
+	p->m->asked_ms = 0;
+}
+
+enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from,
+			       const struct wire_msg *msg)
+{
+	struct probe *p = msg->has_cookie ? find_cookie(c, msg->cookie) : NULL;
+	enum probe_role role;
+
+	if (!p)
+		return PROBE_FREE;
+	if (msg->flags & WIRE_F_HELPER) {
+		if (p->m && from != p->m)
+			on_helper_ack(c, p, msg);
+		return PROBE_FREE;
+	}
+	role = p->role;
+	if (p->m && p->m != from)
+		return PROBE_FREE;
+	if (role == PROBE_ASKED)
+		send_ack(c, p->requester, &p->requester->card.addr, p->requester_cookie,
+			 WIRE_F_HELPER);
+	if (role == PROBE_OWN && p->stage == 0) {
+		measure(c, p);
+		suspect_health(c, -1);
+	}
+	p->role = PROBE_FREE;
+	return role;
+}
+
+void suspect_on_pong(struct gossip_core *c, uint64_t cookie)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++) {
+		struct probe *p = &c->probe[i];
+
+		if (p->role == PROBE_FREE || !p->m || p->data_cookie != cookie)
+			continue;
+		data_life(c, p);
+		if (p->role == PROBE_ASKED)
+			send_ack(c, p->requester, &p->requester->card.addr, p->requester_cookie,
+				 WIRE_F_HELPER | WIRE_F_DATA);
+		return;
+	}
+}
+
+void suspect_on_ask(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
+{
+	struct member *m = msg->has_target ? member_get(c, &msg->target) : NULL;
+	struct probe *p = NULL;
+
+	if (!m || m->is_self || m == from || !msg->has_cookie)
+		return;
+	for (size_t i = 0; i < PROBES_MAX && !p; i++)
+		if (c->probe[i].role == PROBE_ASKED && c->probe[i].m == m &&
+		    c->probe[i].requester_cookie == msg->cookie && c->probe[i].requester == from)
+			p = &c->probe[i];
+	if (!p) {
+		p = probe_new(c, PROBE_ASKED, m, &m->card.addr, ASKED_LIFE_MS);
+		if (!p)
+			return;
+		p->requester = from;
+		p->requester_cookie = msg->cookie;
+	}
+	send_probe(c, p);
+	send_data_ping(c, p);
+	if (!m->asked_ms || c->now_ms >= m->asked_ms + ASKED_FRESH_MS)
+		m->asked_ms = c->now_ms;
+}
+
+void suspect_on_send_failed(struct gossip_core *c, struct member *m)
+{
+	struct probe *p = find_role(c, m, PROBE_OWN);
+
+	if (m->state != GOSSIP_ALIVE)
+		return;
+	if (!p)
+		probe_start(c, m);
+	else if (p->stage == 0)
+		p->next_ms = c->now_ms;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* gossip/suspect_probe.h - probes of every kind; what they find out goes to suspect.c as a vote, a state or local health.
+ *
+ * Own       PROBE -> ack. None in time: a burst of direct probes, requests to three helpers and data-path pings every 30 ms for
+ *           120 ms. Then: an ack by anyone ends it; only the kernel answered: headless; nothing did: a vote.
+ * Asked     a probe for somebody else; what comes back is passed on
+ * Retry     one probe without consequences when it fails
+ * Challenge, join   to addresses whose node we don't know
+ */
+#ifndef GOSSIP_SUSPECT_PROBE_H
+#define GOSSIP_SUSPECT_PROBE_H
+
+#include "gossip/core.h"
+
+#define PROBE_INTERVAL_MS 200
+#define ASKED_FRESH_MS 1000 /* a helper's probe older than this says nothing about now */
+#define JOIN_WAIT_MS 500
+#define JOIN_WAIT_MAX_MS 5000
+
+void probe_start(struct gossip_core *c, struct member *m);
+void probe_burst(struct gossip_core *c, struct member *m);
+void probe_once(struct gossip_core *c, struct member *m);
+void probe_join(struct gossip_core *c);
+void probe_tick(struct gossip_core *c);
+uint64_t probe_deadline(const struct gossip_core *c);
+void probe_void_all(struct gossip_core *c);
+
+/* suspect.c */
+void suspect_cast_vote(struct gossip_core *c, struct member *m);
+void suspect_health(struct gossip_core *c, int change);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* gossip/sync.h - anti-entropy: digests on probes; when one differs for over a second, compare and send what lacks.
+ *
+ * sync (what I have: cards, writers' watermarks and sums, bucket sums) -> deltas and cards, keys of buckets that differ, and
+ * the same from the other side. Every step is idempotent; a lost one is repeated by the next comparison.
+ */
+#ifndef GOSSIP_SYNC_H
+#define GOSSIP_SYNC_H
+
+#include "gossip/core.h"
+
+#define SYNC_DIFFERS_MS 1000  /* a mismatch must last this long: under churn there always is one */
+#define SYNC_CHUNKS_MAX 16    /* stream messages that answer one sync */
+
+void sync_on_digest(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+/* Begin a comparison now. */
+void sync_start(struct gossip_core *c, struct member *to);
+void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+void sync_on_delta(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+void sync_tick(struct gossip_core *c);
+
+/* A run of stream messages to one peer. */
+struct sync_run {
+	struct gossip_core *c;
+	struct member *to;
+	struct wire_out o;
+	unsigned int messages;
+	bool is_open, is_over; /* over: enough for one answer */
+	enum wire_key list;    /* the list that is open, 0 = none */
+};
+void sync_run_begin(struct sync_run *run, struct gossip_core *c, struct member *to);
+/* Make sure that a delta message with this list is open. false: the run is over. */
+bool sync_run_list(struct sync_run *run, enum wire_key list);
+void sync_run_flush(struct sync_run *run);
+bool sync_run_record(struct sync_run *run, const struct record *r);
+
+/* sync_shared.c */
+void shared_bucket_sums(const struct gossip_core *c, uint8_t ret[WIRE_BUCKETS * WIRE_BUCKET_BYTES]);
+void shared_on_buckets(struct gossip_core *c, struct member *from, const uint8_t *buckets);
+void shared_on_keys(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+
+#endif
