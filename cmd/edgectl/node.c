@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/edgectl/edgectl.h"
+
+struct row {
+	const msgpack_object *node;
+	char region[ECTL_TEXT_MAX], name[ECTL_TEXT_MAX];
+};
+
+static int by_region_and_name(const void *x, const void *y)
+{
+	const struct row *a = x, *b = y;
+	int c = strcmp(a->region, b->region);
+
+	return c ? c : strcmp(a->name, b->name);
+}
+
+static void put_node(struct ectl_table *t, const struct row *row)
+{
+	const msgpack_object *n = row->node;
+	char text[ECTL_TEXT_MAX], age[32];
+	bool is_edge = ectl_bool(n, "is_edge"), is_worker = ectl_bool(n, "is_worker");
+
+	ectl_cell(t, "%s%s", row->name, ectl_bool(n, "is_self") ? " *" : "");
+	ectl_cell(t, "%s", ectl_text(n, "state", text));
+	ectl_cell(t, "%s", ectl_span(n, "since_ms", age));
+	ectl_cell(t, "%s", ectl_bool(n, "is_self") ? "-" : ectl_ago(n, "heard_ms", age));
+	if (ectl_has(n, "rtt_us"))
+		ectl_cell(t, "%.1f ms", (double)ectl_uint(n, "rtt_us") / 1000);
+	else
+		ectl_cell(t, "-");
+	ectl_cell(t, "%s%s%s", is_edge ? "edge" : "", is_edge && is_worker ? "+" : "",
+		  is_worker ? "worker" : "");
+	ectl_cell(t, "%s", ectl_text(n, "addr", text));
+	if (ectl_bool(n, "is_behind"))
+		ectl_cell(t, "differ for %s", ectl_span(n, "behind_ms", age));
+	else
+		ectl_cell(t, "%s", ectl_bool(n, "is_self") ? "-" : "same");
+	ectl_cell(t, "%s", ectl_text(n, "version", text));
+}
+
+void ectl_show_nodes(const msgpack_object *r, const char *indent)
+{
+	static const char *const heads[] = {"NODE",  "STATE",	"FOR",	   "HEARD",   ">RTT",
+					    "ROLES", "ADDRESS", "RECORDS", "VERSION", NULL};
+	size_t count = ectl_count(r, "nodes");
+	struct row *rows = calloc(count + 1, sizeof(*rows));
+	struct ectl_table *t = ectl_table_new(heads);
+
+	for (size_t i = 0; rows && i < count; i++) {
+		rows[i].node = ectl_at(r, "nodes", i);
+		ectl_text(rows[i].node, "region", rows[i].region);
+		ectl_text(rows[i].node, "name", rows[i].name);
+	}
+	if (rows)
+		qsort(rows, count, sizeof(*rows), by_region_and_name);
+	for (size_t i = 0; rows && i < count; i++) {
+		if (i == 0 || strcmp(rows[i].region, rows[i - 1].region) != 0)
+			ectl_group(t, rows[i].region);
+		put_node(t, &rows[i]);
+	}
+	free(rows);
+	ectl_table_print(t, indent);
+}
+
+static void show_list(const msgpack_object *r)
+{
+	ectl_show_nodes(r, "  ");
+}
+
+const struct ectl_command ectl_node_commands[] = {
+	{.noun = "node",
+	 .verb = "list",
+	 .method = "node.list",
+	 .help = "All nodes that this one knows, by region, and when it heard them last.",
+	 .show = show_list},
+	{0},
+};

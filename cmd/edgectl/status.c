@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/edgectl/edgectl.h"
+
+/* "6 nodes: 5 alive, 1 dead" */
+static void show_sums(const msgpack_object *r)
+{
+	static const char *const state[] = {"alive", "headless", "suspect", "dead", "left"};
+	size_t nodes = ectl_count(r, "nodes"), behind = 0, count[5] = {0}, len = 0;
+	char line[256] = "", text[ECTL_TEXT_MAX];
+
+	for (size_t i = 0; i < nodes; i++) {
+		const msgpack_object *n = ectl_at(r, "nodes", i);
+
+		behind += ectl_bool(n, "is_behind");
+		for (size_t k = 0; k < 5; k++)
+			count[k] += !strcmp(ectl_text(n, "state", text), state[k]);
+	}
+	for (size_t k = 0; k < 5; k++)
+		if (count[k])
+			len += (size_t)snprintf(line + len, sizeof(line) - len, "%s%zu %s",
+						len ? ", " : ": ", count[k], state[k]);
+	ectl_line("%zu nodes%s; %s; %zu services; %zu backends", nodes, line,
+		  behind ? "records differ" : "records agree", ectl_count(r, "services"),
+		  ectl_count(r, "backends"));
+}
+
+static void show_problems(const msgpack_object *r)
+{
+	size_t count = ectl_count(r, "problems");
+	const msgpack_object *o;
+
+	if (!count) {
+		puts("no problems");
+		return;
+	}
+	printf("\nPROBLEMS\n");
+	for (size_t i = 0; i < count; i++) {
+		o = ectl_at(r, "problems", i);
+		if (o->type == MSGPACK_OBJECT_STR)
+			ectl_line("  ! %.*s",
+				  (int)(o->via.str.size < 1000 ? o->via.str.size : 1000),
+				  o->via.str.ptr);
+	}
+}
+
+static void show_here(const msgpack_object *r)
+{
+	const msgpack_object *f = ectl_get(r, "forwarder"), *s = ectl_get(r, "store");
+	char text[ECTL_TEXT_MAX], age[32];
+
+	ectl_line("forwarder: %s%s; routes made %s in %llu us (worst %llu us)",
+		  ectl_text(f, "text", text),
+		  ectl_bool(f, "is_ready") ? ", maps filled" : ", maps not filled",
+		  ectl_ago(f, "routes_ms", age), (unsigned long long)ectl_uint(f, "compute_us"),
+		  (unsigned long long)ectl_uint(f, "compute_us_max"));
+	ectl_text(s, "text", text);
+	ectl_line("store: %s%s%s%llu commits, %llu waiting",
+		  ectl_bool(s, "is_broken") ? "broken, " : "", text, text[0] ? "; " : "",
+		  (unsigned long long)ectl_uint(s, "commits"),
+		  (unsigned long long)ectl_uint(s, "queued"));
+}
+
+static void show(const msgpack_object *r)
+{
+	char cluster[ECTL_TEXT_MAX], self[ECTL_TEXT_MAX], region[ECTL_TEXT_MAX],
+		version[ECTL_TEXT_MAX];
+
+	ectl_line("mesh %s as %s (%s) sees it, edged %s", ectl_text(r, "cluster", cluster),
+		  ectl_text(r, "self", self), ectl_text(r, "region", region),
+		  ectl_text(r, "version", version));
+	show_sums(r);
+	show_problems(r);
+	putchar('\n');
+	ectl_show_nodes(r, "  ");
+	putchar('\n');
+	if (ectl_count(r, "services")) {
+		ectl_show_services(r, "");
+		putchar('\n');
+	}
+	if (ectl_count(r, "backends")) {
+		ectl_show_backends(r, "");
+		putchar('\n');
+	}
+	show_here(r);
+}
+
+const struct ectl_command ectl_status_commands[] = {
+	{.noun = "status",
+	 .method = "status",
+	 .help = "The whole mesh: problems first, nodes by region, services, backends.",
+	 .show = show},
+	{0},
+};
