@@ -61,36 +61,63 @@ static int send_vip(struct agent *a, enum fwd_vip_verb verb, const struct ip_add
 
 	if (vip) {
 		memcpy(msg.addr, vip->b, sizeof(msg.addr));
-		agent_log("info", "vip", "address=%s verb=%s", ip_text(vip, text),
-			  verb == FWD_VIP_ADD ? "announce" : "withdraw");
+		if (!a->is_vip_begun) /* a whole list is one line */
+			agent_log("info", "vip", "address=%s verb=%s", ip_text(vip, text),
+				  verb == FWD_VIP_ADD ? "announce" : "withdraw");
 	}
 	return ask(a, &msg);
 }
 
-static int send_all(struct agent *a, const struct ip_addr *vip, size_t count)
-{
-	int err = send_vip(a, FWD_VIP_SYNC_BEGIN, NULL);
-
-	for (size_t i = 0; !err && i < count; i++)
-		err = send_vip(a, FWD_VIP_ADD, &vip[i]);
-	return err ? err : send_vip(a, FWD_VIP_SYNC_END, NULL);
-}
-
-/* Both sorted: one pass tells what is new and what is gone. */
+/* What is announced and what should be are both sorted: one pass tells what is new and what is gone. Stops when
+ * edgefwd's queue is full; a->vip is what was said so far. */
 static int send_changes(struct agent *a, const struct ip_addr *vip, size_t count)
 {
-	size_t i = 0, k = 0;
+	struct ip_addr *said = calloc(a->vip_count + count + 1, sizeof(*said));
+	size_t i = 0, k = 0, n = 0;
 	int err = 0;
 
-	while (!err && (i < a->vip_count || k < count)) {
+	if (!said)
+		return -ENOMEM;
+	while (i < a->vip_count || k < count) {
 		int c = i == a->vip_count ? 1 : k == count ? -1 : cmp_addr(&a->vip[i], &vip[k]);
 
 		if (c < 0)
-			err = send_vip(a, FWD_VIP_DEL, &a->vip[i++]);
+			err = send_vip(a, FWD_VIP_DEL, &a->vip[i]);
 		else if (c > 0)
-			err = send_vip(a, FWD_VIP_ADD, &vip[k++]);
-		else
-			i++, k++;
+			err = send_vip(a, FWD_VIP_ADD, &vip[k]);
+		if (err)
+			break;
+		if (c >= 0)
+			said[n++] = vip[k++];
+		if (c <= 0)
+			i++;
+	}
+	while (i < a->vip_count)
+		said[n++] = a->vip[i++];
+	free(a->vip);
+	a->vip = said;
+	a->vip_count = n;
+	return err;
+}
+
+/* The first list on a connection stands between BEGIN and END: what it doesn't name is withdrawn. */
+static int send_vips(struct agent *a, const struct ip_addr *vip, size_t count)
+{
+	int err = 0;
+
+	if (!a->is_vip_synced && !a->is_vip_begun) {
+		err = send_vip(a, FWD_VIP_SYNC_BEGIN, NULL);
+		if (err)
+			return err;
+		a->is_vip_begun = true;
+		a->vip_count = 0;
+	}
+	err = send_changes(a, vip, count);
+	if (!err && a->is_vip_begun) {
+		err = send_vip(a, FWD_VIP_SYNC_END, NULL);
+		agent_log("info", "vips", "announced=%zu", a->vip_count);
+		a->is_vip_begun = err != 0;
+		a->is_vip_synced = err == 0;
 	}
 	return err;
 }
@@ -99,25 +126,14 @@ void agent_fwd_announce(struct agent *a)
 {
 	struct ip_addr *vip;
 	size_t count;
-	int err;
 
 	if (!a->is_fwd_up || !a->is_ready)
 		return;
 	vip = wanted_vips(a, &count);
-	if (!vip)
-		return; /* what is announced stays so; the next computation comes here again */
-	err = a->is_vip_synced ? send_changes(a, vip, count) : send_all(a, vip, count);
-	if (err) {
-		/* Too much at once, or just gone: say everything again. */
-		a->is_vip_synced = false;
+	/* Out of memory or room: what is announced stays so, the tick goes on from there. */
+	if ((!vip || send_vips(a, vip, count)) && !a->fwd_retry_ms)
 		a->fwd_retry_ms = agent_now_ms(a) + 1;
-		free(vip);
-		return;
-	}
-	a->is_vip_synced = true;
-	free(a->vip);
-	a->vip = vip;
-	a->vip_count = count;
+	free(vip);
 }
 
 /* ---- WireGuard peers that node records name */
@@ -165,7 +181,8 @@ static void set_peer(struct agent *a, const struct route_node *n)
 	p->is_seen = true;
 	p->msg = msg;
 	if (ask(a, &msg)) {
-		a->fwd_retry_ms = agent_now_ms(a) + RETRY_MS;
+		if (!a->fwd_retry_ms)
+			a->fwd_retry_ms = agent_now_ms(a) + 1;
 		memset(&p->msg, 0, sizeof(p->msg));
 	}
 	if (is_new)
@@ -218,6 +235,7 @@ void agent_fwd_reply(const struct fwd_msg *request, const struct fwd_msg *reply,
 		agent_log("error", "refused", "why=\"%s\"", text);
 	memcpy(a->vip_text, text, sizeof(a->vip_text));
 	/* Asked again later, with everything: the cause may go away. */
+	a->is_fwd_refused = true;
 	a->fwd_retry_ms = agent_now_ms(a) + RETRY_MS;
 }
 
@@ -225,7 +243,7 @@ void agent_fwd_forget(struct agent *a)
 {
 	struct peer_sent *p, *next;
 
-	a->is_vip_synced = false;
+	a->is_vip_synced = a->is_vip_begun = a->is_fwd_refused = false;
 	HASH_ITER(hh, a->peers, p, next)
 	{
 		HASH_DEL(a->peers, p);

@@ -137,7 +137,10 @@ struct agent {
 
 	/* maps */
 	struct fwd *fwd;
-	bool is_fwd_up, is_vip_synced, has_fds;
+	bool is_fwd_up, has_fds;
+	bool is_vip_synced,
+		is_vip_begun; /* the first list of this connection is out; is being said */
+	bool is_fwd_refused;  /* something: everything is said again at fwd_retry_ms */
 	char fwd_text[AGENT_TEXT_MAX];
 	struct dp_fds fds;
 	uint32_t map_id[DP_FD_COUNT];

@@ -297,7 +297,8 @@ void agent_maps_tick(struct agent *a)
 		agent_kick(a, false);
 	if (a->fwd_retry_ms && a->fwd_retry_ms <= now && a->is_ready) {
 		a->fwd_retry_ms = 0;
-		agent_fwd_forget(a);
+		if (a->is_fwd_refused)
+			agent_fwd_forget(a);
 		agent_fwd_announce(a);
 		agent_fwd_peers(a);
 	}

@@ -155,8 +155,10 @@ static enum agent_change health_changed(struct agent *a, const struct fact_id *i
 
 	if (was && was->state == is->state)
 		return AGENT_CHANGED;
-	agent_log("info", "health", "node=%s backend=%s state=%s why=\"%s\"",
-		  agent_node_name(a, &id->writer, name), id->key, text[is->state % 3], is->why);
+	if (a->loop) /* not what the store remembers */
+		agent_log("info", "health", "node=%s backend=%s state=%s why=\"%s\"",
+			  agent_node_name(a, &id->writer, name), id->key, text[is->state % 3],
+			  is->why);
 	return is->state == MODEL_HEALTH_FAILING ? AGENT_URGENT : AGENT_CHANGED;
 }
 
