@@ -36,17 +36,10 @@ struct undo {
 	size_t count;
 };
 
-static struct bpf_tc_hook hook_at(int ifindex, enum bpf_tc_attach_point point)
-{
-	struct bpf_tc_hook hook = {.sz = sizeof(hook), .ifindex = ifindex, .attach_point = point};
-
-	return hook;
-}
-
 /* Id of the program in our place, 0 if none. */
 static uint32_t tc_prog_id(int ifindex, enum bpf_tc_attach_point point)
 {
-	struct bpf_tc_hook hook = hook_at(ifindex, point);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY);
 
 	return bpf_tc_query(&hook, &opts) == 0 ? opts.prog_id : 0;
@@ -93,7 +86,8 @@ static int mark_path(const char *pin_dir, int ifindex, char ret_path[DP_PATH_MAX
 
 static int make_clsact(const char *pin_dir, int ifindex, const char *ifname, struct err *e)
 {
-	struct bpf_tc_hook hook = hook_at(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	char mark[DP_PATH_MAX];
 	int rc = bpf_tc_hook_create(&hook);
 
@@ -151,7 +145,8 @@ static bool has_filters(int ifindex)
 
 static void drop_clsact(const char *pin_dir, int ifindex)
 {
-	struct bpf_tc_hook hook = hook_at(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	char mark[DP_PATH_MAX];
 
 	if (mark_path(pin_dir, ifindex, mark) < 0 || rmdir(mark) < 0)
@@ -164,7 +159,7 @@ static void drop_clsact(const char *pin_dir, int ifindex)
 
 static void tc_detach(int ifindex, enum bpf_tc_attach_point point)
 {
-	struct bpf_tc_hook hook = hook_at(ifindex, point);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY);
 
 	(void)bpf_tc_detach(&hook, &opts); /* gone already is fine */
@@ -172,7 +167,7 @@ static void tc_detach(int ifindex, enum bpf_tc_attach_point point)
 
 static int tc_put(int ifindex, enum bpf_tc_attach_point point, int fd)
 {
-	struct bpf_tc_hook hook = hook_at(ifindex, point);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY,
 		    .flags = BPF_TC_F_REPLACE, .prog_fd = fd);
 

@@ -84,10 +84,13 @@ static bool keep_mesh_default(struct keeper *k, uint8_t family, const struct kee
 		return is_wanted;
 	struct nl_route r = {.family = family,
 			     .kind = RTN_UNICAST,
+			     .protocol = NL_ROUTE_PROTO,
 			     .oif = mesh->ifindex,
 			     .metric = KEEPER_METRIC_MESH};
 	int rc = nl_route_add(k->nl, &r);
 
+	if (rc == 0 && k->default_count < KEEPER_DEFAULTS_MAX)
+		k->defaults[k->default_count++] = r; /* its event comes later */
 	if (rc == 0)
 		keeper_log("info", "mesh_default_added", "family=%s if=%s",
 			   family == AF_INET ? "ipv4" : "ipv6", mesh->name);

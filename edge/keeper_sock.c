@@ -14,7 +14,8 @@
 #include "edge/keeper.h"
 
 #define SNDBUF_BYTES                                                                               \
-	(4 << 20)	     /* answers to all that edged may have asked (FWD_QUEUE_MAX), unread */
+	(4 << 20) /* answers to all that edged may have asked (FWD_QUEUE_MAX), unread */
+#define REFUSED_MAX 4
 #define MESSAGES_PER_TURN 64 /* of one peer: the loop's other handles get theirs */
 
 struct peer {
@@ -32,6 +33,8 @@ struct keeper_sock {
 	int fd;
 	uv_poll_t poll;
 	struct peer peer[KEEPER_SOCK_PEERS_MAX];
+	int refused_fd[REFUSED_MAX]; /* strangers, told and left open for a while; -1 = none */
+	size_t refused_next;
 	uint64_t served; /* id of the peer that said HELLO last, 0 = none */
 	uint64_t last_id;
 	int handles;
@@ -118,6 +121,20 @@ static void refuse(int fd, const char *uid_text, int status, const char *text)
 
 	keeper_log("warn", "peer_refused", "%stext=\"%s\"", uid_text, text);
 	(void)send_msg(fd, &m, NULL); /* it is closed anyway */
+}
+
+/* Closing now, with its HELLO unread or still on the way, would take the reason from it: a reset comes first. So the
+ * socket is kept until some others were refused. */
+static void refuse_stranger(struct keeper_sock *s, int fd, const char *uid_text, int status,
+			    const char *text)
+{
+	int *slot = &s->refused_fd[s->refused_next++ % REFUSED_MAX];
+
+	refuse(fd, uid_text, status, text);
+	(void)shutdown(fd, SHUT_WR); /* the reason, then the end */
+	if (*slot >= 0)
+		close(*slot);
+	*slot = fd;
 }
 
 static void hello(struct peer *p, const struct fwd_msg *msg)
@@ -231,16 +248,14 @@ static void accept_cb(uv_poll_t *h, int status, int events)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ||
 	    (who.uid != 0 && who.uid != s->cfg.uid)) {
 		snprintf(text, sizeof(text), "uid=%u pid=%d ", who.uid, who.pid);
-		refuse(fd, text, -EPERM, "this user may not speak to edgefwd");
-		close(fd);
+		refuse_stranger(s, fd, text, -EPERM, "this user may not speak to edgefwd");
 		return;
 	}
 	for (size_t i = 0; i < KEEPER_SOCK_PEERS_MAX && !p; i++)
 		if (!s->peer[i].is_used)
 			p = &s->peer[i];
 	if (!p || uv_poll_init(s->uv, &p->poll, fd) < 0) {
-		refuse(fd, "", -EBUSY, "too many connections");
-		close(fd);
+		refuse_stranger(s, fd, "", -EBUSY, "too many connections");
 		return;
 	}
 	int bytes = SNDBUF_BYTES;
@@ -335,6 +350,8 @@ int keeper_sock_open(uv_loop_t *uv, const struct keeper_sock_config *cfg,
 	s->uv = uv;
 	s->cfg = *cfg;
 	s->fd = -1;
+	for (size_t i = 0; i < REFUSED_MAX; i++)
+		s->refused_fd[i] = -1;
 	if (snprintf(s->path, sizeof(s->path), "%s", cfg->path) >= (int)sizeof(s->path))
 		rc = err_set(e, -ENAMETOOLONG, "%s: too long for a socket", cfg->path);
 	if (rc == 0)
@@ -371,6 +388,9 @@ void keeper_sock_close(struct keeper_sock *s, void (*cb)(void *arg), void *arg)
 	for (size_t i = 0; i < KEEPER_SOCK_PEERS_MAX; i++)
 		if (s->peer[i].is_used)
 			drop(&s->peer[i]);
+	for (size_t i = 0; i < REFUSED_MAX; i++)
+		if (s->refused_fd[i] >= 0)
+			close(s->refused_fd[i]);
 	uv_poll_stop(&s->poll);
 	close(s->fd);
 	uv_close((uv_handle_t *)&s->poll, closed_cb);
