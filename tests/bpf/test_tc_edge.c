@@ -393,11 +393,7 @@ static void test_ping_when_flooded_then_limited(void **state)
 	o.repeat = 1;
 	for (int i = 0; i < 5000; i++) {
 		o.data_size_out = sizeof(out);
-		assert_int_equal(
-			bpf_prog_test_run_opts(bpf_program__fd(bpf_object__find_program_by_name(
-						       bf_object(b), "dp_tc_mesh_in")),
-					       &o),
-			0);
+		assert_int_equal(bpf_prog_test_run_opts(bf_program_fd(b, BF_MESH_IN), &o), 0);
 		if (o.retval == ACT_SHOT)
 			return;
 	}

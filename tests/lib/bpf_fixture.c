@@ -55,11 +55,6 @@ void bf_addr(const char *text, uint8_t addr[16])
 	assert_int_equal(inet_pton(AF_INET, text, addr + 12), 1);
 }
 
-struct bpf_object *bf_object(const struct bf *b)
-{
-	return b->skel->obj;
-}
-
 int bf_map(const struct bf *b, const char *name)
 {
 	int fd = bpf_object__find_map_fd_by_name(b->skel->obj, name);
@@ -257,32 +252,44 @@ static void resize(struct dp *skel)
 	bpf_map__set_max_entries(skel->maps.dp_rev_new, 4096);
 }
 
-int bf_group_setup(void **state)
+int bf_open(uint32_t mesh_l2, struct bf **ret_bf)
 {
 	struct bf *b = calloc(1, sizeof(*b));
 
 	if (!b)
-		return -1;
-	*state = b;
+		return -ENOMEM;
 	b->skel = dp__open();
-	if (!b->skel)
-		return -1;
+	if (!b->skel) {
+		free(b);
+		return -ENOMEM;
+	}
 	resize(b->skel);
-	b->skel->rodata->dp_mesh_l2 = 14;
+	b->skel->rodata->dp_mesh_l2 = mesh_l2;
 	b->load_rc = dp__load(b->skel);
-	if (b->load_rc && b->load_rc != -EPERM)
-		return b->load_rc;
-	if (!b->load_rc)
-		fill(b);
-	return 0;
+	*ret_bf = b;
+	return b->load_rc == -EPERM ? 0 : b->load_rc;
+}
+
+void bf_close(struct bf *b)
+{
+	if (!b)
+		return;
+	dp__destroy(b->skel);
+	free(b);
+}
+
+int bf_group_setup(void **state)
+{
+	struct bf *b = NULL;
+	int rc = bf_open(14, &b);
+
+	*state = b;
+	return rc;
 }
 
 int bf_group_teardown(void **state)
 {
-	struct bf *b = *state;
-
-	dp__destroy(b->skel);
-	free(b);
+	bf_close(*state);
 	return 0;
 }
 
@@ -351,6 +358,11 @@ static struct bpf_program *program(const struct bf *b, enum bf_prog prog)
 	return NULL;
 }
 
+int bf_program_fd(const struct bf *b, enum bf_prog prog)
+{
+	return bpf_program__fd(program(b, prog));
+}
+
 void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_out *out)
 {
 	struct __sk_buff skb = {.mark = in->mark, .gso_size = in->gso_size};
@@ -369,7 +381,7 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 	o.ctx_size_in = is_xdp ? sizeof(xdp) : sizeof(skb);
 	o.ctx_out = is_xdp ? (void *)&xdp_out : (void *)&skb_out;
 	o.ctx_size_out = o.ctx_size_in;
-	if (bpf_prog_test_run_opts(bpf_program__fd(program(b, prog)), &o))
+	if (bpf_prog_test_run_opts(bf_program_fd(b, prog), &o))
 		fail_msg("test run: %s", strerror(errno));
 	out->retval = o.retval;
 	out->mark = skb_out.mark;

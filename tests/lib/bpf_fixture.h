@@ -55,6 +55,7 @@ enum bf_svc {
 	BF_SVC_END
 };
 
+struct dp;
 struct bf {
 	struct dp *skel; /* build/.../dp.skel.h */
 	int load_rc;	 /* negative: this kernel doesn't let us; tests skip */
@@ -76,15 +77,18 @@ struct bf_in {
 	uint32_t gso_size;
 };
 
+/* mesh_l2: link header on the mesh device, 0 or 14. Not allowed to load is 0 with load_rc set. */
+int bf_open(uint32_t mesh_l2, struct bf **ret_bf);
+void bf_close(struct bf *b);
 int bf_group_setup(void **state); /* loads once; *state = struct bf */
 int bf_group_teardown(void **state);
 int bf_setup(void **state); /* fresh world, no flows, counters zero */
 
 void bf_need(const struct bf *b); /* skips the test where programs can't be loaded */
+int bf_program_fd(const struct bf *b, enum bf_prog prog);
 void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_out *ret_out);
 /* Exactly this reason was counted, exactly once, since the last call. */
 void bf_expect_reason(struct bf *b, uint32_t reason, const char *where);
-struct bpf_object *bf_object(const struct bf *b);
 uint64_t bf_reason(const struct bf *b, uint32_t reason);
 int bf_map(const struct bf *b, const char *name);
 void bf_addr(const char *text, uint8_t addr[16]);
