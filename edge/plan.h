@@ -53,6 +53,7 @@ struct plan_op {
 
 struct plan_sizes {      /* of the maps, from the kernel: entries; portpage and portdir divided by 256 */
 	uint32_t svcs, backends, nodes, rows, pages, dirs;
+	uint32_t vips;   /* dp_vip entries, three per VIP; 0 = not looked at */
 };
 
 struct plan_block;
@@ -92,7 +93,7 @@ struct plan_image {
 };
 /* Into a fresh state, before the first plan_diff(): nodes are recognised by number and address, backends by node and
  * token, services by what they serve; they keep their indexes and tables, so the first diff disturbs no flow. What
- * `view` does not know, or makes no sense, rests and goes. 0 | -ENOMEM: the state is as before. */
+ * `view` does not know, or makes no sense, rests and goes. 0 | -ENOMEM | -EINVAL (other sizes): the state is as before. */
 int plan_adopt(struct plan_state *s, const struct plan_image *image, const struct route_view *view, uint64_t now_ms);
 
 /* Urgent: before routes are computed again, one word for a backend (node) that died. The mirror is brought up to date,

@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The next mirror beside the old one: nodes, backends, services; edge/plan_ports.c has ports and VIPs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/plan_priv.h"
+
+int plan_take(struct plan_work *w, enum plan_pool_kind kind, uint32_t *ret_idx)
+{
+	static const char *const what[POOL_COUNT] = {
+		[POOL_NODE] = "nodes", [POOL_BACKEND] = "backends",	[POOL_SVC] = "services",
+		[POOL_PAGE] = "pages", [POOL_DIR] = "port directories",
+	};
+
+	if (plan_pool_take(&w->next.pool[kind], ret_idx))
+		return err_set(w->e, -ENOSPC, "forwarder: %s: all %u in use or at rest, want more",
+			       what[kind], w->next.pool[kind].cap ? w->next.pool[kind].cap - 1 : 0);
+	return 0;
+}
+
+int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx)
+{
+	return plan_rest_add(
+		&w->next,
+		&(struct plan_rest){.kind = kind, .idx = idx, .at_ms = w->now_ms + PLAN_REST_MS});
+}
+
+static int rows_rest(struct plan_work *w, uint32_t offset, uint32_t count)
+{
+	return plan_rest_add(&w->next, &(struct plan_rest){.kind = REST_ROWS,
+							   .offset = offset,
+							   .count = count,
+							   .at_ms = w->now_ms + PLAN_REST_MS});
+}
+
+static int node_rests(struct plan_work *w, const struct plan_node_ent *n)
+{
+	struct plan_rest r = {.kind = REST_NODE, .idx = n->idx, .at_ms = w->now_ms + PLAN_REST_MS};
+
+	memcpy(r.addr.b, n->value.addr, sizeof(r.addr.b));
+	return plan_rest_add(&w->next, &r);
+}
+
+static int emit(struct plan_work *w, enum plan_stage stage, const struct plan_op *op)
+{
+	return plan_list_add(&w->stage[stage], op, NULL);
+}
+
+/* ---- what has rested */
+
+static bool is_address_wanted(const struct plan_work *w, const struct ip_addr *a)
+{
+	for (size_t i = 0; i < w->view->node_count; i++)
+		if (ip_equal(&w->view->node[i].node.mesh_addr, a))
+			return true;
+	return false;
+}
+
+static int expire(struct plan_work *w, const struct plan_rest *r)
+{
+	struct plan_op op = {.idx = r->idx};
+	enum plan_pool_kind pool = POOL_COUNT;
+	int rc;
+
+	switch (r->kind) {
+	case REST_NODE:
+		op.kind = PLAN_NODE_GONE;
+		/* Another node may have the address by now: dp_known is that one's then. */
+		if (!is_address_wanted(w, &r->addr))
+			memcpy(op.arg.node.addr, r->addr.b, sizeof(r->addr.b));
+		pool = POOL_NODE;
+		break;
+	case REST_BACKEND:
+		op.kind = PLAN_BACKEND;
+		pool = POOL_BACKEND;
+		break;
+	case REST_SVC:
+		op.kind = PLAN_SVC;
+		pool = POOL_SVC;
+		/* A packet may have read the table word just now. */
+		if (r->count && rows_rest(w, r->offset, r->count))
+			return -ENOMEM;
+		break;
+	case REST_PAGE:
+		return plan_pool_give(&w->next.pool[POOL_PAGE], r->idx);
+	case REST_DIR:
+		return plan_pool_give(&w->next.pool[POOL_DIR], r->idx);
+	case REST_KINDS:
+		return 0;
+	case REST_ROWS:
+		return plan_ranges_give(&w->next.rows, r->offset, r->count);
+	}
+	rc = emit(w, STAGE_FREE, &op);
+	return rc ? rc : plan_pool_give(&w->next.pool[pool], r->idx);
+}
+
+/* Tables go before the backends that they name, and those before their nodes. */
+static int expire_all(struct plan_work *w)
+{
+	for (enum plan_rest_kind kind = 0; kind < REST_KINDS; kind++) {
+		for (size_t i = 0; i < w->old->rest_count; i++) {
+			const struct plan_rest *r = &w->old->rest[i];
+			int rc;
+
+			if (r->kind != kind)
+				continue;
+			rc = r->at_ms <= w->now_ms ? expire(w, r) : plan_rest_add(&w->next, r);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+/* ---- nodes */
+
+static bool is_node_up(const struct route_node *n)
+{
+	return n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS;
+}
+
+static int node_id_order(const void *pa, const void *pb, void *arg)
+{
+	const struct route_view *view = arg;
+
+	return node_id_cmp(&view->node[*(const size_t *)pa].id,
+			   &view->node[*(const size_t *)pb].id);
+}
+
+static int node_addr_order(const void *pa, const void *pb, void *arg)
+{
+	const struct route_view *view = arg;
+	const struct route_node *a = &view->node[*(const size_t *)pa];
+	const struct route_node *b = &view->node[*(const size_t *)pb];
+	int rc = memcmp(a->node.mesh_addr.b, b->node.mesh_addr.b, sizeof(a->node.mesh_addr.b));
+
+	if (rc)
+		return rc;
+	if (is_node_up(a) != is_node_up(b))
+		return is_node_up(a) ? -1 : 1;
+	return node_id_cmp(&a->id, &b->id);
+}
+
+/* View indexes of the nodes that belong in the maps, by id: each has an address, and it is the first of those that
+ * claim it (a machine that was set up anew has its old self's address). */
+static size_t wanted_nodes(const struct route_view *view, size_t *order)
+{
+	size_t n = 0, kept = 0;
+
+	for (size_t i = 0; i < view->node_count; i++)
+		if (!ip_is_zero(&view->node[i].node.mesh_addr))
+			order[n++] = i;
+	qsort_r(order, n, sizeof(*order), node_addr_order, (void *)view);
+	for (size_t i = 0; i < n; i++)
+		if (kept == 0 || !ip_equal(&view->node[order[i]].node.mesh_addr,
+					   &view->node[order[kept - 1]].node.mesh_addr))
+			order[kept++] = order[i];
+	qsort_r(order, kept, sizeof(*order), node_id_order, (void *)view);
+	return kept;
+}
+
+static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_t view_idx)
+{
+	const struct route_node *n = &w->view->node[view_idx];
+	struct plan_node_ent *next = &w->next.node[w->next.node_count];
+	struct plan_op op = {.kind = PLAN_NODE};
+	enum plan_stage stage = STAGE_NODE;
+	struct dp_node was;
+	int rc;
+
+	*next = (struct plan_node_ent){
+		.id = n->id,
+		.value = {.state = is_node_up(n) ? DP_NODE_UP : DP_NODE_DOWN,
+			  .node_num = plan_node_num(&n->id),
+			  .flags = node_id_cmp(&n->id, w->self) == 0 ? DP_NODE_SELF : 0},
+	};
+	memcpy(next->value.addr, n->node.mesh_addr.b, sizeof(next->value.addr));
+	if (old) {
+		next->idx = old->idx;
+	} else {
+		rc = plan_take(w, POOL_NODE, &next->idx);
+		if (rc)
+			return rc;
+	}
+	w->node_idx[view_idx] = next->idx;
+	w->next.node_count++;
+	op.idx = next->idx;
+	op.arg.node = next->value;
+	if (old && !w->old->is_adopted) {
+		was = old->value;
+		if (memcmp(&was, &next->value, sizeof(was)) == 0)
+			return 0;
+		was.state = next->value.state;
+		if (memcmp(&was, &next->value, sizeof(was)) == 0) {
+			op.kind = PLAN_NODE_STATE;
+			if (next->value.state == DP_NODE_DOWN)
+				stage = STAGE_DOWN;
+		}
+	}
+	return emit(w, stage, &op);
+}
+
+static int diff_nodes(struct plan_work *w)
+{
+	size_t *order = calloc(w->view->node_count + 1, sizeof(*order)), count, i = 0, j = 0;
+	const struct plan_state *old = w->old;
+	int rc = -ENOMEM;
+
+	if (!order)
+		return rc;
+	count = wanted_nodes(w->view, order);
+	w->next.node = calloc(count + 1, sizeof(*w->next.node));
+	rc = w->next.node ? 0 : -ENOMEM;
+	while (!rc && (i < count || j < old->node_count)) {
+		const struct plan_node_ent *o = &old->node[j];
+		const struct route_node *n = NULL;
+		int cmp = -1;
+
+		if (i < count)
+			n = &w->view->node[order[i]];
+		if (j < old->node_count)
+			cmp = n ? node_id_cmp(&n->id, &o->id) : 1;
+		if (cmp < 0) {
+			rc = diff_node(w, NULL, order[i++]);
+			continue;
+		}
+		j++;
+		if (cmp > 0) {
+			rc = node_rests(w, o);
+			continue;
+		}
+		i++;
+		if (memcmp(n->node.mesh_addr.b, o->value.addr, sizeof(o->value.addr)) != 0) {
+			/* 16 bytes can't be exchanged under readers: another index, and the words move over. */
+			rc = node_rests(w, o);
+			o = NULL;
+		}
+		if (!rc)
+			rc = diff_node(w, o, order[i - 1]);
+	}
+	free(order);
+	return rc;
+}
+
+/* ---- backends */
+
+static int backend_order(const void *pa, const void *pb, void *arg)
+{
+	struct plan_backend_key a, b;
+
+	plan_backend_key_of(arg, *(const size_t *)pa, &a);
+	plan_backend_key_of(arg, *(const size_t *)pb, &b);
+	return plan_backend_key_cmp(&a, &b);
+}
+
+static int diff_backend(struct plan_work *w, const struct plan_backend_ent *old, size_t view_idx,
+			const struct plan_backend_key *key)
+{
+	const struct route_backend *b = &w->view->backend[view_idx];
+	uint32_t node_idx = w->node_idx[b->node_idx];
+	bool up = node_idx && model_health_is_good(&b->backend.check, b->health);
+	struct plan_backend_ent *next = &w->next.backend[w->next.backend_count];
+	struct plan_op op = {.kind = PLAN_BACKEND};
+	enum plan_stage stage = STAGE_BACKEND;
+	int rc;
+
+	*next = (struct plan_backend_ent){
+		.key = *key,
+		.word = DP_BE_WORD(up ? DP_BE_UP : DP_BE_DEAD, node_idx, b->backend.token),
+	};
+	if (old) {
+		next->idx = old->idx;
+		if (!up && DP_BE_STATE(old->word) == DP_BE_UP)
+			stage = STAGE_DOWN;
+	} else {
+		rc = plan_take(w, POOL_BACKEND, &next->idx);
+		if (rc)
+			return rc;
+	}
+	w->backend_idx[view_idx] = next->idx;
+	w->next.backend_count++;
+	if (old && old->word == next->word)
+		return 0;
+	op.idx = next->idx;
+	op.arg.word = next->word;
+	return emit(w, stage, &op);
+}
+
+static int backend_gone(struct plan_work *w, const struct plan_backend_ent *old)
+{
+	struct plan_op op = {.kind = PLAN_BACKEND, .idx = old->idx};
+	int rc = plan_let_rest(w, REST_BACKEND, old->idx);
+
+	if (rc || DP_BE_STATE(old->word) == DP_BE_DEAD)
+		return rc;
+	op.arg.word = DP_BE_WORD(DP_BE_DEAD, DP_BE_NODE(old->word), DP_BE_TOKEN(old->word));
+	return emit(w, STAGE_DOWN, &op);
+}
+
+static int diff_backends(struct plan_work *w)
+{
+	size_t n = w->view->backend_count, *order = calloc(n + 1, sizeof(*order)), i = 0, j = 0;
+	const struct plan_state *old = w->old;
+	int rc = 0;
+
+	w->next.backend = calloc(n + 1, sizeof(*w->next.backend));
+	if (!order || !w->next.backend) {
+		free(order);
+		return -ENOMEM;
+	}
+	for (size_t k = 0; k < n; k++)
+		order[k] = k;
+	qsort_r(order, n, sizeof(*order), backend_order, (void *)w->view);
+	while (!rc && (i < n || j < old->backend_count)) {
+		const struct plan_backend_ent *last = NULL;
+		struct plan_backend_key key;
+		int cmp = -1;
+
+		if (i < n)
+			plan_backend_key_of(w->view, order[i], &key);
+		if (w->next.backend_count)
+			last = &w->next.backend[w->next.backend_count - 1];
+		if (i < n && last && plan_backend_key_cmp(&last->key, &key) == 0) {
+			w->backend_idx[order[i++]] = last->idx; /* said twice */
+			continue;
+		}
+		if (j < old->backend_count)
+			cmp = i < n ? plan_backend_key_cmp(&key, &old->backend[j].key) : 1;
+		if (cmp > 0) {
+			rc = backend_gone(w, &old->backend[j++]);
+			continue;
+		}
+		rc = diff_backend(w, cmp == 0 ? &old->backend[j++] : NULL, order[i], &key);
+		i++;
+	}
+	free(order);
+	return rc;
+}
+
+/* ---- services */
+
+static bool is_same_table(const struct plan_work *w, const struct route_entry *e,
+			  const struct plan_svc_ent *old)
+{
+	const struct dp_row *row;
+
+	if (!old->rows || old->rows->count != e->row_count)
+		return false;
+	row = plan_rows_of(old->rows);
+	for (uint32_t i = 0; i < e->row_count; i++)
+		if (row[i].owner != w->backend_idx[e->row[i]] || row[i].prev)
+			return false;
+	return true;
+}
+
+static int new_table(struct plan_work *w, const struct route_entry *e, struct plan_svc_ent *next)
+{
+	struct plan_op op = {.kind = PLAN_ROWS, .count = e->row_count};
+
+	next->rows = plan_block_rows(e->row_count);
+	if (!next->rows)
+		return -ENOMEM;
+	if (plan_ranges_take(&w->next.rows, e->row_count, &op.idx))
+		return err_set(w->e, -ENOSPC,
+			       "forwarder: rows: no %u free ones in a piece for service %s, want "
+			       "more than %u",
+			       e->row_count, next->name, w->next.sizes.rows);
+	for (uint32_t i = 0; i < e->row_count; i++)
+		plan_rows_of(next->rows)[i].owner = w->backend_idx[e->row[i]];
+	next->value.table = DP_TABLE(op.idx, e->size_class);
+	op.arg.rows = plan_rows_of(next->rows);
+	return plan_list_add(&w->stage[STAGE_ROWS], &op, next->rows);
+}
+
+/* Both families of a service are neighbours in the mirror and share its number. */
+static uint32_t svc_id_for(struct plan_work *w, const struct plan_svc_ent *old, const char *name)
+{
+	const struct plan_svc_ent *last =
+		w->next.svc_count ? &w->next.svc[w->next.svc_count - 1] : NULL;
+
+	if (last && strcmp(last->name, name) == 0)
+		return last->value.svc_id;
+	if (old)
+		return old->value.svc_id;
+	for (size_t i = 0; i < w->old->svc_count; i++)
+		if (strcmp(w->old->svc[i].name, name) == 0)
+			return w->old->svc[i].value.svc_id;
+	return ++w->next.last_svc_id;
+}
+
+static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
+		    const struct route_entry *e)
+{
+	const struct model_service *s = &w->view->service[e->service_idx];
+	struct plan_svc_ent *next = &w->next.svc[w->next.svc_count];
+	struct plan_op op = {.kind = PLAN_SVC};
+	int rc;
+
+	*next = (struct plan_svc_ent){
+		.value = {.rows = e->row_count,
+			  .port_lo = model_service_port_lo(s),
+			  .hash = s->hash,
+			  .family = e->family,
+			  .svc_id = svc_id_for(w, old, s->name)},
+	};
+	memcpy(next->name, s->name, sizeof(next->name));
+	w->next.svc_count++; /* from here on its block is freed with it */
+	if (old)
+		next->idx = old->idx;
+	else if ((rc = plan_take(w, POOL_SVC, &next->idx)))
+		return rc;
+	w->svc_idx[2 * e->service_idx + (e->family == 6)] = next->idx;
+	if (old && is_same_table(w, e, old)) {
+		next->rows = plan_block_ref(old->rows);
+		next->value.table = old->value.table;
+	} else {
+		if (e->row_count && (rc = new_table(w, e, next)))
+			return rc;
+		if (old && old->rows &&
+		    (rc = rows_rest(w, DP_TABLE_OFFSET(old->value.table), old->rows->count)))
+			return rc;
+	}
+	if (old && !w->old->is_adopted &&
+	    memcmp(&old->value, &next->value, sizeof(next->value)) == 0)
+		return 0;
+	op.idx = next->idx;
+	op.arg.svc = next->value;
+	return emit(w, STAGE_SVC, &op);
+}
+
+static int svc_gone(struct plan_work *w, const struct plan_svc_ent *old)
+{
+	return plan_rest_add(&w->next, &(struct plan_rest){
+					       .kind = REST_SVC,
+					       .idx = old->idx,
+					       .offset = DP_TABLE_OFFSET(old->value.table),
+					       .count = old->rows ? old->rows->count : 0,
+					       .at_ms = w->now_ms + PLAN_REST_MS,
+				       });
+}
+
+static int diff_svcs(struct plan_work *w)
+{
+	const struct plan_state *old = w->old;
+	size_t i = 0, j = 0;
+	int rc = 0;
+
+	w->next.svc = calloc(w->routes->entry_count + 1, sizeof(*w->next.svc));
+	if (!w->next.svc)
+		return -ENOMEM;
+	while (!rc && (i < w->routes->entry_count || j < old->svc_count)) {
+		const struct route_entry *e = NULL;
+		int cmp = -1;
+
+		if (i < w->routes->entry_count)
+			e = &w->routes->entry[i];
+		if (j < old->svc_count)
+			cmp = e ? plan_svc_cmp(w->view->service[e->service_idx].name, e->family,
+					       old->svc[j].name, old->svc[j].value.family)
+				: 1;
+		if (cmp > 0) {
+			rc = svc_gone(w, &old->svc[j++]);
+			continue;
+		}
+		rc = diff_svc(w, cmp == 0 ? &old->svc[j++] : NULL, e);
+		i++;
+	}
+	return rc;
+}
+
+/* ---- all of it */
+
+static int begin(struct plan_work *w)
+{
+	const struct route_view *view = w->view;
+	int rc = 0;
+
+	w->next.sizes = w->old->sizes;
+	w->next.last_svc_id = w->old->last_svc_id;
+	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
+	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
+	w->svc_idx = calloc(2 * view->service_count + 1, sizeof(*w->svc_idx));
+	if (!w->node_idx || !w->backend_idx || !w->svc_idx)
+		return -ENOMEM;
+	for (size_t i = 0; i < POOL_COUNT && !rc; i++)
+		rc = plan_pool_copy(&w->old->pool[i], &w->next.pool[i]);
+	if (!rc)
+		rc = plan_ranges_copy(&w->old->rows, &w->next.rows);
+	return rc ? rc : route_claims_compute(view, &w->claims);
+}
+
+/* The stages, one behind the other, onto the caller's list; the last thing that can fail. */
+static int append(struct plan_list *l, struct plan_list stage[STAGE_COUNT])
+{
+	size_t need = l->op_count;
+
+	for (size_t i = 0; i < STAGE_COUNT; i++)
+		need += stage[i].op_count;
+	if (need > l->op_cap) {
+		struct plan_op *p = realloc(l->op, need * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		l->op = p;
+		l->op_cap = need;
+	}
+	for (size_t i = 0; i < STAGE_COUNT; i++) {
+		if (stage[i].op_count)
+			memcpy(l->op + l->op_count, stage[i].op,
+			       stage[i].op_count * sizeof(*l->op));
+		l->op_count += stage[i].op_count;
+		while (stage[i].blocks) {
+			struct plan_block *b = stage[i].blocks;
+
+			stage[i].blocks = b->list_next;
+			b->list_next = l->blocks;
+			l->blocks = b;
+		}
+	}
+	return 0;
+}
+
+int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
+	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e)
+{
+	struct plan_work w = {
+		.old = s, .view = view, .routes = routes, .self = self, .now_ms = now_ms, .e = e};
+	struct plan_state was;
+	int rc = begin(&w);
+
+	if (!rc)
+		rc = expire_all(&w);
+	if (!rc)
+		rc = diff_nodes(&w);
+	if (!rc)
+		rc = diff_backends(&w);
+	if (!rc)
+		rc = diff_svcs(&w);
+	if (!rc)
+		rc = plan_diff_ports(&w);
+	if (!rc)
+		rc = append(l, w.stage);
+	if (rc == -ENOMEM)
+		(void)err_set(e, rc, "forwarder: out of memory");
+	if (!rc) {
+		was = *s;
+		*s = w.next;
+		w.next = was;
+	}
+	plan_state_done(&w.next);
+	for (size_t i = 0; i < STAGE_COUNT; i++)
+		plan_list_clear(&w.stage[i]);
+	free(w.node_idx);
+	free(w.backend_idx);
+	free(w.svc_idx);
+	route_claims_done(&w.claims);
+	return rc;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* edge/plan_priv.h - the mirror behind edge/plan.h, for edge/plan*.c alone.
+ *
+ * A diff never edits the mirror: it builds the next one beside it and swaps at the end, so a failure half-way leaves
+ * nothing to undo. Tables, pages and directories are immutable counted blocks that both mirrors share.
+ *
+ * Invariants   arrays sorted by their keys, none twice; an index is in exactly one of: an entry, `rest`, a pool's free
+ *              part; a row is in exactly one of: a service's table, `rest`, `rows`
+ */
+#ifndef EDGE_PLAN_PRIV_H
+#define EDGE_PLAN_PRIV_H
+
+#include "edge/plan.h"
+#include "edge/route_claims.h"
+
+struct plan_block {
+	struct plan_block *list_next; /* in the one plan_list that emits it */
+	uint32_t refs;
+	uint32_t count;	 /* of rows or words */
+	uint64_t data[]; /* struct dp_row or uint32_t */
+};
+struct plan_block *plan_block_rows(uint32_t count);	       /* NULL: no memory */
+struct plan_block *plan_block_words(const uint32_t word[256]); /* copies */
+struct plan_block *plan_block_ref(struct plan_block *b);       /* NULL-safe */
+void plan_block_unref(struct plan_block *b);
+static inline struct dp_row *plan_rows_of(struct plan_block *b)
+{
+	return (struct dp_row *)b->data;
+}
+static inline uint32_t *plan_words_of(struct plan_block *b)
+{
+	return (uint32_t *)b->data;
+}
+
+int plan_list_add(struct plan_list *l, const struct plan_op *op,
+		  struct plan_block *b); /* b may be NULL */
+
+/* Indexes 1 .. cap - 1. Those never used go first, then the one that is free longest. */
+struct plan_pool {
+	uint32_t cap, high; /* high: lowest never used */
+	uint32_t *free;	    /* a queue in an array */
+	size_t head, count, room;
+};
+int plan_pool_copy(const struct plan_pool *from, struct plan_pool *ret_pool);
+int plan_pool_take(struct plan_pool *p, uint32_t *ret_idx); /* 0 | -ENOSPC */
+int plan_pool_give(struct plan_pool *p, uint32_t idx);	    /* 0 | -ENOMEM */
+
+/* Free rows: sorted, apart from each other. */
+struct plan_range {
+	uint32_t offset, count;
+};
+struct plan_ranges {
+	struct plan_range *r;
+	size_t count, room;
+};
+int plan_ranges_copy(const struct plan_ranges *from, struct plan_ranges *ret_ranges);
+int plan_ranges_take(struct plan_ranges *s, uint32_t count,
+		     uint32_t *ret_offset); /* first fit; 0 | -ENOSPC */
+int plan_ranges_take_at(struct plan_ranges *s, uint32_t offset,
+			uint32_t count); /* -EEXIST: not all free */
+int plan_ranges_give(struct plan_ranges *s, uint32_t offset, uint32_t count); /* 0 | -ENOMEM */
+
+enum plan_pool_kind { POOL_NODE, POOL_BACKEND, POOL_SVC, POOL_PAGE, POOL_DIR, POOL_COUNT };
+
+struct plan_rest {
+	enum plan_rest_kind {
+		REST_SVC, /* the order in which they go */
+		REST_BACKEND,
+		REST_NODE,
+		REST_PAGE,
+		REST_DIR,
+		REST_ROWS,
+		REST_KINDS
+	} kind;
+	uint32_t idx;		/* not for REST_ROWS */
+	uint32_t offset, count; /* REST_ROWS, and the table that goes with a REST_SVC */
+	uint64_t at_ms;
+	struct ip_addr addr; /* REST_NODE */
+};
+
+struct plan_node_ent { /* by id */
+	struct node_id id;
+	uint32_t idx;
+	struct dp_node value;
+};
+struct plan_backend_key {
+	struct node_id node;
+	char service[MODEL_NAME_MAX];
+	struct ip_addr addr;
+	uint16_t port;
+};
+struct plan_backend_ent { /* by key */
+	struct plan_backend_key key;
+	uint32_t idx;
+	uint64_t word;
+};
+struct plan_svc_ent { /* by (name, family) */
+	char name[MODEL_NAME_MAX];
+	uint32_t idx;
+	struct dp_svc value;
+	struct plan_block *rows; /* NULL = no table */
+};
+struct plan_vip_ent { /* by key */
+	struct dp_vip_key key;
+	uint32_t dir_idx;
+	struct plan_block *dir; /* NULL where dir_idx is 0 */
+};
+struct plan_page_ent { /* by (key, high) */
+	struct dp_vip_key key;
+	uint8_t high;
+	uint32_t idx;
+	struct plan_block *page;
+};
+
+struct plan_state {
+	struct plan_sizes sizes;
+	struct plan_node_ent *node;
+	size_t node_count;
+	struct plan_backend_ent *backend;
+	size_t backend_count;
+	struct plan_svc_ent *svc;
+	size_t svc_count;
+	struct plan_vip_ent *vip;
+	size_t vip_count;
+	struct plan_page_ent *page;
+	size_t page_count, page_room;
+	struct plan_pool pool[POOL_COUNT];
+	struct plan_ranges rows;
+	struct plan_rest *rest;
+	size_t rest_count, rest_room;
+	uint32_t last_svc_id;
+	bool is_adopted; /* say nodes, services and VIPs again: a list may have been cut between two halves of an operation */
+};
+void plan_state_done(struct plan_state *s);			    /* contents only */
+int plan_rest_add(struct plan_state *s, const struct plan_rest *r); /* 0 | -ENOMEM */
+
+int plan_backend_key_cmp(const struct plan_backend_key *a, const struct plan_backend_key *b);
+void plan_backend_key_of(const struct route_view *view, size_t backend_idx,
+			 struct plan_backend_key *ret_key);
+int plan_svc_cmp(const char *name_a, uint8_t family_a, const char *name_b, uint8_t family_b);
+int plan_page_cmp(const struct dp_vip_key *ka, uint8_t high_a, const struct dp_vip_key *kb,
+		  uint8_t high_b);
+struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const struct dp_vip_key *key);
+struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct dp_vip_key *key,
+				     uint8_t high);
+
+/* Stages of a list, in order. */
+enum plan_stage {
+	STAGE_DOWN,
+	STAGE_FREE,
+	STAGE_NODE,
+	STAGE_BACKEND,
+	STAGE_ROWS,
+	STAGE_SVC,
+	STAGE_PAGE,
+	STAGE_DIR,
+	STAGE_VIP,
+	STAGE_VIP_GONE,
+	STAGE_COUNT
+};
+struct plan_work {
+	const struct plan_state *old;
+	struct plan_state next;
+	const struct route_view *view;
+	const struct route_plan *routes;
+	const struct node_id *self;
+	uint64_t now_ms;
+	struct err *e;
+	struct plan_list stage[STAGE_COUNT];
+	uint32_t *node_idx;    /* by view.node; 0 = not in the maps */
+	uint32_t *backend_idx; /* by view.backend */
+	uint32_t *svc_idx;     /* by view.service * 2 + (family == 6) */
+	struct route_claims claims;
+};
+int plan_take(struct plan_work *w, enum plan_pool_kind kind,
+	      uint32_t *ret_idx); /* -ENOSPC fills e */
+int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx);
+int plan_diff_ports(struct plan_work *w); /* edge/plan_ports.c */
+
+#endif
