@@ -5,10 +5,7 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_link.h>
-#include <linux/pkt_sched.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -32,7 +29,8 @@ static const struct tc_hook {
 /* What one call has changed, to be undone if a later step fails. */
 struct undo {
 	const struct tc_hook *hook[TC_HOOKS];
-	int old_prog_fd[TC_HOOKS]; /* -1: the hook was empty */
+	int old_prog_fd[TC_HOOKS]; /* -1 unknown */
+	bool was_empty[TC_HOOKS];
 	size_t count;
 };
 
@@ -43,20 +41,6 @@ static uint32_t tc_prog_id(int ifindex, enum bpf_tc_attach_point point)
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY);
 
 	return bpf_tc_query(&hook, &opts) == 0 ? opts.prog_id : 0;
-}
-
-static bool is_ours_by_name(uint32_t prog_id)
-{
-	struct bpf_prog_info info = {};
-	uint32_t len = sizeof(info);
-	int fd = bpf_prog_get_fd_by_id(prog_id);
-
-	if (fd < 0)
-		return false;
-	int rc = bpf_obj_get_info_by_fd(fd, &info, &len);
-
-	close(fd);
-	return rc == 0 && !strncmp(info.name, "dp_", 3);
 }
 
 static int prog_fd(const struct dp_loader *d, const char *name)
@@ -101,48 +85,6 @@ static int make_clsact(const char *pin_dir, int ifindex, const char *ifname, str
 	return 0;
 }
 
-static int count_filter(const struct nlmsghdr *nlh, void *arg)
-{
-	(void)nlh;
-	++*(int *)arg;
-	return MNL_CB_OK;
-}
-
-/* Does the clsact of this interface have filters of anyone? True when that can't be found out. */
-static bool has_filters(int ifindex)
-{
-	const uint32_t parent[] = {TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
-				   TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)};
-	char buf[16384];
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	int count = 0;
-
-	if (!nl)
-		return true;
-	for (size_t i = 0; i < 2; i++) {
-		struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-		struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
-
-		nlh->nlmsg_type = RTM_GETTFILTER;
-		nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-		tcm->tcm_family = AF_UNSPEC;
-		tcm->tcm_ifindex = ifindex;
-		tcm->tcm_parent = parent[i];
-		ssize_t n = mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0 ? -1 : 1;
-
-		while (n > 0) {
-			n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-			if (n <= 0 ||
-			    mnl_cb_run(buf, (size_t)n, 0, 0, count_filter, &count) <= MNL_CB_STOP)
-				break;
-		}
-		if (n <= 0)
-			count++;
-	}
-	mnl_socket_close(nl);
-	return count > 0;
-}
-
 static void drop_clsact(const char *pin_dir, int ifindex)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
@@ -151,7 +93,7 @@ static void drop_clsact(const char *pin_dir, int ifindex)
 
 	if (mark_path(pin_dir, ifindex, mark) < 0 || rmdir(mark) < 0)
 		return; /* not ours */
-	if (!has_filters(ifindex))
+	if (!dp_filter_has_any(ifindex))
 		(void)bpf_tc_hook_destroy(&hook); /* it may be gone with the interface */
 }
 
@@ -185,7 +127,7 @@ static int tc_attach(struct dp_loader *d, int ifindex, const char *ifname,
 		return err_set(e, fd, "the BPF object has no program %s", hook->prog);
 	if (old && old == prog_id_of(fd))
 		return 0;
-	if (old && !is_ours_by_name(old))
+	if (old && !dp_filter_is_ours(ifindex, hook->point))
 		return err_set(e, -EBUSY,
 			       "%s: TC %s has another's filter at priority %u handle %#x", ifname,
 			       way, DP_TC_PRIORITY, DP_TC_HANDLE);
@@ -201,6 +143,7 @@ static int tc_attach(struct dp_loader *d, int ifindex, const char *ifname,
 					     : "");
 	}
 	undo->hook[undo->count] = hook;
+	undo->was_empty[undo->count] = !old;
 	undo->old_prog_fd[undo->count++] = old_fd;
 	return 0;
 }
@@ -212,8 +155,9 @@ static void undo_tc(int ifindex, struct undo *undo)
 
 		if (undo->old_prog_fd[i] >= 0)
 			(void)tc_put(ifindex, undo->hook[i]->point, undo->old_prog_fd[i]);
-		else
+		else if (undo->was_empty[i])
 			tc_detach(ifindex, undo->hook[i]->point);
+		/* else: without CAP_SYS_ADMIN the old program can't be had; the new one works on the same maps. */
 	}
 }
 
@@ -357,7 +301,7 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 		rc = xdp_attach(d, ifindex, ifname, want, e);
 	if (rc < 0) {
 		undo_tc(ifindex, &undo);
-		if (!has_filters(ifindex))
+		if (!dp_filter_has_any(ifindex))
 			drop_clsact(d->pin_dir, ifindex);
 	}
 	undo_done(&undo);
@@ -397,10 +341,10 @@ void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles)
 	for (size_t i = TC_HOOKS; i-- > 0;) {
 		uint32_t id = tc_hooks[i].role & roles ? tc_prog_id(ifindex, tc_hooks[i].point) : 0;
 
-		if (id && is_ours_by_name(id))
+		if (id && dp_filter_is_ours(ifindex, tc_hooks[i].point))
 			tc_detach(ifindex, tc_hooks[i].point);
 	}
-	if (!has_filters(ifindex))
+	if (!dp_filter_has_any(ifindex))
 		drop_clsact(d->pin_dir, ifindex);
 }
 
@@ -413,21 +357,17 @@ void dp_forget(struct dp_loader *d, int ifindex)
 		(void)rmdir(mark);
 }
 
-/* Does this program use a map of the pin directory? Nothing pinned any more: our name at our place must do. */
+/* Does this program of ours use a map of the pin directory? When that can't be found out, name and place must do. */
 static bool belongs_to(uint32_t prog_id, const uint32_t *map_id, size_t map_count)
 {
 	uint32_t used[DP_PINNED_MAX] = {};
 	struct bpf_prog_info info = {};
 	uint32_t len = sizeof(info);
 
-	if (!is_ours_by_name(prog_id))
-		return false;
-	if (!map_count)
-		return true;
-	int fd = bpf_prog_get_fd_by_id(prog_id);
+	int fd = map_count ? bpf_prog_get_fd_by_id(prog_id) : -EPERM;
 
 	if (fd < 0)
-		return false;
+		return fd == -EPERM;
 	info.nr_map_ids = DP_PINNED_MAX;
 	info.map_ids = (uintptr_t)used;
 	int rc = bpf_obj_get_info_by_fd(fd, &info, &len);
@@ -460,7 +400,8 @@ int dp_detach_all(const char *pin_dir, struct err *e)
 			enum bpf_tc_attach_point point = p ? BPF_TC_EGRESS : BPF_TC_INGRESS;
 			uint32_t id = tc_prog_id(ifindex, point);
 
-			if (id && belongs_to(id, map_id, map_count))
+			if (id && dp_filter_is_ours(ifindex, point) &&
+			    belongs_to(id, map_id, map_count))
 				tc_detach(ifindex, point);
 		}
 		drop_clsact(pin_dir, ifindex);

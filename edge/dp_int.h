@@ -23,6 +23,12 @@ struct dp_loader {
 	struct dp_beat *beat;
 };
 
+/* dp_filter.c */
+#define DP_FILTER_NAME_MAX 64
+bool dp_filter_has_any(int ifindex); /* anyone's; true also when that can't be found out */
+/* At our place, named like a program of ours. By netlink: asking for a program by its id takes CAP_SYS_ADMIN. */
+bool dp_filter_is_ours(int ifindex, enum bpf_tc_attach_point point);
+
 /* dp_pin.c. Paths are built by these alone. 0 or -ENAMETOOLONG. */
 int dp_pin_path(const char *pin_dir, const char *sub, const char *name, char ret_path[DP_PATH_MAX]);
 /* Make the directory on a bpffs (mounting /sys/fs/bpf if that is where it lies) and lock it: fd or negative errno. */

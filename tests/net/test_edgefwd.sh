@@ -9,6 +9,8 @@ dir=$(mktemp -d "/tmp/$id.XXXXXX")
 pin=$dir/bpf/edge
 conf=$dir/edge.conf
 log=$dir/log
+# What packaging/edgefwd.service leaves it: cap_38 is PERFMON, cap_39 is BPF.
+caps=-all,+net_admin,+cap_38,+cap_39,+setgid,+dac_override
 pid=
 tests=0 failed=0
 
@@ -53,7 +55,7 @@ contains() { local want=$1; shift; "$@" | grep -qE -- "$want"; }
 start() { # extra environment as VAR=value...
 	: >"$log"
 	# Straight, for $! is to be edgefwd itself.
-	nsenter --net="/var/run/netns/$ns" env "$@" "$fwd" -c "$conf" 2>>"$log" &
+	nsenter --net="/var/run/netns/$ns" setpriv --bounding-set="$caps" env "$@" "$fwd" -c "$conf" 2>>"$log" &
 	pid=$!
 	within 20 logged '^info edgefwd ready'
 }
