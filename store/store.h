@@ -5,10 +5,18 @@
  * their callers). store_write_* queue work; one batch at a time runs on libuv's pool, in order, in one transaction.
  *
  * Errors    0 | -EBUSY another process has it | -ENOSPC | -EBADMSG corrupt (the file is set aside as NAME.bad-N and a
- *           fresh one begun, ret_was_reset says so) | -EPROTONOSUPPORT newer schema | -EACCES | -EIO
- * Durable   generation and settings: synchronous=FULL, before the call returns. Records: cb after the commit.
+ *           fresh one begun, ret_was_reset says so) | -EPROTONOSUPPORT newer schema, or another program's file |
+ *           -EACCES | -EROFS | -ENOBUFS the queue is full | -EINVAL | -EIO
+ * Durable   everything is committed with synchronous=FULL: what was answered with 0 survives a loss of power. A write
+ *           without a callback may wait STORE_LINGER_MS for company; one with a callback does not.
+ * Versions  a record never replaces a newer version of itself, in the queue or on disk; the newer one that stood in its
+ *           way answers for it. A delete takes whatever version is there, and writes after it start anew.
+ * Broken    a batch that can't be committed is kept, its callbacks get the error, and it is tried again every
+ *           STORE_RETRY_MS with what came since. What does not fit the queue meanwhile is refused and counted.
+ *           A file found corrupt while running is set aside at the next start, not before.
  * Memory    queued records are copied; at most STORE_QUEUE_MAX wait, a newer version replaces the one that waits
- * Threads   the loop's thread; the pool thread touches only the batch it was given
+ * Threads   the loop's thread; the pool thread touches only the batch it was given. Blocking calls wait for a batch
+ *           that is being written.
  * Limits    one writer: an exclusive lock on DIR/lock is held from open to close
  */
 #ifndef STORE_STORE_H
@@ -19,7 +27,10 @@
 #include "gossip/err.h"
 #include "gossip/record.h"
 
-#define STORE_QUEUE_MAX 65536
+#define STORE_QUEUE_MAX 65536 /* writes, and callbacks: 1 KiB each at most */
+#define STORE_LINGER_MS 50
+#define STORE_RETRY_MS 1000
+#define STORE_BAD_MAX 9 /* corrupt files kept; the last of them is overwritten by the next */
 
 /* What is kept of a member; text and numbers only, gossip's struct is not known here. */
 struct store_member {
@@ -37,34 +48,40 @@ struct store_member {
 struct store;
 
 /* Open DIR/edge.db under DIR/lock. uv may be NULL for tools and tests that only use the blocking half. */
-int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *ret_was_reset, struct err *e);
+int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *ret_was_reset,
+	       struct err *e);
 
-/* Blocking. */
+/* Blocking. A load callback's non-zero result ends the load and is returned; it may queue writes, but not call into
+ * this half. Rows that can't be right are skipped and counted; signatures are the caller's to verify. */
 int store_load_records(struct store *s, int (*cb)(const struct record *r, void *arg), void *arg);
-int store_load_members(struct store *s, int (*cb)(const struct store_member *m, void *arg), void *arg);
+int store_load_members(struct store *s, int (*cb)(const struct store_member *m, void *arg),
+		       void *arg);
 int store_get_generation(struct store *s, uint64_t *ret_generation); /* 0 if never set */
-int store_set_generation(struct store *s, uint64_t generation);
+int store_set_generation(struct store *s, uint64_t generation);	     /* never lowers */
 int store_get_setting(struct store *s, const char *name, uint64_t *ret_value, uint64_t def);
 int store_set_setting(struct store *s, const char *name, uint64_t value);
 
 /* Queued. `cb` may be NULL; it runs on the loop's thread with 0 or the error of the commit. */
 typedef void (*store_cb)(int status, void *arg);
+/* Records of volatile kinds are refused (-EINVAL), malformed ones too (as record_check()). Tombstones are kept. */
 int store_write_record(struct store *s, const struct record *r, store_cb cb, void *arg);
 int store_delete_record(struct store *s, const struct record *identity, store_cb cb, void *arg);
 int store_write_member(struct store *s, const struct store_member *m, store_cb cb, void *arg);
-/* Generation, off the loop: for GOSSIP_EV_GENERATION while running. */
+/* Generation, off the loop: for GOSSIP_EV_GENERATION while running. Never lowers. */
 int store_write_generation(struct store *s, uint64_t generation, store_cb cb, void *arg);
 
 struct store_status {
-	bool is_broken;      /* last commit failed: running from memory */
-	int last_error;      /* negative errno */
-	char last_text[160];
-	size_t queued;
+	bool is_broken;	     /* last commit failed: running from memory */
+	int last_error;	     /* negative errno */
+	char last_text[160]; /* of last_error; after a reset, where the bad file went */
+	size_t queued;	     /* writes waiting or being written */
 	uint64_t commits;
+	uint64_t refused; /* writes that found the queue full */
+	size_t bad_rows;  /* skipped by the loads */
 };
 void store_get_status(const struct store *s, struct store_status *ret_status);
 
-/* Asynchronous: commits what waits, closes, then `cb`. With uv == NULL it blocks and `cb` may be NULL. */
+/* Asynchronous: commits what waits (one try; with a broken disk the callbacks get the error), closes, then `cb`. With uv == NULL it blocks and `cb` may be NULL. */
 void store_close(struct store *s, void (*cb)(void *arg), void *arg);
 
 #endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Files, locks and the blocking half; the queue is in queue.c. */
+#include "store/store_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/migrate.h"
+
+#define BUSY_MS                                                                                    \
+	2000 /* someone looks with sqlite3: readers don't block us in WAL, a stray writer may for a moment */
+#define GENERATION "generation"
+
+/* ---- the directory and its lock */
+
+static int lock_dir(struct store *s, struct err *e)
+{
+	char path[PATH_MAX + 8], text[16] = "";
+	int r;
+
+	if (mkdir(s->dir, 0700) < 0 && errno != EEXIST)
+		return err_set(e, -errno, "%s: can't make it: %s", s->dir, strerror(errno));
+	snprintf(path, sizeof(path), "%s/lock", s->dir);
+	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		if (r != -EBUSY)
+			return err_set(e, r, "%s: %s", path, strerror(-r));
+		if (pread(s->lock_fd, text, sizeof(text) - 1, 0) <= 0)
+			text[0] = 0;
+		return err_set(e, r, "another edged uses %s (pid %ld)", s->dir,
+			       strtol(text, NULL, 10));
+	}
+	/* The number is for people; the lock itself is what counts. */
+	snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	if (ftruncate(s->lock_fd, 0) == 0)
+		(void)!pwrite(s->lock_fd, text, strlen(text), 0);
+	return 0;
+}
+
+/* edge.db, with its -wal and -shm, becomes edge.db.bad-N. */
+static int set_aside(struct store *s, struct err *e)
+{
+	static const char *const suffix[] = {"", "-wal", "-shm"};
+	char to[PATH_MAX + 32], from[PATH_MAX + 8];
+	int n;
+
+	for (n = 1; n < STORE_BAD_MAX; n++) {
+		snprintf(to, sizeof(to), "%s.bad-%d", s->path, n);
+		if (access(to, F_OK) < 0)
+			break;
+	}
+	for (size_t i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++) {
+		snprintf(from, sizeof(from), "%s%s", s->path, suffix[i]);
+		snprintf(to, sizeof(to), "%s.bad-%d%s", s->path, n, suffix[i]);
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return err_set(e, -errno, "%s: corrupt, and can't be renamed to %s: %s",
+				       from, to, strerror(errno));
+	}
+	snprintf(s->status.last_text, sizeof(s->status.last_text),
+		 "corrupt: set aside as edge.db.bad-%d", n);
+	return 0;
+}
+
+/* ---- the database */
+
+static int pragma(struct store *s, const char *sql, struct err *e)
+{
+	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	return err_set(e, stmt_errno(s->db), "%s: %s", s->path, sqlite3_errmsg(s->db));
+}
+
+/* Reads every page. */
+static int quick_check(struct store *s, struct err *e)
+{
+	sqlite3_stmt *st = NULL;
+	int r = 0;
+
+	if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &st, NULL) != SQLITE_OK ||
+	    sqlite3_step(st) != SQLITE_ROW)
+		r = err_set(e, stmt_errno(s->db), "%s: %s", s->path, sqlite3_errmsg(s->db));
+	else if (strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
+		r = err_set(e, -EBADMSG, "%s: %s", s->path, sqlite3_column_text(st, 0));
+	sqlite3_finalize(st);
+	return r;
+}
+
+void store_close_db(struct store *s)
+{
+	stmts_done(&s->stmts);
+	sqlite3_close(s->db); /* the last connection: checkpoints, removes -wal and -shm */
+	s->db = NULL;
+}
+
+/* On failure nothing is left open. */
+static int open_db(struct store *s, struct err *e)
+{
+	int r = 0;
+
+	if (sqlite3_open_v2(s->path, &s->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX |
+				    SQLITE_OPEN_EXRESCODE,
+			    NULL) != SQLITE_OK) {
+		r = s->db ? stmt_errno(s->db) : -ENOMEM;
+		err_set(e, r, "%s: %s", s->path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
+		goto out;
+	}
+	sqlite3_busy_timeout(s->db, BUSY_MS);
+	r = migrate_check(s->db, s->path, e); /* first: what isn't ours is not touched */
+	if (r == 0)
+		r = pragma(s,
+			   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
+			   "trusted_schema = OFF;"
+			   "PRAGMA cell_size_check = ON; PRAGMA journal_size_limit = 16777216",
+			   e);
+	if (r == 0)
+		r = quick_check(s, e);
+	if (r == 0)
+		r = migrate_run(s->db, s->path, e);
+	if (r == 0 && stmts_prepare(&s->stmts, s->db) < 0) {
+		/* ours by its header, but the tables are not what they must be */
+		r = err_set(e,
+			    sqlite3_errcode(s->db) == SQLITE_ERROR ? -EBADMSG : stmt_errno(s->db),
+			    "%s: %s", s->path, sqlite3_errmsg(s->db));
+	}
+out:
+	if (r < 0)
+		store_close_db(s);
+	return r;
+}
+
+int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *ret_was_reset,
+	       struct err *e)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	bool was_reset = false;
+	int r;
+
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory");
+	s->lock_fd = -1;
+	s->uv = uv;
+	if (uv_mutex_init(&s->mutex) < 0) {
+		free(s);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	if ((size_t)snprintf(s->dir, sizeof(s->dir), "%s", dir) >= sizeof(s->dir) ||
+	    (size_t)snprintf(s->path, sizeof(s->path), "%s/edge.db", dir) >= sizeof(s->path) - 16)
+		r = err_set(e, -ENAMETOOLONG, "%.100s...: name too long", dir);
+	else
+		r = lock_dir(s, e);
+	if (r == 0)
+		r = open_db(s, e);
+	if (r == -EBADMSG) {
+		r = set_aside(s, e);
+		was_reset = r == 0;
+		if (r == 0)
+			r = open_db(s, e);
+	}
+	if (r == 0)
+		r = store_queue_init(s);
+	if (r < 0) {
+		s->uv = NULL;
+		store_destroy(s);
+		return r;
+	}
+	if (ret_was_reset)
+		*ret_was_reset = was_reset;
+	*ret_store = s;
+	return 0;
+}
+
+void store_destroy(struct store *s)
+{
+	void (*cb)(void *arg) = s->close_cb;
+	void *arg = s->close_arg;
+
+	if (s->db)
+		store_close_db(s);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd); /* after the database: the next process may come in now */
+	uv_mutex_destroy(&s->mutex);
+	free(s);
+	if (cb)
+		cb(arg);
+}
+
+void store_close(struct store *s, void (*cb)(void *arg), void *arg)
+{
+	assert(!s->is_closing);
+	s->is_closing = true;
+	s->close_cb = cb;
+	s->close_arg = arg;
+	if (s->uv)
+		store_queue_close(s);
+	else
+		store_destroy(s);
+}
+
+/* ---- the blocking half */
+
+int store_load_records(struct store *s, int (*cb)(const struct record *r, void *arg), void *arg)
+{
+	int r;
+
+	uv_mutex_lock(&s->mutex);
+	r = stmt_all_records(&s->stmts, cb, arg, &s->status.bad_rows);
+	uv_mutex_unlock(&s->mutex);
+	return r;
+}
+
+int store_load_members(struct store *s, int (*cb)(const struct store_member *m, void *arg),
+		       void *arg)
+{
+	int r;
+
+	uv_mutex_lock(&s->mutex);
+	r = stmt_all_members(&s->stmts, cb, arg, &s->status.bad_rows);
+	uv_mutex_unlock(&s->mutex);
+	return r;
+}
+
+int store_get_setting(struct store *s, const char *name, uint64_t *ret_value, uint64_t def)
+{
+	int r;
+
+	uv_mutex_lock(&s->mutex);
+	r = stmt_get_setting(&s->stmts, name, def, ret_value);
+	uv_mutex_unlock(&s->mutex);
+	return r;
+}
+
+int store_set_setting(struct store *s, const char *name, uint64_t value)
+{
+	int r;
+
+	uv_mutex_lock(&s->mutex);
+	r = stmt_put_setting(&s->stmts, name, value);
+	uv_mutex_unlock(&s->mutex);
+	return r;
+}
+
+int store_get_generation(struct store *s, uint64_t *ret_generation)
+{
+	return store_get_setting(s, GENERATION, ret_generation, 0);
+}
+
+int store_set_generation(struct store *s, uint64_t generation)
+{
+	int r;
+
+	if (generation > RECORD_SEQ_MAX)
+		return -EINVAL;
+	uv_mutex_lock(&s->mutex);
+	r = stmt_raise_setting(&s->stmts, GENERATION, generation);
+	uv_mutex_unlock(&s->mutex);
+	return r;
+}
+
+void store_get_status(const struct store *s, struct store_status *ret_status)
+{
+	*ret_status = s->status;
+	ret_status->queued = s->waiting_count + s->batch_count;
+}
