@@ -228,6 +228,7 @@ static int open_network(struct daemon *d, struct err *e)
 				       .arg = d->agent};
 	struct ctl_config ctl = {.path = c->control,
 				 .group = c->group[0] ? c->group : NULL,
+				 .cluster = c->cluster,
 				 .agent = d->agent,
 				 .core = d->core,
 				 .store = d->store,

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A control socket over a mesh that is made up: real server, real routes; agent, core, store and counters are what this
+ * file says. For one test program each: it defines their functions.
+ *
+ * The mesh: a1 (ams, self), f1 (fra, headless), s1 (sin, dead), s2 (sin, suspect, differs). Services: dns (IPv4 and IPv6,
+ * backends on a1, f1, s1), web (no backend). */
+#ifndef TESTS_UNIT_CTL_FAKE_H
+#define TESTS_UNIT_CTL_FAKE_H
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/ctl_int.h"
+#include "edge/plan.h"
+
+#define FAKE_NOW_MS 1000000u
+
+enum fake_answer { FAKE_NOW, FAKE_LATER, FAKE_AT_CLOSE };
+
+struct fake {
+	uv_loop_t uv;
+	uv_async_t wake;
+	uv_timer_t later;
+	pthread_t thread;
+	struct ctl *ctl;
+	struct ctl_config cfg;
+	char dir[64], path[96];
+	/* what it shows */
+	struct route_node node[4];
+	struct gossip_member member[4];
+	struct model_service service[2];
+	struct route_backend backend[3];
+	struct model_health health[3];
+	struct route_view view;
+	struct route_plan *routes;
+	struct dp_fds fds;
+	bool has_maps, is_stopping;
+	/* what it was asked to do */
+	enum fake_answer answer;
+	int status;
+	const char *text;
+	agent_cb pending_cb;
+	void *pending_arg;
+	struct model_service got_service;
+	struct model_backend got_backend;
+	char got_spec[CTL_SPEC_MAX], got_author[64], got_reason[80];
+	bool got_drain;
+	unsigned verbs;
+};
+static struct fake fake;
+
+/* ---- the agent */
+
+static void fake_answer_pending(int status, const char *text)
+{
+	agent_cb cb = fake.pending_cb;
+
+	fake.pending_cb = NULL;
+	if (cb)
+		cb(status, text, fake.pending_arg);
+}
+
+static void fake_on_later(uv_timer_t *t)
+{
+	(void)t;
+	fake_answer_pending(fake.status, fake.text);
+}
+
+static void fake_verb(agent_cb cb, void *arg)
+{
+	fake.verbs++;
+	fake.pending_cb = cb;
+	fake.pending_arg = arg;
+	if (fake.answer == FAKE_NOW)
+		fake_answer_pending(fake.status, fake.text);
+	else if (fake.answer == FAKE_LATER)
+		uv_timer_start(&fake.later, fake_on_later, 20, 0);
+}
+
+void agent_service_add(struct agent *a, const struct model_service *s, agent_cb cb, void *arg)
+{
+	(void)a;
+	fake.got_service = *s;
+	fake_verb(cb, arg);
+}
+
+void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
+{
+	(void)a;
+	snprintf(fake.got_spec, sizeof(fake.got_spec), "%s", name);
+	fake_verb(cb, arg);
+}
+
+void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg)
+{
+	(void)a;
+	fake.got_backend = *b;
+	fake_verb(cb, arg);
+}
+
+void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
+{
+	agent_service_rm(a, spec, cb, arg);
+}
+
+void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
+			 const char *reason, agent_cb cb, void *arg)
+{
+	fake.got_drain = is_drained;
+	snprintf(fake.got_author, sizeof(fake.got_author), "%s", author);
+	snprintf(fake.got_reason, sizeof(fake.got_reason), "%s", reason);
+	agent_service_rm(a, spec, cb, arg);
+}
+
+void agent_look(struct agent *a, struct agent_view *ret_view)
+{
+	(void)a;
+	*ret_view = (struct agent_view){
+		.view = &fake.view,
+		.routes = fake.routes,
+		.plan = fake.has_maps ? (const struct plan_state *)&fake : NULL,
+		.fds = fake.has_maps ? &fake.fds : NULL,
+		.is_fwd_up = true,
+		.fwd_text = "connected",
+		.is_ready = true,
+		.routes_at_ms = FAKE_NOW_MS - 500,
+		.compute_us = 120,
+		.compute_us_max = 300,
+		.problem = {"the made-up problem"},
+		.problem_count = 1,
+	};
+}
+
+bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health)
+{
+	(void)a;
+	if (backend_idx >= fake.view.backend_count)
+		return false;
+	*ret_health = fake.health[backend_idx];
+	return true;
+}
+
+/* ---- core, loop, store, counters */
+
+size_t gossip_core_member_count(const struct gossip_core *c)
+{
+	(void)c;
+	return fake.view.node_count;
+}
+
+void gossip_core_member_at(const struct gossip_core *c, size_t i, struct gossip_member *ret_member)
+{
+	(void)c;
+	*ret_member = fake.member[i];
+}
+
+void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16])
+{
+	(void)c;
+	memset(ret_digest, 0xab, 16);
+}
+
+void gossip_core_counters(const struct gossip_core *c, struct gossip_counters *ret_counters)
+{
+	(void)c;
+	*ret_counters = (struct gossip_counters){.dgrams_in = 7, .refutations = 1};
+}
+
+uint64_t gossip_loop_now_ms(const struct gossip_loop *l)
+{
+	(void)l;
+	return FAKE_NOW_MS;
+}
+
+void gossip_loop_counters(const struct gossip_loop *l, struct gossip_loop_counters *ret_counters)
+{
+	(void)l;
+	*ret_counters = (struct gossip_loop_counters){.unsealed = 3};
+}
+
+void store_get_status(const struct store *s, struct store_status *ret_status)
+{
+	(void)s;
+	*ret_status = (struct store_status){.commits = 12, .queued = 1};
+}
+
+uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family)
+{
+	(void)s;
+	return strcmp(service, "dns") ? 0 : family;
+}
+
+uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node,
+			  const char *backend_key)
+{
+	(void)s;
+	(void)backend_key;
+	return node->b[0];
+}
+
+int stats_reasons(const struct dp_fds *fds, struct stats_reason ret_reason[DP_REASON_COUNT])
+{
+	(void)fds;
+	for (size_t i = 0; i < DP_REASON_COUNT; i++)
+		ret_reason[i] =
+			(struct stats_reason){"reason", "what it means", i == 3, i == 3 ? 99 : 0};
+	return 0;
+}
+
+int stats_svc(const struct dp_fds *fds, uint32_t svc_idx, struct dp_stat *ret_stat)
+{
+	(void)fds;
+	*ret_stat = (struct dp_stat){.packets = svc_idx, .bytes = svc_idx * 100};
+	return 0;
+}
+
+int stats_backend(const struct dp_fds *fds, uint32_t backend_idx, struct dp_stat *ret_stat)
+{
+	return stats_svc(fds, backend_idx, ret_stat);
+}
+
+/* ---- making it up */
+
+static void fake_node(size_t i, const char *name, const char *region, enum gossip_state state)
+{
+	struct route_node *n = &fake.node[i];
+	struct gossip_member *m = &fake.member[i];
+
+	*n = (struct route_node){.id.b = {(uint8_t)(10 - i)}, .state = state};
+	snprintf(n->node.name, sizeof(n->node.name), "%s", name);
+	snprintf(n->node.region, sizeof(n->node.region), "%s", region);
+	snprintf(n->node.version, sizeof(n->node.version), "0.1.0");
+	n->node.is_edge = n->node.is_worker = n->node.has_forwarder = true;
+	*m = (struct gossip_member){.id = n->id,
+				    .addr.port = 7946,
+				    .has_forwarder = true,
+				    .state = state,
+				    .since_ms = FAKE_NOW_MS - 3200,
+				    .heard_ms = i == 0 ? 0 : FAKE_NOW_MS - 200 * i,
+				    .rtt_us = i == 0 ? 0 : (uint32_t)(1500 * i),
+				    .is_self = i == 0};
+	memcpy(m->name, n->node.name, sizeof(m->name));
+	memcpy(m->region, n->node.region, sizeof(m->region));
+	ip_parse("10.0.0.1", &n->node.mesh_addr);
+	n->node.mesh_addr.b[15] = (uint8_t)(i + 1);
+	memcpy(m->addr.ip, n->node.mesh_addr.b, sizeof(m->addr.ip));
+}
+
+static void fake_backend(size_t i, size_t node_idx, enum model_health_state health, const char *why)
+{
+	struct route_backend *b = &fake.backend[i];
+	struct timespec now;
+
+	*b = (struct route_backend){.node_idx = node_idx, .health = health};
+	snprintf(b->backend.service, sizeof(b->backend.service), "dns");
+	ip_parse("10.0.0.1", &b->backend.addr);
+	b->backend.addr.b[15] = (uint8_t)(node_idx + 1);
+	b->backend.port = 5300;
+	b->backend.weight = 100;
+	model_check_default(MODEL_CHECK_TCP, &b->backend.check);
+	clock_gettime(CLOCK_REALTIME, &now);
+	fake.health[i] = (struct model_health){
+		.state = (uint8_t)health, .changed_unix_ms = (uint64_t)now.tv_sec * 1000 - 60000};
+	snprintf(fake.health[i].why, sizeof(fake.health[i].why), "%s", why);
+}
+
+static void fake_mesh(void)
+{
+	struct model_service *s = fake.service;
+
+	fake_node(0, "a1", "ams", GOSSIP_ALIVE);
+	fake_node(1, "f1", "fra", GOSSIP_HEADLESS);
+	fake_node(2, "s1", "sin", GOSSIP_DEAD);
+	fake_node(3, "s2", "sin", GOSSIP_SUSPECT);
+	fake.member[1].is_behind = true;
+	fake.member[1].behind_since_ms = FAKE_NOW_MS - 1500;
+	s[0] = (struct model_service){.name = "dns", .vip_count = 2, .port_count = 2, .created = 1};
+	ip_parse("192.0.2.53", &s[0].vip[0]);
+	ip_parse("2001:db8::53", &s[0].vip[1]);
+	ctl_port_parse("udp/53", &s[0].port[0]);
+	ctl_port_parse("tcp/53-59", &s[0].port[1]);
+	s[1] = (struct model_service){.name = "web", .vip_count = 1, .port_count = 1, .created = 2};
+	ip_parse("192.0.2.80", &s[1].vip[0]);
+	ctl_port_parse("tcp/80", &s[1].port[0]);
+	fake_backend(0, 2, MODEL_HEALTH_PASSING, "connected in 0.2 ms");
+	fake_backend(1, 1, MODEL_HEALTH_FAILING, "connection refused");
+	fake_backend(2, 0, MODEL_HEALTH_PASSING, "connected in 0.1 ms");
+	fake.view = (struct route_view){.node = fake.node,
+					.node_count = 4,
+					.service = fake.service,
+					.service_count = 2,
+					.backend = fake.backend,
+					.backend_count = 3,
+					.region = "ams"};
+	if (route_compute(&fake.view, &fake.routes))
+		abort();
+}
+
+/* ---- running it: the loop in a thread of its own, for clients block */
+
+static void fake_on_closed(void *arg)
+{
+	(void)arg;
+	fake_answer_pending(-ECANCELED, "stopping");
+	uv_close((uv_handle_t *)&fake.wake, NULL);
+	uv_close((uv_handle_t *)&fake.later, NULL);
+}
+
+static void fake_on_wake(uv_async_t *w)
+{
+	(void)w;
+	if (!fake.is_stopping)
+		return;
+	fake.is_stopping = false;
+	ctl_close(fake.ctl, fake_on_closed, NULL);
+}
+
+static void *fake_run(void *arg)
+{
+	(void)arg;
+	uv_run(&fake.uv, UV_RUN_DEFAULT);
+	return NULL;
+}
+
+static int fake_setup(void **state)
+{
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	memset(&fake, 0, sizeof(fake));
+	fake.text = "done";
+	snprintf(fake.dir, sizeof(fake.dir), "/tmp/edge-ctl-XXXXXX");
+	if (!mkdtemp(fake.dir))
+		return -1;
+	snprintf(fake.path, sizeof(fake.path), "%s/edged.sock", fake.dir);
+	uv_loop_init(&fake.uv);
+	uv_async_init(&fake.uv, &fake.wake, fake_on_wake);
+	uv_timer_init(&fake.uv, &fake.later);
+	fake_mesh();
+	fake.cfg = (struct ctl_config){.path = fake.path,
+				       .group = "root",
+				       .agent = (struct agent *)&fake,
+				       .core = (struct gossip_core *)&fake,
+				       .loop = (struct gossip_loop *)&fake,
+				       .store = (struct store *)&fake,
+				       .version = "0.1.0",
+				       .cluster = "lab"};
+	return 0;
+}
+
+static int fake_start(struct err *e)
+{
+	int rc = ctl_open(&fake.uv, &fake.cfg, &fake.ctl, e);
+
+	return rc ? rc : pthread_create(&fake.thread, NULL, fake_run, NULL);
+}
+
+/* Close it from outside, and wait. */
+static void fake_stop(void)
+{
+	fake.is_stopping = true;
+	uv_async_send(&fake.wake);
+	pthread_join(fake.thread, NULL);
+	fake.ctl = NULL;
+}
+
+static int fake_teardown(void **state)
+{
+	(void)state;
+	if (fake.ctl) {
+		fake_stop();
+	} else if (!uv_is_closing((uv_handle_t *)&fake.wake)) {
+		uv_close((uv_handle_t *)&fake.wake, NULL);
+		uv_close((uv_handle_t *)&fake.later, NULL);
+		uv_run(&fake.uv, UV_RUN_DEFAULT);
+	}
+	route_free(fake.routes);
+	unlink(fake.path);
+	return rmdir(fake.dir) || uv_loop_close(&fake.uv) ? -1 : 0;
+}
+
+#endif
