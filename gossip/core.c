@@ -240,15 +240,18 @@ static void dispatch(struct gossip_core *c, struct member *from, const struct go
 		return; /* a later version's: its news was taken */
 	switch ((enum wire_type)msg->type) {
 	case WIRE_PROBE:
+		if (msg->flags & WIRE_F_STRANGER)
+			from->told = 0;
 		if (msg->has_cookie)
 			suspect_on_probe(c, from, addr, msg->cookie);
 		break;
 	case WIRE_ACK:
 		role = suspect_on_ack(c, from, msg);
-		if ((role == PROBE_JOIN || role == PROBE_CHALLENGE) && !c->is_joined) {
-			c->is_joined = true;
+		/* Who answers our challenge has just come; whom we join first knows the others. */
+		if (role == PROBE_CHALLENGE || (role == PROBE_JOIN && !c->is_joined))
 			sync_start(c, from);
-		}
+		if (role == PROBE_JOIN)
+			c->is_joined = true;
 		break;
 	case WIRE_ASK:
 		suspect_on_ask(c, from, msg);

@@ -125,7 +125,7 @@ struct member {
 	uint64_t suspect_until_ms;
 	uint64_t asked_ms; /* first unanswered probe for somebody else */
 	/* convergence */
-	uint64_t differs_since_ms, members_differ_since_ms, sync_ms;
+	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	uint32_t mark; /* named by the comparison under way */
 	uint8_t told; /* how often it was sent our present card */
 	/* news */

@@ -125,7 +125,7 @@ struct gossip_member {
 	uint32_t rtt_us;     /* smoothed; 0 = not measured */
 	uint32_t incarnation;
 	bool is_self;
-	bool is_behind;      /* its digest differs from ours for over 1 s */
+	bool is_behind;      /* its digest, heard in the last 2 s, differs from ours for over 1 s */
 	uint64_t behind_since_ms;
 };
 int gossip_core_load_member(struct gossip_core *c, const struct gossip_member *m);

@@ -7,6 +7,7 @@
 
 #include "gossip/dissem.h"
 #include "gossip/suspect.h"
+#include "gossip/sync.h"
 
 #define NUMBER_BYTES 4	      /* the node number is the first bytes of the id */
 #define NONCE_STRIKES 3	      /* messages of the older boot after the newer one was heard */
@@ -455,7 +456,7 @@ size_t member_live_addrs(struct gossip_core *c, struct gossip_addr *ret_addrs, s
 void member_export(const struct gossip_core *c, const struct member *m,
 		   struct gossip_member *ret_member)
 {
-	uint64_t since = m->differs_since_ms;
+	uint64_t since = sync_is_fresh(c, m) ? m->differs_since_ms : 0;
 
 	memset(ret_member, 0, sizeof(*ret_member));
 	ret_member->id = m->id;
@@ -473,7 +474,7 @@ void member_export(const struct gossip_core *c, const struct member *m,
 	ret_member->rtt_us = m->rtt_us;
 	ret_member->incarnation = m->card.incarnation;
 	ret_member->is_self = m->is_self;
-	ret_member->is_behind = since && c->now_ms >= since + 1000;
+	ret_member->is_behind = since && c->now_ms >= since + SYNC_DIFFERS_MS;
 	ret_member->behind_since_ms = since;
 }
 

@@ -71,6 +71,8 @@ static void send_probe(struct gossip_core *c, struct probe *p)
 	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_PROBE);
 	wire_put_cookie(&o, p->cookie);
 	put_digest(c, &o);
+	if (!p->m)
+		wire_put_flags(&o, WIRE_F_STRANGER);
 	dissem_fill(c, &o, p->m);
 	dissem_send(c, &o, &p->addr, 1);
 	c->n.probes_sent++;

@@ -71,12 +71,21 @@ bool sync_run_record(struct sync_run *run, const struct record *r)
 
 /* ---- when to compare */
 
+bool sync_is_fresh(const struct gossip_core *c, const struct member *m)
+{
+	return c->now_ms < m->digest_ms + SYNC_FRESH_MS;
+}
+
 void sync_on_digest(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
 {
 	uint8_t root[16];
 
 	if (!msg->has_digest)
 		return;
+	/* Between two words far apart it may have been the same for long: begin anew. */
+	if (!sync_is_fresh(c, from))
+		from->differs_since_ms = from->members_differ_since_ms = 0;
+	from->digest_ms = c->now_ms;
 	digest_bytes(&c->root, root);
 	if (memcmp(root, msg->root, sizeof(root)) == 0)
 		from->differs_since_ms = 0;
@@ -103,7 +112,7 @@ void sync_tick(struct gossip_core *c)
 	for (size_t i = 0; i < c->ring_count; i++) {
 		struct member *m = c->ring[(start + i) % c->ring_count];
 
-		if (m->is_self || m->state != GOSSIP_ALIVE ||
+		if (m->is_self || m->state != GOSSIP_ALIVE || !sync_is_fresh(c, m) ||
 		    (m->sync_ms && c->now_ms < m->sync_ms + SYNC_PEER_MS))
 			continue;
 		if (lasts(c, m->differs_since_ms) || lasts(c, m->members_differ_since_ms)) {
