@@ -122,6 +122,9 @@ ip netns add "$ns"
 ip netns add "$peer"
 ip -n "$ns" link set lo up
 
+printf '#include <linux/bpf.h>\n__attribute__((section("xdp"), used)) int pass(void *c) { return XDP_PASS; }\n' |
+	clang -O2 -target bpf -I"/usr/include/$(gcc -print-multiarch)" -x c -c - -o "$dir/pass.o"
+
 # ---- refusals at the start
 refuses() { # pattern, command...
 	local want=$1 rc
@@ -181,6 +184,24 @@ ip -n "$peer" addr del 192.0.2.1/24 dev eth0
 ip -n "$ns" neigh flush dev pub0 2>/dev/null
 check "gone again: placeholder again" within 15 neigh_is "$(mac "$ns" pub0)"
 
+ip -n "$ns" -6 route add default via fe80::1 dev pub0
+check "IPv6: ours goes when another default appears" within 5 not default_via -6 'proto 237'
+check "  and a silent gateway gets a placeholder" within 15 contains "^fe80::1 .*$(mac "$ns" pub0)" ip -n "$ns" neigh show dev pub0
+check "  and the kernel keeps looking for it" test "$(in_ns sysctl -n net.ipv6.neigh.pub0.mcast_resolicit)" = 3
+ip -n "$ns" -6 route del default via fe80::1 dev pub0
+check "  gone again: ours is back" within 5 default_via -6 'dev mesh0 proto 237'
+
+# ---- where host sockets get their packets
+pub_idx=$(ip -n "$ns" -j link show pub0 | jq '.[0].ifindex')
+in_ns sysctl -qw net.ipv4.conf.all.rp_filter=1
+check "strict rp_filter, default on the uplink: through the uplink" logged "host .*uplink_ifindex=$pub_idx deliver4=$pub_idx"
+ip -n "$ns" route del default via 192.0.2.1 dev pub0
+check "strict rp_filter, default through the mesh: on the mesh device" within 5 logged "host .*uplink_ifindex=$pub_idx deliver4=0 deliver6=$pub_idx"
+: >"$log"
+in_ns sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.pub0.rp_filter=2
+check "  loose: through the uplink" within 5 logged "host .*deliver4=$pub_idx"
+ip -n "$ns" route add default via 192.0.2.1 dev pub0
+
 # ---- edged's socket. A request is a fixed-size struct: kind, version, seq, abi, status, verb, address.
 le() { # value, bytes
 	local v=$1 i
@@ -237,6 +258,9 @@ check "  and keeps what was" route_is -4 'blackhole 198.51.100.1 proto 237 metri
 
 # ---- death and adoption
 before=$(ids)
+ip -n "$peer" addr add 192.0.2.3/24 dev eth0
+in_peer ping -i 0.002 -c 2000 -W 2 192.0.2.2 >"$dir/ping" &
+pinging=$!
 host_before=$(hosts_map)
 crash
 check "kill -9: XDP stays" has_xdp pub0
@@ -252,6 +276,8 @@ check "starts again" start PATH="$dir/bin:$PATH"
 check "  and adopts the maps" logged 'maps=adopted'
 check "  map ids and the XDP link's id are the same" test "$before" = "$(ids)" -a -n "$before"
 check "  and the host's facts" test "$host_before" = "$(hosts_map)" -a -n "$host_before"
+wait $pinging
+check "  meanwhile not one packet is lost" contains ' 2000 received' cat "$dir/ping"
 check "  one filter each, not two" test "$(in_ns tc filter show dev pub0 ingress | grep -c 'handle 0xed')" = 1
 { msg 1 0 $none; msg 5 1 00000000000000000000ffff0a090002 7; } >"$dir/msgs"
 ask >/dev/null
@@ -289,9 +315,25 @@ make_pub
 check "recreated while edgefwd was dead" start
 check "  XDP is on the new one" has_xdp pub0
 
-# ---- another's programs are left alone
+# ---- modes of XDP, and another's programs
 stop
+echo 'xdp = generic' >>"$conf"
+check "generic mode, over a native link" start
+check "  is in force" contains 'xdpgeneric' ip -n "$ns" link show pub0
+stop
+sed -i 's/^xdp = .*/xdp = off/' "$conf"
+check "no XDP" start
+check "  is in force" not has_xdp pub0
+check "  and TC decides" has_filter pub0 ingress dp_tc_pub_in
+stop
+sed -i '/^xdp = /d' "$conf"
 in_ns "$fwd" -c "$conf" --detach
+ip -n "$ns" link set dev pub0 xdpgeneric object "$dir/pass.o" section xdp
+check "another's XDP program is in the way: named" refuses 'pub0: another XDP program is attached' in_ns "$fwd" -c "$conf"
+check "  and nothing of ours stays" not has_filter pub0 ingress dp_
+check "  nor on the mesh device" not has_filter mesh0 ingress dp_
+check "  and the other stays" has_xdp pub0
+ip -n "$ns" link set dev pub0 xdpgeneric off
 in_ns tc qdisc add dev pub0 clsact
 in_ns tc filter add dev pub0 ingress prio 9 protocol ip bpf bytecode '1,6 0 0 0,' classid 1:1
 start >/dev/null
