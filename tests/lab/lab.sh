@@ -172,7 +172,7 @@ lab_wg_device() {
 	LAB_WG_PUB[$name]=$(wg pubkey <"$key")
 	if ! lab_in "$name" ip link add "$wg" type wireguard 2>/dev/null; then
 		LOG_LEVEL=error nsenter --net="/run/netns/$(lab_space "$name")" -- \
-			wireguard-go -f "$wg" >"$LAB_DIR/$name/wireguard.log" 2>&1 </dev/null &
+			wireguard-go -f "$wg" >/dev/null 2>"$LAB_DIR/$name/wireguard.log" </dev/null &
 		lab_wait "wireguard-go on $name" 10 test -S "/var/run/wireguard/$wg.sock" || exit 1
 		lab_wait "device $wg" 10 lab_in "$name" ip link show "$wg" || exit 1
 	fi
