@@ -220,7 +220,8 @@ static void usage_line(const struct ectl_command *c)
 	for (size_t i = 0; i < 2 && c->positional[i].name; i++)
 		printf(c->positional[i].is_optional ? " [%s]" : " %s", c->positional[i].name);
 	for (size_t i = 0; i < ECTL_OPTIONS_MAX && c->option[i].name; i++)
-		printf(" [--%s %s]", c->option[i].name, c->option[i].value);
+		printf(c->option[i].is_list ? " --%s %s..." : " [--%s %s]", c->option[i].name,
+		       c->option[i].value);
 	putchar('\n');
 }
 

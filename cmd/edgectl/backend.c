@@ -76,11 +76,12 @@ const struct ectl_command ectl_backend_commands[] = {
 		 "stands for the service's "
 		 "lowest port.",
 	 .positional = {{"SERVICE", CTL_A_service, false}, {"ADDR:PORT", CTL_A_addr, false}},
-	 .option = {{"weight", CTL_A_weight, NULL, "W", "share of new flows, 1..1000 (100)"},
+	 .option = {{"weight", CTL_A_weight, NULL, "W", "share of new flows, 1..1000 (100)", false},
 		    {"check", CTL_A_check, NULL, "SPEC",
 		     "none, tcp, udp with options: "
 		     "tcp:interval=1s,timeout=500ms,rise=2,fall=2,port=8080,\n"
-		     "                            udp:send=hex:00ff,expect=text:ok (none)"}},
+		     "                            udp:send=hex:00ff,expect=text:ok (none)",
+		     false}},
 	 .check = check_add,
 	 .show = ectl_show_text},
 	{.noun = "backend",
@@ -101,7 +102,7 @@ const struct ectl_command ectl_backend_commands[] = {
 	 .help = "Give a backend no new flows; those that are up go on. Without NODE/ it is one of "
 		 "this node.",
 	 .positional = {{SPEC, CTL_A_spec, false}},
-	 .option = {{"reason", CTL_A_reason, NULL, "TEXT", "why, for those who ask later"}},
+	 .option = {{"reason", CTL_A_reason, NULL, "TEXT", "why, for those who ask later", false}},
 	 .check = fill_author,
 	 .show = ectl_show_text},
 	{.noun = "backend",

@@ -25,6 +25,7 @@ struct ectl_option {
 	const char *prefix; /* what the value must begin with ("hash="), NULL = nothing */
 	const char *value;  /* for the help text: "W" */
 	const char *help;
+	bool is_list; /* once at least, and may repeat */
 };
 struct ectl_command {
 	const char *noun, *verb; /* verb NULL: the noun alone */

@@ -777,6 +777,25 @@ static void test_server_when_request_is_too_long_then_refused(void **state)
 	must_end(fd);
 }
 
+/* When it has seen those go that hung up. */
+static void must_serve_soon(void)
+{
+	for (unsigned i = 0; i < WAIT_MS; i++) {
+		struct err e = {0};
+		struct ctl_client *client;
+		msgpack_unpacked result;
+		int rc = call("node.list", NULL, &result, &client, &e);
+
+		if (!rc)
+			msgpack_unpacked_destroy(&result);
+		ctl_disconnect(client);
+		if (!rc)
+			return;
+		assert_int_equal(e.code, -EBUSY);
+	}
+	fail_msg("still busy");
+}
+
 static void test_server_when_noise_comes_then_goes_on_serving(void **state)
 {
 	uint32_t x = 2463534242u;
@@ -799,7 +818,7 @@ static void test_server_when_noise_comes_then_goes_on_serving(void **state)
 			   MSG_NOSIGNAL); /* it may have hung up already */
 		close(fd);
 	}
-	must_have(ask("node.list", NULL), "a1");
+	must_serve_soon();
 }
 
 static void test_server_when_client_is_idle_then_it_is_sent_away(void **state)
@@ -830,21 +849,7 @@ static void test_server_when_too_many_clients_then_the_next_is_told(void **state
 	assert_true(raw_reply(fd[0], buf, sizeof(buf)) > 0);
 	for (size_t i = 0; i < CTL_CLIENTS_MAX; i++)
 		close(fd[i]);
-	/* Room again, when the server has seen them go. */
-	for (unsigned i = 0;; i++) {
-		struct err e = {0};
-		struct ctl_client *client;
-		msgpack_unpacked result;
-		int rc = call("node.list", NULL, &result, &client, &e);
-
-		if (!rc)
-			msgpack_unpacked_destroy(&result);
-		ctl_disconnect(client);
-		if (!rc)
-			break;
-		assert_true(i < WAIT_MS);
-		assert_int_equal(e.code, -EBUSY);
-	}
+	must_serve_soon();
 }
 
 /* ---- opening */

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The program edgectl, run against a made-up mesh: what it prints, what it refuses, how it ends. */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/unit/ctl_fake.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define WORDS_MAX 16
+#define OUT_MAX 65536
+
+static char program[512];
+static char out[OUT_MAX], err_out[OUT_MAX];
+
+static void drain(int fd, char *buf)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < OUT_MAX - 1 && (n = read(fd, buf + len, OUT_MAX - 1 - len)) > 0)
+		len += (size_t)n;
+	buf[len] = 0;
+	close(fd);
+}
+
+/* Run it with these words, blanks between; its exit code. What it prints is far below a pipe's size. */
+static int run(const char *line)
+{
+	char copy[512], *word[WORDS_MAX] = {program}, *save = NULL;
+	int o[2], e[2], status, n = 1;
+	pid_t pid;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *w = strtok_r(copy, " ", &save); w && n < WORDS_MAX - 1;
+	     w = strtok_r(NULL, " ", &save))
+		word[n++] = w;
+	assert_int_equal(pipe(o) | pipe(e), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		setenv("EDGE_SOCKET", fake.path, 1);
+		dup2(o[1], 1);
+		dup2(e[1], 2);
+		execv(program, word);
+		_exit(127);
+	}
+	close(o[1]);
+	close(e[1]);
+	drain(o[0], out);
+	drain(e[0], err_out);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void must_print(const char *part)
+{
+	if (!strstr(out, part))
+		fail_msg("no \"%s\" in:\n%s%s", part, out, err_out);
+}
+
+static void must_start(void)
+{
+	struct err e = {0};
+
+	if (access(program, X_OK)) {
+		print_message("%s is not built: make all\n", program);
+		skip();
+	}
+	if (fake_start(&e))
+		fail_msg("%s", e.text);
+}
+
+/* ---- looking */
+
+static void test_status_when_asked_then_problems_come_first_and_ages_show(void **state)
+{
+	(void)state;
+	must_start();
+	assert_int_equal(run("status"), 0);
+	assert_string_equal(err_out, "");
+	must_print("mesh lab as a1 (ams) sees it, edged 0.1.0\n"
+		   "4 nodes: 1 alive, 1 headless, 1 suspect, 1 dead; records differ; 2 services; 3 "
+		   "backends\n"
+		   "\nPROBLEMS\n  ! service dns (IPv6) has no usable backend: 3 known\n");
+	must_print("\n ams\n  a1 *  alive     3.2 s  -");
+	must_print("\n fra\n  f1    headless  3.2 s  200 ms ago  1.5 ms  edge+worker  "
+		   "10.0.0.2:7946  differ for 1.5 s");
+	must_print("dns      192.0.2.53, 2001:db8::53  udp/53, tcp/53-59  5tuple     1/3  sin 0/1, "
+		   "fra 0/1, ams 1/1");
+	must_print("a1/dns/10.0.0.1:5300  ams     passing  1.0 min ago     100  ");
+	must_print("forwarder: connected, maps filled; routes made 500 ms ago in 120 us (worst 300 "
+		   "us)");
+	assert_true(strstr(out, "PROBLEMS") < strstr(out, "NODE "));
+}
+
+static void test_commands_when_json_then_the_result_as_it_is(void **state)
+{
+	static const struct {
+		const char *line, *key;
+		size_t count;
+	} row[] = {
+		{"--json status", "nodes", 4},
+		{"status --json", "problems", 7},
+		{"node list --json", "nodes", 4},
+		{"service --json list", "services", 2},
+		{"backend list --json", "backends", 3},
+		{"backend list web --json", "backends", 0},
+		{"route show dns --json", "families", 2},
+		{"stats --json", "reasons", 0},
+	};
+
+	(void)state;
+	must_start();
+	for (size_t i = 0; i < COUNT(row); i++) {
+		json_error_t why;
+		json_t *j;
+
+		assert_int_equal(run(row[i].line), 0);
+		j = json_loads(out, 0, &why);
+		if (!j || json_array_size(json_object_get(j, row[i].key)) != row[i].count)
+			fail_msg("%s: %s %s", row[i].line, j ? "wrong" : why.text, out);
+		json_decref(j);
+	}
+	assert_int_equal(run("service add x --vip 192.0.2.7 --port udp/1 --json"), 0);
+	must_print("{\n  \"text\": \"done\"\n}\n");
+}
+
+static void test_lists_when_asked_then_tables(void **state)
+{
+	(void)state;
+	fake.has_maps = true;
+	must_start();
+	assert_int_equal(run("node list"), 0);
+	must_print("  NODE  STATE     FOR    HEARD");
+	assert_int_equal(run("service list"), 0);
+	must_print("web      192.0.2.80");
+	assert_int_equal(run("backend list dns"), 0);
+	must_print("f1/dns/10.0.0.2:5300  fra     failing  1.0 min ago     100");
+	assert_int_equal(run("backend list web"), 0);
+	must_print("no backends\n");
+	assert_int_equal(run("route show dns"), 0);
+	must_print("service dns  udp/53, tcp/53-59  as region ams routes it\n"
+		   "IPv4  192.0.2.53  251 rows  table ");
+	must_print("   0  a1/dns/10.0.0.1:5300  ams     passing     100  100.0 %");
+	assert_int_equal(run("stats"), 0);
+	must_print("reason       99  drop  what it means\n");
+	must_print("s1/dns/10.0.0.3:5300        8    800\n");
+	must_print("unsealed ");
+}
+
+static void test_tables_when_text_is_hostile_then_harmless(void **state)
+{
+	(void)state;
+	memcpy(fake.health[1].why, "\x1b[2J\xc2\x9b\xff \xe2\x82\xac\n", 13);
+	must_start();
+	assert_int_equal(run("backend list"), 0);
+	must_print("?[2J??? \xe2\x82\xac?\n");
+	assert_int_equal(run("backend list --json"), 0);
+	json_t *j = json_loads(out, 0, NULL);
+	assert_non_null(j);
+	json_decref(j);
+}
+
+/* ---- changing */
+
+static void test_changes_when_asked_then_reach_the_daemon(void **state)
+{
+	(void)state;
+	must_start();
+	fake.text = "accepted, not durable: the store says disk full";
+	assert_int_equal(run("service add game --vip 192.0.2.9 --vip=2001:db8::9 --port "
+			     "udp/5000-5099 --port tcp/80 "
+			     "--policy hash=source"),
+			 0);
+	assert_string_equal(out, "accepted, not durable: the store says disk full\n");
+	assert_string_equal(fake.got_service.name, "game");
+	assert_int_equal(fake.got_service.vip_count, 2);
+	assert_int_equal(fake.got_service.port_count, 2);
+	assert_int_equal(fake.got_service.hash, 1);
+	assert_int_equal(run("backend add game [2001:db8::7]:6000 --weight 5 --check tcp:rise=1"),
+			 0);
+	assert_int_equal(fake.got_backend.weight, 5);
+	assert_int_equal(fake.got_backend.check.rise, 1);
+	assert_int_equal(run("backend drain f1/game/10.0.0.2:6000 --reason disk"), 0);
+	assert_true(fake.got_drain);
+	assert_string_equal(fake.got_reason, "disk");
+	assert_true(fake.got_author[0]);
+	assert_int_equal(run("backend undrain f1/game/10.0.0.2:6000"), 0);
+	assert_false(fake.got_drain);
+	assert_int_equal(run("backend rm game/10.0.0.2:6000"), 0);
+	assert_string_equal(fake.got_spec, "game/10.0.0.2:6000");
+	assert_int_equal(run("service rm -- game"), 0);
+	assert_string_equal(fake.got_spec, "game");
+}
+
+static void test_changes_when_refused_then_exit_1_and_the_sentence(void **state)
+{
+	json_t *j;
+
+	(void)state;
+	must_start();
+	fake.status = -ENOENT;
+	fake.text = "there is no service x";
+	assert_int_equal(run("service rm x"), 1);
+	assert_string_equal(out, "");
+	assert_string_equal(err_out, "edgectl: there is no service x\n");
+	assert_int_equal(run("service rm x --json"), 1);
+	j = json_loads(out, 0, NULL);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "error"), "code")),
+			 ENOENT);
+	json_decref(j);
+	assert_int_equal(run("route show nothing"), 1);
+	assert_string_equal(err_out, "edgectl: there is no service nothing\n");
+}
+
+/* ---- usage */
+
+static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
+{
+	static const struct {
+		const char *line, *want;
+	} row[] = {
+		{"", "command: missing, want status, node, service, backend, route or stats"},
+		{"nonsense",
+		 "command: got 'nonsense', want status, node, service, backend, route or stats"},
+		{"node", "node: missing, want list"},
+		{"backend frob", "backend: got 'frob', want add, list, rm, drain or undrain"},
+		{"status now", "status: got 'now', want no more words"},
+		{"--frob status",
+		 "got option '--frob', want --socket, --json, --help or --version"},
+		{"status --frob", "status: got option '--frob', which it does not have"},
+		{"-x status", "got option '-x', want a long one (--help shows them)"},
+		{"status --socket", "--socket: value is missing"},
+		{"status --socket=", "--socket: got '', want a path"},
+		{"service rm", "service rm: NAME: missing"},
+		{"service add dns", "service add: vip: want at least one"},
+		{"service add dns --vip 1.2.3.4", "service add: port: want at least one"},
+		{"service add dns --vip 1.2.3 --port udp/53",
+		 "service add: vip: got '1.2.3', want an IPv4 or IPv6 address"},
+		{"service add dns --vip 1.2.3.4 --port 53",
+		 "service add: port: got '53', want udp/PORT, tcp/PORT or a range like "
+		 "udp/5000-5999 of at most 16384"},
+		{"service add dns --vip 1.2.3.4 --port udp/53 --policy sticky",
+		 "service add: policy: got 'sticky', want hash=5tuple|source|packet"},
+		{"service add dns --vip 1.2.3.4 --port udp/53 --policy hash=x",
+		 "service add: policy hash: got 'x', want 5tuple, source or packet"},
+		{"backend add dns", "backend add: ADDR:PORT: missing"},
+		{"backend add dns 10.0.0.1:53 --weight 0",
+		 "backend add: weight: got '0', want 1..1000"},
+		{"backend add dns 10.0.0.1:53 --weight 1001",
+		 "backend add: weight: got '1001', want 1..1000"},
+		{"backend add dns 10.0.0.1:53 --weight 5x",
+		 "backend add: weight: got '5x', want 1..1000"},
+		{"backend add dns 10.0.0.1:53 --weight 5 --weight 6",
+		 "backend add: weight: got '6' a second time"},
+		{"backend add dns 10.0.0.1:53 --check tcp:rise=0",
+		 "backend add: check: rise: got '0', want 1 to 20"},
+		{"backend add dns 10.0.0.1 --weight 5",
+		 "backend add: address: got '10.0.0.1', want ADDRESS:PORT, [ADDRESS]:PORT for "
+		 "IPv6"},
+	};
+	char want[512];
+
+	(void)state;
+	must_start();
+	for (size_t i = 0; i < COUNT(row); i++) {
+		int rc = run(row[i].line);
+
+		snprintf(want, sizeof(want), "edgectl: %s\nsee: edgectl ", row[i].want);
+		if (rc != 2 || strncmp(err_out, want, strlen(want)) || out[0])
+			fail_msg("edgectl %s: exit %d\n%s%s", row[i].line, rc, out, err_out);
+	}
+	assert_int_equal(fake.verbs, 0);
+}
+
+static void test_help_when_asked_then_exit_0_without_a_daemon(void **state)
+{
+	static const char *const line[] = {
+		"--help",
+		"-h",
+		"status --help",
+		"node list --help",
+		"service add --help",
+		"service list --help",
+		"service rm --help",
+		"backend add --help",
+		"backend list --help",
+		"backend rm --help",
+		"backend drain --help",
+		"backend undrain --help",
+		"route show --help",
+		"stats --help",
+	};
+
+	(void)state;
+	if (access(program, X_OK))
+		skip();
+	for (size_t i = 0; i < COUNT(line); i++) {
+		assert_int_equal(run(line[i]), 0);
+		must_print("usage: edgectl ");
+	}
+	assert_int_equal(run("--version"), 0);
+	must_print("edgectl ");
+	assert_int_equal(run("backend add --help"), 0);
+	must_print("--weight W ");
+}
+
+static void test_connect_when_no_daemon_then_exit_3_names_the_socket(void **state)
+{
+	char want[256];
+
+	(void)state;
+	if (access(program, X_OK))
+		skip();
+	assert_int_equal(run("status"), 3);
+	snprintf(want, sizeof(want),
+		 "edgectl: can't reach edged at %s: no such socket (is edged running?)\n",
+		 fake.path);
+	assert_string_equal(err_out, want);
+	assert_int_equal(run("--socket /nowhere/x status --json"), 3);
+	must_print("\"error\"");
+	assert_non_null(strstr(err_out, "/nowhere/x"));
+}
+
+int main(void)
+{
+	const char *dir = getenv("OUT");
+#define LIVE(f) cmocka_unit_test_setup_teardown(f, fake_setup, fake_teardown)
+	const struct CMUnitTest tests[] = {
+		LIVE(test_status_when_asked_then_problems_come_first_and_ages_show),
+		LIVE(test_commands_when_json_then_the_result_as_it_is),
+		LIVE(test_lists_when_asked_then_tables),
+		LIVE(test_tables_when_text_is_hostile_then_harmless),
+		LIVE(test_changes_when_asked_then_reach_the_daemon),
+		LIVE(test_changes_when_refused_then_exit_1_and_the_sentence),
+		LIVE(test_usage_when_wrong_then_exit_2_and_what_was_wanted),
+		LIVE(test_help_when_asked_then_exit_0_without_a_daemon),
+		LIVE(test_connect_when_no_daemon_then_exit_3_names_the_socket),
+	};
+#undef LIVE
+
+	snprintf(program, sizeof(program), "%s/edgectl", dir ? dir : "build/std");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
