@@ -295,25 +295,36 @@ static void test_write_record_when_versions_differ_then_newest_stays(void **stat
 	}
 }
 
-static void test_delete_record_when_followed_by_older_write_then_the_write_stays(void **state)
+/* With a batch under way, so that they meet in the queue; and one after the other, so that they meet on disk. */
+static void test_delete_record_when_before_and_after_a_write_then_the_order_counts(void **state)
 {
-	struct store *s = open_store(false);
 	struct record high = record_of(OWN, 1, "k", 20, 9, "high"),
 		      low = record_of(OWN, 1, "k", 20, 3, "low");
-	struct ack a = {0};
 
 	(void)state;
-	put_wait(s, high);
-	assert_int_equal(store_delete_record(s, &high, ack_cb, &a), 0);
-	put(s, low, &a);
-	WAIT(a.count == 2);
-	assert_records(s, "2/1/k@20.3=low ");
-	/* a delete takes what waits with it */
-	put(s, high, &a);
-	assert_int_equal(store_delete_record(s, &low, ack_cb, &a), 0);
-	WAIT(a.count == 4);
-	assert_records(s, "");
-	close_store(s);
+	for (int is_waiting = 0; is_waiting < 2; is_waiting++) {
+		struct store *s = open_store(false);
+		struct ack a = {0}, gone = {0};
+
+		put_wait(s, high);
+		if (is_waiting)
+			put(s, record_of(OWN, 2, "under way", 20, 1, "x"), &a);
+		assert_int_equal(store_delete_record(s, &high, ack_cb, &gone), 0);
+		if (!is_waiting)
+			WAIT(gone.count == 1);
+		put_wait(s, low); /* older than what was deleted: stays all the same */
+		assert_records(s, is_waiting ? "2/1/k@20.3=low 2/2/under way@20.1=x "
+					     : "2/1/k@20.3=low ");
+		if (is_waiting)
+			put(s, record_of(OWN, 2, "under way", 20, 2, "y"), &a);
+		put(s, high, is_waiting ? &a : NULL);
+		assert_int_equal(store_delete_record(s, &low, ack_cb, &gone), 0); /* any version */
+		WAIT(gone.count == 2);
+		assert_records(s, is_waiting ? "2/2/under way@20.2=y " : "");
+		assert_int_equal(a.count, is_waiting ? 3 : 0);
+		close_store(s);
+		unlink(path_of("edge.db"));
+	}
 }
 
 static void test_write_record_when_volatile_or_malformed_then_refused(void **state)
@@ -690,6 +701,7 @@ static void test_write_when_disk_breaks_then_kept_told_and_retried(void **state)
 	none.rlim_cur = 4096;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
 	put(s, record_of(OWN, 1, "k", 10, 5, "broken"), &a);
+	put(s, record_of(OWN, 1, "k", 10, 6, "newest"), &c); /* while the first is under way */
 	WAIT(a.count == 1);
 	assert_int_equal(a.status, -EIO);
 	store_get_status(s, &st);
@@ -702,15 +714,17 @@ static void test_write_when_disk_breaks_then_kept_told_and_retried(void **state)
 	put(s, record_of(OWN, 1, "other", 10, 6, "y"), NULL);
 	WAIT(b.count == 1); /* the retry: not at once, but told */
 	assert_int_equal(b.status, -EIO);
+	assert_int_equal(c.count, 1);
+	assert_int_equal(c.status, -EIO);
 	assert_int_equal(a.count, 1);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
 	put(s, record_of(OWN, 1, "third", 10, 7, "z"), &c);
-	WAIT(c.count == 1);
+	WAIT(c.count == 2);
 	assert_int_equal(c.status, 0);
 	store_get_status(s, &st);
 	assert_false(st.is_broken);
 	assert_int_equal(st.queued, 0);
-	assert_records(s, "2/1/before@10.1=x 2/1/k@10.5=broken 2/1/other@10.6=y 2/1/third@10.7=z ");
+	assert_records(s, "2/1/before@10.1=x 2/1/k@10.6=newest 2/1/other@10.6=y 2/1/third@10.7=z ");
 	close_store(s);
 }
 
@@ -816,7 +830,7 @@ int main(void)
 		STORE_TEST(test_schema_when_built_then_the_file),
 		STORE_TEST(test_write_record_when_reopened_then_the_same),
 		STORE_TEST(test_write_record_when_versions_differ_then_newest_stays),
-		STORE_TEST(test_delete_record_when_followed_by_older_write_then_the_write_stays),
+		STORE_TEST(test_delete_record_when_before_and_after_a_write_then_the_order_counts),
 		STORE_TEST(test_write_record_when_volatile_or_malformed_then_refused),
 		STORE_TEST(test_load_records_when_rows_are_bad_then_skipped_and_counted),
 		STORE_TEST(test_members_and_numbers_when_reopened_then_the_same),
