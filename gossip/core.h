@@ -25,7 +25,7 @@
 #define CORE_SEEDS_MAX 16
 #define CORE_FANOUT 250                /* urgent news goes to so many at most */
 #define CORE_HEAD_MS 1000              /* a statement of what we have is renewed at most this often */
-#define CORE_TOMBSTONES_MAX 128        /* of our own; over it the older half is collected */
+#define CORE_TOMBSTONES_MAX 128        /* of our own; over it all but the newest half of this are collected */
 
 /* A sum of 128-bit hashes: order does not matter, elements can be taken out again. */
 struct digest {

@@ -145,7 +145,7 @@ static int cmp_seq(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Let the older half of our tombstones go; the next head tells everyone up to where. */
+/* Let all but the newest of our tombstones go; the next head tells everyone up to where. */
 static void collect(struct gossip_core *c)
 {
 	uint64_t *seq = malloc(c->own_tombstones * sizeof(*seq));
@@ -159,7 +159,7 @@ static void collect(struct gossip_core *c)
 		seq[n++] = r->blob->r.seq;
 	if (n > CORE_TOMBSTONES_MAX) {
 		qsort(seq, n, sizeof(*seq), cmp_seq);
-		c->own->gc = seq[n / 2];
+		c->own->gc = seq[n - CORE_TOMBSTONES_MAX / 2 - 1];
 		for (r = TAILQ_FIRST(&c->own->recs); r; r = next) {
 			next = TAILQ_NEXT(r, of_origin);
 			if (r->blob->r.is_tombstone &&

@@ -80,8 +80,10 @@ static void evaluate(struct gossip_core *c, struct member *m)
 {
 	if (m->vote_count == 0 || m->vote_count < votes_needed(c, m))
 		return;
+	/* More votes shorten it; nothing makes it longer. */
 	if (m->state == GOSSIP_SUSPECT)
-		m->suspect_until_ms = m->since_ms + suspicion_ms(c, m);
+		m->suspect_until_ms =
+			min_u64(m->suspect_until_ms, m->since_ms + suspicion_ms(c, m));
 	if (m->state != GOSSIP_ALIVE && m->state != GOSSIP_HEADLESS)
 		return;
 	if (m->card.has_forwarder && m->data_heard_ms &&

@@ -192,7 +192,9 @@ static void verdict(struct gossip_core *c, struct probe *p)
 
 	p->role = PROBE_FREE;
 	c->n.probes_failed++;
-	suspect_health(c, 1);
+	/* Whom we know not to answer says nothing about us. */
+	if (m->state == GOSSIP_ALIVE)
+		suspect_health(c, 1);
 	if (m->state == GOSSIP_DEAD || m->state == GOSSIP_LEFT)
 		return;
 	if (!is_data_alive) {

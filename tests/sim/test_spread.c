@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How soon a record is everywhere. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/sim_cluster.h"
+
+#define NODES 100
+
+static struct sim_samples samples, last;
+
+struct watch {
+	const char *key;
+	uint64_t start_ms;
+	size_t count;
+};
+
+static void watch_cb(struct sim *s, struct sim_node *n, const struct gossip_event *ev, void *arg)
+{
+	struct watch *w = arg;
+
+	(void)n;
+	if (ev->kind != GOSSIP_EV_RECORD || ev->record.key_len != strlen(w->key) ||
+	    memcmp(ev->record.key, w->key, ev->record.key_len) != 0)
+		return;
+	w->count++;
+	sim_sample(&samples, s->now_ms - w->start_ms);
+}
+
+static bool is_everywhere(struct sim *s, void *arg)
+{
+	struct watch *w = arg;
+
+	return w->count == s->cfg.nodes;
+}
+
+static void spread(unsigned int loss_pct, bool is_urgent, uint8_t kind, uint64_t p99_max)
+{
+	struct sim *s = sim_new(&(struct sim_config){
+		.nodes = NODES, .seed = 3 + loss_pct, .loss_pct = loss_pct, .dup_pct = 2});
+	struct watch w = {0};
+
+	sim_start_all(s, 200);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 30000) >= 0);
+	sim_run(s, 5000);
+	s->event_cb = watch_cb;
+	s->arg = &w;
+	samples.count = last.count = 0;
+	for (uint64_t k = 0; k < 20; k++) {
+		char key[16];
+		int64_t ms;
+
+		snprintf(key, sizeof(key), "spread-%llu", (unsigned long long)k);
+		w = (struct watch){.key = key, .start_ms = s->now_ms};
+		assert_int_equal(sim_put(s, k * 5, kind, key, k, is_urgent), 0);
+		ms = sim_run_until(s, is_everywhere, &w, 15000);
+		assert_true(ms >= 0);
+		sim_sample(&last, (uint64_t)ms);
+		sim_run(s, 200);
+	}
+	printf("# %d nodes, %u %% loss, %s: each node p50 %llu p99 %llu ms, last node p50 %llu max "
+	       "%llu "
+	       "ms\n",
+	       NODES, loss_pct, is_urgent ? "urgent" : "not urgent",
+	       (unsigned long long)sim_percentile(&samples, 50),
+	       (unsigned long long)sim_percentile(&samples, 99),
+	       (unsigned long long)sim_percentile(&last, 50),
+	       (unsigned long long)sim_percentile(&last, 100));
+	assert_in_range(sim_percentile(&samples, 99), 0, p99_max);
+	sim_free(s);
+}
+
+static void test_put_when_urgent_then_everywhere_at_once(void **state)
+{
+	(void)state;
+	spread(0, true, SIM_KIND, 20);
+}
+
+static void test_put_when_urgent_and_20_pct_are_lost_then_everywhere_soon(void **state)
+{
+	(void)state;
+	spread(20, true, SIM_KIND, 600);
+}
+
+static void test_put_when_not_urgent_then_it_rides_on_probes(void **state)
+{
+	(void)state;
+	spread(20, false, SIM_KIND, 4000);
+}
+
+static void test_put_when_shared_then_everywhere(void **state)
+{
+	(void)state;
+	spread(20, true, SIM_KIND_SHARED, 600);
+}
+
+static void test_put_when_volatile_then_everywhere_and_in_no_digest(void **state)
+{
+	struct sim *s = sim_new(&(struct sim_config){.nodes = 20, .seed = 9});
+	uint8_t before[16], after[16];
+	size_t have = 0;
+
+	(void)state;
+	sim_start_all(s, 200);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 30000) >= 0);
+	sim_run(s, 3000);
+	gossip_core_digest(s->node[3].core, before);
+	assert_int_equal(sim_put(s, 3, 130, "load", 7, false), 0);
+	sim_run(s, 3000);
+	gossip_core_digest(s->node[3].core, after);
+	assert_memory_equal(before, after, 16);
+	for (size_t i = 0; i < 20; i++)
+		have += sim_get(s, i, 3, 130, "load") == 7;
+	assert_int_equal(have, 20);
+	sim_free(s);
+}
+
+/* 100 changes a second of one record: news, not messages. */
+static void test_put_when_100_a_second_then_nobody_waits_behind_old_news(void **state)
+{
+	struct sim *s = sim_new(&(struct sim_config){.nodes = 50, .seed = 10});
+
+	(void)state;
+	sim_start_all(s, 200);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 30000) >= 0);
+	for (uint64_t k = 1; k <= 500; k++) {
+		assert_int_equal(sim_put(s, 5, SIM_KIND, "hot", k, true), 0);
+		sim_run(s, 10);
+	}
+	sim_run(s, 20);
+	for (size_t i = 0; i < 50; i++)
+		assert_int_equal(sim_get(s, i, 5, SIM_KIND, "hot"), 500);
+	assert_true(sim_run_until(s, sim_is_equal, NULL, 5000) >= 0);
+	sim_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_put_when_urgent_then_everywhere_at_once),
+		cmocka_unit_test(test_put_when_urgent_and_20_pct_are_lost_then_everywhere_soon),
+		cmocka_unit_test(test_put_when_not_urgent_then_it_rides_on_probes),
+		cmocka_unit_test(test_put_when_shared_then_everywhere),
+		cmocka_unit_test(test_put_when_volatile_then_everywhere_and_in_no_digest),
+		cmocka_unit_test(test_put_when_100_a_second_then_nobody_waits_behind_old_news),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
