@@ -4,6 +4,8 @@
  * Through fds that edgefwd handed over (edge/dp.h), as an unprivileged process. Arrays marked mmapable are written by
  * aligned stores; a service's table word, a backend word and a node's state are single stores.
  * Order is the caller's (edge/plan.h); mapw stops at the first error and says which operation.
+ * Errors    -EPROTONOSUPPORT a map of another layout (named) | -ERANGE an index the map does not have | the kernel's
+ *           errno. After a failed mapw_apply() the mirror is ahead of the maps: adopt them anew (mapw_image()).
  * Threads   the loop's thread
  */
 #ifndef EDGE_MAPW_H

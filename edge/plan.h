@@ -5,7 +5,7 @@
  * compares it with a wanted state and appends operations in the order that keeps every packet served:
  *   1 words of backends and nodes that died     2 what rested a second since nothing refers to it: zeroed, free again
  *   3 new nodes, then backends that are new, changed or back     4 rows of rebuilt tables, into free ranges
- *   5 service words (the flips)     6 port pages, directories, VIPs     7 VIPs that are gone
+ *   5 service words (the flips)     6 port pages, directories, VIPs     7 VIPs that are gone, services left without a table
  * A list may be cut anywhere (the process dies): what was applied so far serves, and plan_adopt() goes on from there.
  *
  * Indexes   0 is none. A node, backend or service keeps its index as long as it exists; a node whose mesh address

@@ -426,7 +426,8 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 		return 0;
 	op.idx = next->idx;
 	op.arg.svc = next->value;
-	return emit(w, STAGE_SVC, &op);
+	/* A port may be on its way to another service: until it is there, the old table serves it. */
+	return emit(w, old && old->rows && !next->rows ? STAGE_SVC_EMPTY : STAGE_SVC, &op);
 }
 
 static int svc_gone(struct plan_work *w, const struct plan_svc_ent *old)

@@ -156,6 +156,7 @@ enum plan_stage {
 	STAGE_DIR,
 	STAGE_VIP,
 	STAGE_VIP_GONE,
+	STAGE_SVC_EMPTY,
 	STAGE_COUNT
 };
 struct plan_work {

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* edge/stats.h - per-CPU counters of the forwarder, summed into a snapshot. */
+/* edge/stats.h - per-CPU counters of the forwarder, summed into a snapshot.
+ *
+ * The CPUs are read one after another while packets go on: a sum is exact only when nothing moves.
+ * Errors    0 | -ENOENT no such index | -ENOMEM | what the kernel says; nothing is written then
+ */
 #ifndef EDGE_STATS_H
 #define EDGE_STATS_H
 

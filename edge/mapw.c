@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "edge/mapw.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+/* An mmapable array whose elements the kernel pads to 8 bytes: a 4-byte value takes two words. */
+#define WORD_STRIDE 2u
+
+struct area {
+	void *p; /* MAP_FAILED or NULL = not mapped */
+	size_t bytes;
+};
+
+struct mapw {
+	struct dp_fds fds;
+	struct plan_sizes sizes;
+	uint32_t locals;
+	struct area node_area, backend_area, svc_area, rows_area, portdir_area, portpage_area,
+		beat_area;
+	struct dp_node *node;
+	uint64_t *backend;
+	struct dp_svc *svc;
+	struct dp_row *row;
+	uint32_t *portdir, *portpage; /* WORD_STRIDE apart */
+	struct dp_beat *beat;
+	/* mapw_image() */
+	uint32_t *image_dir, *image_page;
+	struct dp_vip_key *image_key;
+	struct dp_vip *image_vip;
+};
+
+/* What each map must look like; 0 = any. */
+static int map_info(int fd, const char *name, enum bpf_map_type type, uint32_t key_size,
+		    uint32_t value_size, uint32_t *ret_entries, struct err *e)
+{
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return err_set(e, -errno, "map %s: %s", name, strerror(errno));
+	if (info.type != type || info.key_size != key_size || info.value_size != value_size)
+		return err_set(e, -EPROTONOSUPPORT,
+			       "map %s: got type %u, key %u, value %u bytes, want %u, %u, %u", name,
+			       info.type, info.key_size, info.value_size, type, key_size,
+			       value_size);
+	if (ret_entries)
+		*ret_entries = info.max_entries;
+	return 0;
+}
+
+static int map_area(int fd, const char *name, uint32_t value_size, struct area *ret_area,
+		    uint32_t *ret_entries, struct err *e)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct area a;
+	int rc = map_info(fd, name, BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), value_size, ret_entries,
+			  e);
+
+	if (rc)
+		return rc;
+	a.bytes = (size_t)*ret_entries * ((value_size + 7u) & ~7u);
+	a.bytes = (a.bytes + page - 1) / page * page;
+	a.p = mmap(NULL, a.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (a.p == MAP_FAILED)
+		return err_set(e, -errno, "map %s: cannot map it: %s", name, strerror(errno));
+	*ret_area = a;
+	return 0;
+}
+
+static int map_all(struct mapw *m, struct err *e)
+{
+	const struct dp_fds *f = &m->fds;
+	struct plan_sizes *s = &m->sizes;
+	uint32_t one;
+	int rc;
+
+	rc = map_area(f->node, "dp_node", sizeof(struct dp_node), &m->node_area, &s->nodes, e);
+	if (!rc)
+		rc = map_area(f->backend, "dp_backend", sizeof(uint64_t), &m->backend_area,
+			      &s->backends, e);
+	if (!rc)
+		rc = map_area(f->svc, "dp_svc", sizeof(struct dp_svc), &m->svc_area, &s->svcs, e);
+	if (!rc)
+		rc = map_area(f->rows, "dp_rows", sizeof(struct dp_row), &m->rows_area, &s->rows,
+			      e);
+	if (!rc)
+		rc = map_area(f->portdir, "dp_portdir", sizeof(uint32_t), &m->portdir_area,
+			      &s->dirs, e);
+	if (!rc)
+		rc = map_area(f->portpage, "dp_portpage", sizeof(uint32_t), &m->portpage_area,
+			      &s->pages, e);
+	if (!rc)
+		rc = map_area(f->beat, "dp_beat", sizeof(struct dp_beat), &m->beat_area, &one, e);
+	if (!rc)
+		rc = map_info(f->vip, "dp_vip", BPF_MAP_TYPE_HASH, sizeof(struct dp_vip_key),
+			      sizeof(struct dp_vip), &s->vips, e);
+	if (!rc)
+		rc = map_info(f->known, "dp_known", BPF_MAP_TYPE_HASH, sizeof(struct dp_addr_key),
+			      sizeof(uint32_t), NULL, e);
+	if (!rc)
+		rc = map_info(f->local, "dp_local", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			      sizeof(struct dp_local), &m->locals, e);
+	if (!rc)
+		rc = map_info(f->host, "dp_host", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			      sizeof(struct dp_host), NULL, e);
+	if (!rc)
+		rc = map_info(f->self, "dp_self", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			      sizeof(struct dp_self), NULL, e);
+	s->dirs /= DP_PORTS_PER_PAGE;
+	s->pages /= DP_PORTS_PER_PAGE;
+	return rc;
+}
+
+int mapw_open(const struct dp_fds *fds, struct mapw **ret_mapw, struct err *e)
+{
+	struct mapw *m = calloc(1, sizeof(*m));
+	int rc;
+
+	if (!m)
+		return err_set(e, -ENOMEM, "map writer: out of memory");
+	m->fds = *fds;
+	rc = map_all(m, e);
+	if (rc) {
+		mapw_close(m);
+		return rc;
+	}
+	m->node = m->node_area.p;
+	m->backend = m->backend_area.p;
+	m->svc = m->svc_area.p;
+	m->row = m->rows_area.p;
+	m->portdir = m->portdir_area.p;
+	m->portpage = m->portpage_area.p;
+	m->beat = m->beat_area.p;
+	*ret_mapw = m;
+	return 0;
+}
+
+static void image_free(struct mapw *m)
+{
+	free(m->image_dir);
+	free(m->image_page);
+	free(m->image_key);
+	free(m->image_vip);
+	m->image_dir = m->image_page = NULL;
+	m->image_key = NULL;
+	m->image_vip = NULL;
+}
+
+void mapw_close(struct mapw *m)
+{
+	const struct area *area[7];
+
+	if (!m)
+		return;
+	area[0] = &m->node_area, area[1] = &m->backend_area, area[2] = &m->svc_area;
+	area[3] = &m->rows_area, area[4] = &m->portdir_area, area[5] = &m->portpage_area;
+	area[6] = &m->beat_area;
+	for (size_t i = 0; i < 7; i++)
+		if (area[i]->p)
+			munmap(area[i]->p, area[i]->bytes);
+	image_free(m);
+	free(m);
+}
+
+void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes)
+{
+	*ret_sizes = m->sizes;
+}
+
+/* ---- operations */
+
+static int write_known(struct mapw *m, const uint8_t addr[16], uint32_t node_idx)
+{
+	struct dp_addr_key key;
+
+	memcpy(key.addr, addr, sizeof(key.addr));
+	return bpf_map_update_elem(m->fds.known, &key, &node_idx, BPF_ANY) ? -errno : 0;
+}
+
+/* Everything but the state first: what sees the state sees the rest. */
+static int write_node(struct mapw *m, const struct plan_op *op)
+{
+	struct dp_node *to = &m->node[op->idx], from = op->arg.node;
+
+	to->node_num = from.node_num;
+	memcpy(to->addr, from.addr, sizeof(to->addr));
+	to->flags = from.flags;
+	to->pad = 0;
+	__atomic_store_n(&to->state, from.state, __ATOMIC_RELEASE);
+	return write_known(m, from.addr, op->idx);
+}
+
+static int clear_node(struct mapw *m, const struct plan_op *op)
+{
+	static const struct dp_addr_key zero;
+	struct dp_node *to = &m->node[op->idx];
+	struct dp_addr_key key;
+
+	memcpy(key.addr, op->arg.node.addr, sizeof(key.addr));
+	if (memcmp(&key, &zero, sizeof(zero)) != 0 && bpf_map_delete_elem(m->fds.known, &key) &&
+	    errno != ENOENT)
+		return -errno;
+	__atomic_store_n(&to->state, DP_NODE_DOWN, __ATOMIC_RELEASE);
+	memset(to, 0, sizeof(*to));
+	return 0;
+}
+
+/* A table: rows, then (release) the word. A service that loses its table loses the word first. */
+static void write_svc(struct mapw *m, const struct plan_op *op)
+{
+	uint64_t *to = (uint64_t *)(void *)&m->svc[op->idx], from[sizeof(struct dp_svc) / 8];
+
+	_Static_assert(offsetof(struct dp_svc, table) == 0 && sizeof(struct dp_svc) % 8 == 0,
+		       "the table is the first word");
+	memcpy(from, &op->arg.svc, sizeof(from));
+	if (!from[0])
+		__atomic_store_n(&to[0], 0, __ATOMIC_RELEASE);
+	for (size_t i = 1; i < sizeof(from) / sizeof(from[0]); i++)
+		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+	__atomic_store_n(&to[0], from[0], __ATOMIC_RELEASE);
+}
+
+static void write_rows(struct mapw *m, const struct plan_op *op)
+{
+	memcpy(m->row + op->idx, op->arg.rows, op->count * sizeof(*m->row));
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void write_words(uint32_t *area, const struct plan_op *op)
+{
+	uint32_t *to = area + (size_t)op->idx * DP_PORTS_PER_PAGE * WORD_STRIDE;
+
+	for (size_t i = 0; i < DP_PORTS_PER_PAGE; i++)
+		__atomic_store_n(&to[i * WORD_STRIDE], op->arg.words[i], __ATOMIC_RELEASE);
+}
+
+static bool is_in_bounds(const struct mapw *m, const struct plan_op *op)
+{
+	switch (op->kind) {
+	case PLAN_NODE:
+	case PLAN_NODE_GONE:
+	case PLAN_NODE_STATE:
+		return op->idx && op->idx < m->sizes.nodes;
+	case PLAN_BACKEND:
+		return op->idx && op->idx < m->sizes.backends;
+	case PLAN_ROWS:
+		return (uint64_t)op->idx + op->count <= m->sizes.rows;
+	case PLAN_SVC:
+		return op->idx && op->idx < m->sizes.svcs;
+	case PLAN_PORTPAGE:
+		return op->idx && op->idx < m->sizes.pages;
+	case PLAN_PORTDIR:
+		return op->idx && op->idx < m->sizes.dirs;
+	case PLAN_VIP:
+		return op->dir_idx < m->sizes.dirs;
+	case PLAN_VIP_GONE:
+		return true;
+	}
+	return false;
+}
+
+static int real_apply(void *arg, const struct plan_op *op)
+{
+	struct dp_vip vip = {.dir_idx = op->dir_idx};
+	struct mapw *m = arg;
+
+	if (!is_in_bounds(m, op))
+		return -ERANGE;
+	switch (op->kind) {
+	case PLAN_NODE:
+		return write_node(m, op);
+	case PLAN_NODE_GONE:
+		return clear_node(m, op);
+	case PLAN_NODE_STATE:
+		__atomic_store_n(&m->node[op->idx].state, op->arg.node.state, __ATOMIC_RELEASE);
+		return 0;
+	case PLAN_BACKEND:
+		__atomic_store_n(&m->backend[op->idx], op->arg.word, __ATOMIC_RELEASE);
+		return 0;
+	case PLAN_ROWS:
+		write_rows(m, op);
+		return 0;
+	case PLAN_SVC:
+		write_svc(m, op);
+		return 0;
+	case PLAN_PORTPAGE:
+		write_words(m->portpage, op);
+		return 0;
+	case PLAN_PORTDIR:
+		write_words(m->portdir, op);
+		return 0;
+	case PLAN_VIP:
+		return bpf_map_update_elem(m->fds.vip, &op->arg.vip_key, &vip, BPF_ANY) ? -errno
+											: 0;
+	case PLAN_VIP_GONE:
+		return bpf_map_delete_elem(m->fds.vip, &op->arg.vip_key) && errno != ENOENT ? -errno
+											    : 0;
+	}
+	return -EINVAL;
+}
+
+static int real_set_local(void *arg, uint32_t slot, const struct dp_local *local)
+{
+	struct mapw *m = arg;
+
+	if (slot >= m->locals)
+		return -ERANGE;
+	return bpf_map_update_elem(m->fds.local, &slot, local, BPF_ANY) ? -errno : 0;
+}
+
+static int real_set_self(void *arg, const struct dp_self *self)
+{
+	struct mapw *m = arg;
+	uint32_t zero = 0;
+
+	return bpf_map_update_elem(m->fds.self, &zero, self, BPF_ANY) ? -errno : 0;
+}
+
+struct mapw_ops mapw_real_ops(struct mapw *m)
+{
+	return (struct mapw_ops){.arg = m,
+				 .apply = real_apply,
+				 .set_local = real_set_local,
+				 .set_self = real_set_self};
+}
+
+int mapw_apply(const struct mapw_ops *ops, const struct plan_list *l, struct err *e)
+{
+	for (size_t i = 0; i < l->op_count; i++) {
+		const struct plan_op *op = &l->op[i];
+		char vip[IP_TEXT_MAX] = "";
+		struct ip_addr a;
+		int rc = ops->apply(ops->arg, op);
+
+		if (!rc)
+			continue;
+		if (op->kind == PLAN_VIP || op->kind == PLAN_VIP_GONE) {
+			memcpy(a.b, op->arg.vip_key.addr, sizeof(a.b));
+			ip_text(&a, vip);
+		}
+		return err_set(e, rc, "map write %zu of %zu: %s %u%s%s: %s", i + 1, l->op_count,
+			       plan_op_text(op->kind), op->idx, vip[0] ? " " : "", vip,
+			       strerror(-rc));
+	}
+	return 0;
+}
+
+/* ---- reading */
+
+void mapw_beat(struct mapw *m, uint64_t now_s)
+{
+	uint64_t s = now_s;
+
+	__atomic_store_n(&m->beat->edged_s, s, __ATOMIC_RELAXED);
+}
+
+uint64_t mapw_edgefwd_beat(const struct mapw *m)
+{
+	return __atomic_load_n(&m->beat->edgefwd_s, __ATOMIC_RELAXED);
+}
+
+int mapw_get_host(const struct mapw *m, struct dp_host *ret_host)
+{
+	struct dp_host host;
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(m->fds.host, &zero, &host))
+		return -errno;
+	*ret_host = host;
+	return 0;
+}
+
+int mapw_get_local(const struct mapw *m, uint32_t slot, struct dp_local *ret_local)
+{
+	struct dp_local local;
+
+	if (slot >= m->locals)
+		return -ERANGE;
+	if (bpf_map_lookup_elem(m->fds.local, &slot, &local))
+		return -errno;
+	*ret_local = local;
+	return 0;
+}
+
+static uint32_t *packed_words(const uint32_t *area, uint32_t units)
+{
+	size_t n = (size_t)units * DP_PORTS_PER_PAGE;
+	uint32_t *w = calloc(n ? n : 1, sizeof(*w));
+
+	for (size_t i = 0; w && i < n; i++)
+		w[i] = area[i * WORD_STRIDE];
+	return w;
+}
+
+/* All entries of dp_vip; bounded by the size of the map, whatever the kernel walks. */
+static int read_vips(struct mapw *m, size_t *ret_count)
+{
+	const struct dp_vip_key *last = NULL;
+	size_t n = 0;
+
+	m->image_key = calloc(m->sizes.vips + 1, sizeof(*m->image_key));
+	m->image_vip = calloc(m->sizes.vips + 1, sizeof(*m->image_vip));
+	if (!m->image_key || !m->image_vip)
+		return -ENOMEM;
+	while (n < m->sizes.vips) {
+		if (bpf_map_get_next_key(m->fds.vip, last, &m->image_key[n])) {
+			if (errno == ENOENT)
+				break;
+			return -errno;
+		}
+		if (bpf_map_lookup_elem(m->fds.vip, &m->image_key[n], &m->image_vip[n]))
+			return -errno;
+		last = &m->image_key[n++];
+	}
+	*ret_count = n;
+	return 0;
+}
+
+int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e)
+{
+	size_t vip_count = 0;
+	int rc;
+
+	image_free(m);
+	m->image_dir = packed_words(m->portdir, m->sizes.dirs);
+	m->image_page = packed_words(m->portpage, m->sizes.pages);
+	if (!m->image_dir || !m->image_page)
+		return err_set(e, -ENOMEM, "map image: out of memory");
+	rc = read_vips(m, &vip_count);
+	if (rc)
+		return err_set(e, rc, "map dp_vip: cannot read it: %s", strerror(-rc));
+	*ret_image = (struct plan_image){
+		.sizes = m->sizes,
+		.node = m->node,
+		.backend = m->backend,
+		.svc = m->svc,
+		.row = m->row,
+		.portdir = m->image_dir,
+		.portpage = m->image_page,
+		.vip_key = m->image_key,
+		.vip = m->image_vip,
+		.vip_count = vip_count,
+	};
+	return 0;
+}
