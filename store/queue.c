@@ -131,6 +131,9 @@ static void work_cb(uv_work_t *w)
 	int r;
 
 	uv_mutex_lock(&s->mutex);
+	r = store_reopen_db(s, s->batch_text, sizeof(s->batch_text));
+	if (r < 0)
+		goto out;
 	r = stmt_begin(&s->stmts);
 	TAILQ_FOREACH(op, &s->batch, link)
 	if (r == 0)
@@ -141,6 +144,7 @@ static void work_cb(uv_work_t *w)
 		snprintf(s->batch_text, sizeof(s->batch_text), "%s", sqlite3_errmsg(s->db));
 		stmt_rollback(&s->stmts);
 	}
+out:
 	s->batch_result = r;
 	uv_mutex_unlock(&s->mutex);
 }
@@ -229,7 +233,10 @@ static void closed_cb(uv_handle_t *h)
 
 static void close_work_cb(uv_work_t *w)
 {
-	store_close_db(w->data);
+	struct store *s = w->data;
+
+	if (s->db)
+		store_close_db(s);
 }
 
 static void after_close_cb(uv_work_t *w, int status)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "store/migrate.h"
@@ -28,6 +29,9 @@ static int lock_dir(struct store *s, struct err *e)
 		return err_set(e, -errno, "%s: can't make it: %s", s->dir, strerror(errno));
 	snprintf(path, sizeof(path), "%s/lock", s->dir);
 	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0 && errno == EROFS)
+		s->lock_fd = open(
+			path, O_RDONLY | O_CLOEXEC); /* of an earlier run; flock() needs no more */
 	if (s->lock_fd < 0)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
@@ -101,6 +105,20 @@ void store_close_db(struct store *s)
 	s->db = NULL;
 }
 
+/* SQLite on a read-only or full disk fails in many ways, some of them with another call's errno: ask the disk itself. */
+static int blame_disk(const struct store *s, int r, struct err *e)
+{
+	struct statvfs v;
+	int disk;
+
+	if (r != -EIO && r != -ENOENT && r != -EROFS && r != -ENOSPC)
+		return r;
+	if (statvfs(s->dir, &v) < 0)
+		return r;
+	disk = v.f_flag & ST_RDONLY ? -EROFS : v.f_bavail == 0 ? -ENOSPC : r;
+	return disk == r ? r : err_set(e, disk, "%s: %s", s->path, strerror(-disk));
+}
+
 /* On failure nothing is left open. */
 static int open_db(struct store *s, struct err *e)
 {
@@ -116,6 +134,12 @@ static int open_db(struct store *s, struct err *e)
 	}
 	sqlite3_busy_timeout(s->db, BUSY_MS);
 	r = migrate_check(s->db, s->path, e); /* first: what isn't ours is not touched */
+	if (r == 0 &&
+	    sqlite3_db_readonly(s->db,
+				"main")) { /* SQLite opens so, unasked, what it may not write */
+		r = access(s->path, W_OK) < 0 ? -errno : -EACCES;
+		err_set(e, r, "%s: %s", s->path, strerror(-r));
+	}
 	if (r == 0)
 		r = pragma(s,
 			   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
@@ -133,8 +157,59 @@ static int open_db(struct store *s, struct err *e)
 			    "%s: %s", s->path, sqlite3_errmsg(s->db));
 	}
 out:
-	if (r < 0)
+	if (r < 0) {
 		store_close_db(s);
+		r = blame_disk(s, r, e);
+	}
+	return r;
+}
+
+/* The disk is full or read-only: read what is there, the write-ahead log too if it can be had. */
+static int open_to_read(struct store *s, struct err *e)
+{
+	static const char *const how[] = {"mode=ro", "immutable=1"};
+	char uri[3 * PATH_MAX + 32];
+	size_t n = 0;
+	int r = -EIO;
+
+	for (const char *p = s->path; *p; p++) /* every byte as %XX: no rule of URIs to get wrong */
+		n += (size_t)snprintf(uri + n, sizeof(uri) - n, "%%%02X", (unsigned char)*p);
+	for (size_t i = 0; r < 0 && i < 2; i++) {
+		char *query = uri + n;
+
+		snprintf(query, sizeof(uri) - n, "?%s", how[i]);
+		memmove(uri + 5, uri, n + strlen(query) + 1);
+		memcpy(uri, "file:", 5);
+		r = sqlite3_open_v2(uri, &s->db,
+				    SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_FULLMUTEX |
+					    SQLITE_OPEN_EXRESCODE,
+				    NULL) == SQLITE_OK
+			    ? migrate_check(s->db, s->path, e)
+			    : -EIO;
+		if (r == 0)
+			r = quick_check(s, e);
+		if (r == 0)
+			r = stmts_prepare(&s->stmts, s->db);
+		if (r < 0)
+			store_close_db(s);
+		memmove(uri, uri + 5, n);
+	}
+	return r;
+}
+
+int store_reopen_db(struct store *s, char *text, size_t cap)
+{
+	struct err e = {0};
+	int r;
+
+	if (!s->is_read_only)
+		return 0;
+	if (s->db)
+		store_close_db(s);
+	r = open_db(s, &e);
+	s->is_read_only = r < 0;
+	if (r < 0)
+		snprintf(text, cap, "%s", e.text);
 	return r;
 }
 
@@ -165,6 +240,19 @@ int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *r
 		was_reset = r == 0;
 		if (r == 0)
 			r = open_db(s, e);
+	}
+	if (r == -EROFS || r == -ENOSPC) {
+		struct err why = {.code = r}, ignored;
+
+		if (e)
+			why = *e;
+		if (open_to_read(s, &ignored) == 0) {
+			s->is_read_only = s->status.is_broken = true;
+			s->status.last_error = r;
+			snprintf(s->status.last_text, sizeof(s->status.last_text), "%.150s",
+				 why.text);
+			r = 0;
+		}
 	}
 	if (r == 0)
 		r = store_queue_init(s);
@@ -206,14 +294,19 @@ void store_close(struct store *s, void (*cb)(void *arg), void *arg)
 		store_destroy(s);
 }
 
-/* ---- the blocking half */
+/* ---- the blocking half. There is no database between two tries to open a broken one again. */
+
+static int no_db(const struct store *s)
+{
+	return s->status.last_error < 0 ? s->status.last_error : -EIO;
+}
 
 int store_load_records(struct store *s, int (*cb)(const struct record *r, void *arg), void *arg)
 {
 	int r;
 
 	uv_mutex_lock(&s->mutex);
-	r = stmt_all_records(&s->stmts, cb, arg, &s->status.bad_rows);
+	r = s->db ? stmt_all_records(&s->stmts, cb, arg, &s->status.bad_rows) : no_db(s);
 	uv_mutex_unlock(&s->mutex);
 	return r;
 }
@@ -224,7 +317,7 @@ int store_load_members(struct store *s, int (*cb)(const struct store_member *m, 
 	int r;
 
 	uv_mutex_lock(&s->mutex);
-	r = stmt_all_members(&s->stmts, cb, arg, &s->status.bad_rows);
+	r = s->db ? stmt_all_members(&s->stmts, cb, arg, &s->status.bad_rows) : no_db(s);
 	uv_mutex_unlock(&s->mutex);
 	return r;
 }
@@ -234,7 +327,7 @@ int store_get_setting(struct store *s, const char *name, uint64_t *ret_value, ui
 	int r;
 
 	uv_mutex_lock(&s->mutex);
-	r = stmt_get_setting(&s->stmts, name, def, ret_value);
+	r = s->db ? stmt_get_setting(&s->stmts, name, def, ret_value) : no_db(s);
 	uv_mutex_unlock(&s->mutex);
 	return r;
 }
@@ -244,7 +337,7 @@ int store_set_setting(struct store *s, const char *name, uint64_t value)
 	int r;
 
 	uv_mutex_lock(&s->mutex);
-	r = stmt_put_setting(&s->stmts, name, value);
+	r = s->db ? stmt_put_setting(&s->stmts, name, value) : no_db(s);
 	uv_mutex_unlock(&s->mutex);
 	return r;
 }
@@ -261,7 +354,7 @@ int store_set_generation(struct store *s, uint64_t generation)
 	if (generation > RECORD_SEQ_MAX)
 		return -EINVAL;
 	uv_mutex_lock(&s->mutex);
-	r = stmt_raise_setting(&s->stmts, GENERATION, generation);
+	r = s->db ? stmt_raise_setting(&s->stmts, GENERATION, generation) : no_db(s);
 	uv_mutex_unlock(&s->mutex);
 	return r;
 }

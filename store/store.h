@@ -13,7 +13,9 @@
  *           way answers for it. A delete takes whatever version is there, and writes after it start anew.
  * Broken    a batch that can't be committed is kept, its callbacks get the error, and it is tried again every
  *           STORE_RETRY_MS with what came since. What does not fit the queue meanwhile is refused and counted.
- *           A file found corrupt while running is set aside at the next start, not before.
+ *           A file found corrupt while running is set aside at the next start, not before. On a read-only or full
+ *           disk store_open still succeeds if the file can be read: loads work, is_broken is set from the start,
+ *           writes wait as above, and blocking writes return the error.
  * Memory    queued records are copied; at most STORE_QUEUE_MAX wait, a newer version replaces the one that waits
  * Threads   the loop's thread; the pool thread touches only the batch it was given. Blocking calls wait for a batch
  *           that is being written.

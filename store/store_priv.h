@@ -18,6 +18,7 @@ struct store {
 	int lock_fd;
 	sqlite3 *db;
 	struct stmts stmts;
+	bool is_read_only; /* opened so because the disk let us do no better; under the mutex, as the two above */
 	uv_mutex_t mutex; /* held through a transaction: the connection has one at a time */
 
 	uv_loop_t *uv; /* NULL: no queue */
@@ -43,6 +44,8 @@ struct store {
 
 /* store.c: on the pool thread or with no loop */
 void store_close_db(struct store *s);
+/* Mutex held: if the file is open for reading only, try to do better. 0: it can be written. */
+int store_reopen_db(struct store *s, char *text, size_t cap);
 /* Everything but the database; frees s and calls back. */
 void store_destroy(struct store *s);
 

@@ -57,7 +57,7 @@ static int teardown(void **state)
 	uv_close((uv_handle_t *)&limit, NULL);
 	for (int i = 0; i < 100; i++)
 		uv_run(&uv, UV_RUN_NOWAIT);
-	snprintf(cmd, sizeof(cmd), "umount %s 2>/dev/null; rm -rf %s", dir, dir);
+	snprintf(cmd, sizeof(cmd), "umount -l %s 2>/dev/null; rm -rf %s", dir, dir);
 	if (system(cmd) != 0)
 		return -1;
 	return uv_loop_close(&uv); /* 0, or something was left open */
@@ -86,7 +86,7 @@ static struct store *open_store(bool want_reset)
 	bool was_reset = !want_reset;
 
 	if (store_open(dir, &uv, &s, &was_reset, &e) < 0)
-		fail_msg("open: %s", e.text);
+		fail_msg("open: %d %s", e.code, e.text);
 	assert_int_equal(was_reset, want_reset);
 	return s;
 }
@@ -754,13 +754,22 @@ static void test_close_when_disk_is_broken_then_ends_and_tells(void **state)
 	close_store(s);
 }
 
+static void fill_disk(void)
+{
+	static const char junk[4096];
+	int fd = open(path_of("filler"), O_WRONLY | O_CREAT, 0600);
+
+	assert_true(fd >= 0);
+	while (write(fd, junk, sizeof(junk)) > 0)
+		;
+	close(fd);
+}
+
 static void test_write_when_disk_is_full_then_enospc_and_retried(void **state)
 {
 	struct store *s;
 	struct store_status st;
 	struct ack a = {0}, b = {0};
-	int fd;
-	char junk[4096] = {0};
 
 	(void)state;
 	if (!has_mounts) {
@@ -770,10 +779,7 @@ static void test_write_when_disk_is_full_then_enospc_and_retried(void **state)
 	assert_int_equal(mount("esto", dir, "tmpfs", 0, "size=256k"), 0);
 	s = open_store(false);
 	put_wait(s, record_of(OWN, 1, "before", 10, 1, "x"));
-	fd = open(path_of("filler"), O_WRONLY | O_CREAT, 0600);
-	while (write(fd, junk, sizeof(junk)) > 0)
-		;
-	close(fd);
+	fill_disk();
 	for (int i = 0; i < 100 && a.status == 0; i++) { /* until the WAL has to grow */
 		int before = a.count;
 
@@ -793,6 +799,83 @@ static void test_write_when_disk_is_full_then_enospc_and_retried(void **state)
 	s = open_store(false);
 	close_store(s);
 	assert_int_equal(umount(dir), 0);
+}
+
+/* A node that starts on a broken disk still has what it last knew, and is whole again when the disk is. */
+static void test_open_when_disk_is_read_only_or_full_then_loads_and_mends(void **state)
+{
+	static const struct row {
+		const char *name;
+		bool is_full, was_killed;
+		int want;
+	} rows[] = {
+		{"read-only", false, false, -EROFS},
+		{"read-only, after kill -9", false, true, -EROFS},
+		{"full", true, false, -ENOSPC},
+	};
+
+	(void)state;
+	if (!has_mounts) {
+		print_message("# needs root and a mount namespace\n");
+		skip();
+	}
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct store *s;
+		struct store_status st;
+		struct ack a = {0}, b = {0};
+		uint64_t v;
+
+		print_message("# %s\n", rows[i].name);
+		assert_int_equal(mount("esto", dir, "tmpfs", 0, "size=512k"), 0);
+		s = open_store(false);
+		assert_int_equal(store_set_generation(s, 77), 0);
+		put_wait(s, record_of(OWN, 1, "known", 10, 1, "x"));
+		if (rows[i].was_killed) { /* what is in the log only: a copy of the files as they stand now */
+			char cmd[400];
+
+			snprintf(cmd, sizeof(cmd), "cd %s && mkdir was && cp edge.db* was", dir);
+			assert_int_equal(system(cmd), 0);
+			close_store(s);
+			snprintf(cmd, sizeof(cmd), "cd %s && mv was/* . && test -s edge.db-wal",
+				 dir);
+			assert_int_equal(system(cmd), 0);
+		} else {
+			close_store(s);
+		}
+		if (rows[i].is_full)
+			fill_disk();
+		else
+			assert_int_equal(mount(NULL, dir, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+		s = open_store(false);
+		store_get_status(s, &st);
+		assert_true(st.is_broken);
+		assert_int_equal(st.last_error, rows[i].want);
+		assert_true(st.last_text[0]);
+		assert_records(s, "2/1/known@10.1=x ");
+		assert_int_equal(store_get_generation(s, &v), 0);
+		assert_int_equal(v, 77);
+		assert_true(store_set_generation(s, 78) < 0);
+		put(s, record_of(OWN, 1, "news", 10, 2, "y"), &a);
+		WAIT(a.count == 1);
+		assert_int_equal(a.status, rows[i].want);
+		if (rows[i].is_full)
+			unlink(path_of("filler"));
+		else
+			assert_int_equal(mount(NULL, dir, NULL, MS_REMOUNT, NULL), 0);
+		put(s, record_of(OWN, 1, "third", 10, 3, "z"), &b);
+		WAIT(b.count > 0);
+		if (b.status < 0) { /* asked before the disk was mended: once more */
+			put(s, record_of(OWN, 1, "third", 10, 4, "z"), &b);
+			WAIT(b.count == 2);
+		}
+		assert_int_equal(b.status, 0);
+		store_get_status(s, &st);
+		assert_false(st.is_broken);
+		assert_int_equal(store_set_generation(s, 79), 0);
+		assert_int_equal(count_rows("SELECT count(*) FROM record"), 3);
+		close_store(s);
+		assert_int_equal(umount(dir), 0);
+	}
 }
 
 static void again_cb(int status, void *arg)
@@ -845,6 +928,7 @@ int main(void)
 		STORE_TEST(test_write_when_disk_breaks_then_kept_told_and_retried),
 		STORE_TEST(test_close_when_disk_is_broken_then_ends_and_tells),
 		STORE_TEST(test_write_when_disk_is_full_then_enospc_and_retried),
+		STORE_TEST(test_open_when_disk_is_read_only_or_full_then_loads_and_mends),
 		STORE_TEST(test_callback_when_it_writes_then_queued),
 	};
 
