@@ -171,6 +171,9 @@ static void test_pub_in_when_too_big_then_dropped(void **state)
 		in.pkt.payload = 100;
 		in.gso_size = BF_MTU - (uint32_t)(overhead + headers) + 1;
 		expect_shot(b, BF_PUB_IN, &in, DP_R_TOO_BIG, "segments");
+		/* The kernel refuses room in a super-packet that is neither TCP nor UDP to it, as this one. */
+		in.gso_size = 50;
+		expect_shot(b, BF_PUB_IN, &in, DP_R_ENCAP_FAILED, "refused");
 	}
 }
 
@@ -394,8 +397,10 @@ static void test_ping_when_flooded_then_limited(void **state)
 	for (int i = 0; i < 5000; i++) {
 		o.data_size_out = sizeof(out);
 		assert_int_equal(bpf_prog_test_run_opts(bf_program_fd(b, BF_MESH_IN), &o), 0);
-		if (o.retval == ACT_SHOT)
+		if (o.retval == ACT_SHOT) {
+			assert_int_equal(bf_reason(b, DP_R_PING_LIMITED), 1);
 			return;
+		}
 	}
 	fail_msg("5000 pings answered at once");
 }

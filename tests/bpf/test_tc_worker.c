@@ -302,6 +302,25 @@ static void test_flow_when_all_shifts_are_taken_then_clash(void **state)
 	expect_shot(b, &two, DP_R_FLOW_PORT_CLASH, "none left");
 }
 
+/* The way back was evicted and another flow took its key: the flow must not answer from the other's VIP. */
+static void test_flow_when_way_back_is_lost_to_another_then_port_shifts(void **state)
+{
+	struct bf *b = *state;
+	struct bf_in in = from_edge(&targets[0], IPPROTO_UDP, 4);
+	struct dp_flow_rev_key rk = rev_key(&in.pkt, &targets[0], 40000);
+	struct dp_flow_rev other = {.vport_be = htons(1)};
+	struct bf_out out;
+
+	bf_need(b);
+	bf_run(b, BF_MESH_IN, &in, &out);
+	assert_int_equal(out.seen.sport, 40000);
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_rev_new"), &rk, &other, BPF_EXIST), 0);
+	in.pkt.outer_src = "fd99::3"; /* looked at when the edge moves, and once a second */
+	in.pkt.outer_dst = "fd99::1";
+	bf_run(b, BF_MESH_IN, &in, &out);
+	assert_int_not_equal(out.seen.sport, 40000);
+}
+
 static void test_syn_when_mss_is_large_then_clamped(void **state)
 {
 	static const struct {
@@ -343,6 +362,7 @@ int main(void)
 		T(test_flow_when_edge_moves_then_both_entries_follow),
 		T(test_flow_when_reply_key_is_taken_then_port_shifts),
 		T(test_flow_when_all_shifts_are_taken_then_clash),
+		T(test_flow_when_way_back_is_lost_to_another_then_port_shifts),
 		T(test_syn_when_mss_is_large_then_clamped),
 	};
 
