@@ -21,23 +21,29 @@ enum fwd_kind {
 	FWD_WGPEER,
 	FWD_REPLY,
 };
-enum fwd_vip_verb { FWD_VIP_ADD = 1, FWD_VIP_STALE, FWD_VIP_DEL, FWD_VIP_SYNC_BEGIN, FWD_VIP_SYNC_END };
+enum fwd_vip_verb {
+	FWD_VIP_ADD = 1,
+	FWD_VIP_STALE,
+	FWD_VIP_DEL,
+	FWD_VIP_SYNC_BEGIN,
+	FWD_VIP_SYNC_END
+};
 enum fwd_wg_verb { FWD_WG_SET = 1, FWD_WG_DEL };
 
 struct fwd_msg {
-	uint16_t kind;       /* enum fwd_kind */
-	uint16_t version;    /* FWD_PROTO_VERSION */
+	uint16_t kind;	  /* enum fwd_kind */
+	uint16_t version; /* FWD_PROTO_VERSION */
 	uint32_t seq;
-	uint32_t abi;        /* HELLO: what edged was built with; WELCOME: what is loaded */
-	int32_t status;      /* REPLY, REFUSED: 0 or negative errno */
-	uint8_t verb;        /* VIP, WGPEER */
+	uint32_t abi;	/* HELLO: what edged was built with; WELCOME: what is loaded */
+	int32_t status; /* REPLY, REFUSED: 0 or negative errno */
+	uint8_t verb;	/* VIP, WGPEER */
 	uint8_t pad[3];
-	uint8_t addr[16];    /* VIP; WGPEER: the one mesh address allowed */
-	uint8_t wg_pub[32];  /* WGPEER */
-	uint8_t endpoint[16];/* WGPEER; zero = keep */
+	uint8_t addr[16];     /* VIP; WGPEER: the one mesh address allowed */
+	uint8_t wg_pub[32];   /* WGPEER */
+	uint8_t endpoint[16]; /* WGPEER; zero = keep */
 	uint16_t endpoint_port;
 	uint8_t pad2[2];
-	char text[120];      /* REPLY, REFUSED: why; WELCOME, HELLO: build */
+	char text[120]; /* REPLY, REFUSED: why; WELCOME, HELLO: build */
 };
 _Static_assert(sizeof(struct fwd_msg) == 208, "struct fwd_msg has changed size");
 
