@@ -41,6 +41,13 @@ uint32_t plan_node_num(const struct node_id *id)
 	       id->b[3];
 }
 
+uint32_t plan_svc_id(const char *name)
+{
+	uint64_t h = maglev_hash_end(maglev_hash_add(MAGLEV_HASH_INIT, name, strlen(name)));
+
+	return (uint32_t)h ? (uint32_t)h : 1;
+}
+
 int plan_state_new(const struct plan_sizes *sizes, struct plan_state **ret_state)
 {
 	const uint32_t cap[POOL_COUNT] = {

@@ -92,8 +92,9 @@ struct plan_image {
 	size_t vip_count;
 };
 /* Into a fresh state, before the first plan_diff(): nodes are recognised by number and address, backends by node and
- * token, services by what they serve; they keep their indexes and tables, so the first diff disturbs no flow. What
- * `view` does not know, or makes no sense, rests and goes. 0 | -ENOMEM | -EINVAL (other sizes): the state is as before. */
+ * token, services by svc_id, a hash of their name; they keep their indexes and tables, so the first diff disturbs no
+ * flow. What `view` does not know, or makes no sense, rests and goes. 0 | -ENOMEM | -EINVAL (other sizes): the state is
+ * as before. */
 int plan_adopt(struct plan_state *s, const struct plan_image *image, const struct route_view *view, uint64_t now_ms);
 
 /* Urgent: before routes are computed again, one word for a backend (node) that died. The mirror is brought up to date,

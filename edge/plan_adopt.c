@@ -11,8 +11,8 @@ struct adopt {
 	const struct plan_image *image;
 	const struct route_view *view;
 	uint64_t now_ms;
-	struct route_claims claims;
-	bool *is_svc_known;
+	uint32_t *svc_id;	   /* by view.service */
+	bool *is_svc_known;	   /* by view.service * 2 + (family == 6) */
 	bool *is_used[POOL_COUNT]; /* by index: in an entry or at rest */
 };
 
@@ -244,18 +244,7 @@ static int adopt_vips(struct adopt *a)
 	return rc;
 }
 
-/* ---- services, by the first port that they have and hold in the maps */
-
-/* The service index that stands on a port, 0 = none. */
-static uint32_t on_port(const struct plan_state *s, const struct route_claim *c)
-{
-	struct dp_vip_key key = {.l4_proto = c->l4_proto};
-	const struct plan_page_ent *p;
-
-	memcpy(key.addr, c->vip.b, sizeof(key.addr));
-	p = plan_find_page(s, &key, (uint8_t)(c->ports.lo >> 8));
-	return p ? plan_words_of(p->page)[c->ports.lo & 255] : 0;
-}
+/* ---- services, by the hash of their name, and family */
 
 /* The table of a slot: 0 with rows 0 if it has none or if it is out of bounds or overlaps another. */
 static int adopt_table(struct adopt *a, uint32_t idx, uint32_t *ret_offset, uint32_t *ret_count)
@@ -306,6 +295,29 @@ static int svc_ent_cmp(const void *a, const void *b)
 	return plan_svc_cmp(x->name, x->value.family, y->name, y->value.family);
 }
 
+static bool has_family(const struct model_service *s, uint8_t family)
+{
+	for (size_t i = 0; i < s->vip_count; i++)
+		if (ip_is_v4(&s->vip[i]) == (family == 4))
+			return true;
+	return false;
+}
+
+/* The service whose slot this is, by two names' hashes being the same at worst another one. */
+static const struct model_service *service_of(struct adopt *a, const struct dp_svc *value)
+{
+	for (size_t i = 0; i < a->view->service_count; i++) {
+		bool *is_known = &a->is_svc_known[2 * i + (value->family == 6)];
+
+		if (a->svc_id[i] != value->svc_id || *is_known ||
+		    !has_family(&a->view->service[i], value->family))
+			continue;
+		*is_known = true;
+		return &a->view->service[i];
+	}
+	return NULL;
+}
+
 static int adopt_svcs(struct adopt *a)
 {
 	static const struct dp_svc none;
@@ -315,28 +327,19 @@ static int adopt_svcs(struct adopt *a)
 	s->svc = calloc(2 * a->view->service_count + 1, sizeof(*s->svc));
 	if (!s->svc)
 		return -ENOMEM;
-	for (size_t i = 0; i < a->claims.claim_count && !rc; i++) {
-		const struct route_claim *c = &a->claims.claim[i];
-		const struct model_service *svc = &a->view->service[c->service_idx];
-		bool is_v6 = !ip_is_v4(&c->vip);
-		bool *is_known = &a->is_svc_known[2 * c->service_idx + is_v6];
-		uint32_t idx = on_port(s, c);
-
-		if (*is_known || !idx || idx >= s->sizes.svcs || a->is_used[POOL_SVC][idx] ||
-		    a->image->svc[idx].family != (is_v6 ? 6 : 4) ||
-		    a->image->svc[idx].port_lo != model_service_port_lo(svc))
-			continue;
-		*is_known = true;
-		rc = adopt_svc(a, svc, idx);
-	}
 	for (uint32_t i = 1; i < s->sizes.svcs && !rc; i++) {
 		struct plan_rest r = {
 			.kind = REST_SVC, .idx = i, .at_ms = a->now_ms + PLAN_REST_MS};
+		const struct dp_svc *value = &a->image->svc[i];
+		const struct model_service *svc;
 
-		if (a->image->svc[i].svc_id > s->last_svc_id)
-			s->last_svc_id = a->image->svc[i].svc_id;
-		if (a->is_used[POOL_SVC][i] || memcmp(&a->image->svc[i], &none, sizeof(none)) == 0)
+		if (memcmp(value, &none, sizeof(none)) == 0)
 			continue;
+		svc = service_of(a, value);
+		if (svc) {
+			rc = adopt_svc(a, svc, i);
+			continue;
+		}
 		a->is_used[POOL_SVC][i] = true;
 		rc = adopt_table(a, i, &r.offset, &r.count);
 		if (!rc)
@@ -386,16 +389,17 @@ int plan_adopt(struct plan_state *s, const struct plan_image *image, const struc
 	next->is_adopted = true;
 	rc = -ENOMEM;
 	a.is_svc_known = calloc(2 * view->service_count + 1, sizeof(bool));
-	if (!a.is_svc_known)
+	a.svc_id = calloc(view->service_count + 1, sizeof(*a.svc_id));
+	if (!a.is_svc_known || !a.svc_id)
 		goto out;
+	for (size_t i = 0; i < view->service_count; i++)
+		a.svc_id[i] = plan_svc_id(view->service[i].name);
 	for (size_t k = 0; k < POOL_COUNT; k++) {
 		a.is_used[k] = calloc((size_t)next->pool[k].cap + 1, sizeof(bool));
 		if (!a.is_used[k])
 			goto out;
 	}
-	rc = route_claims_compute(view, &a.claims);
-	if (!rc)
-		rc = adopt_nodes(&a);
+	rc = adopt_nodes(&a);
 	if (!rc)
 		rc = adopt_backends(&a);
 	if (!rc)
@@ -413,7 +417,7 @@ out:
 	for (size_t k = 0; k < POOL_COUNT; k++)
 		free(a.is_used[k]);
 	free(a.is_svc_known);
-	route_claims_done(&a.claims);
+	free(a.svc_id);
 	plan_state_free(next);
 	return rc;
 }

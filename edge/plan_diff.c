@@ -373,22 +373,6 @@ static int new_table(struct plan_work *w, const struct route_entry *e, struct pl
 	return plan_list_add(&w->stage[STAGE_ROWS], &op, next->rows);
 }
 
-/* Both families of a service are neighbours in the mirror and share its number. */
-static uint32_t svc_id_for(struct plan_work *w, const struct plan_svc_ent *old, const char *name)
-{
-	const struct plan_svc_ent *last =
-		w->next.svc_count ? &w->next.svc[w->next.svc_count - 1] : NULL;
-
-	if (last && strcmp(last->name, name) == 0)
-		return last->value.svc_id;
-	if (old)
-		return old->value.svc_id;
-	for (size_t i = 0; i < w->old->svc_count; i++)
-		if (strcmp(w->old->svc[i].name, name) == 0)
-			return w->old->svc[i].value.svc_id;
-	return ++w->next.last_svc_id;
-}
-
 static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 		    const struct route_entry *e)
 {
@@ -402,7 +386,7 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 			  .port_lo = model_service_port_lo(s),
 			  .hash = s->hash,
 			  .family = e->family,
-			  .svc_id = svc_id_for(w, old, s->name)},
+			  .svc_id = plan_svc_id(s->name)},
 	};
 	memcpy(next->name, s->name, sizeof(next->name));
 	w->next.svc_count++; /* from here on its block is freed with it */
@@ -478,7 +462,6 @@ static int begin(struct plan_work *w)
 	int rc = 0;
 
 	w->next.sizes = w->old->sizes;
-	w->next.last_svc_id = w->old->last_svc_id;
 	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
 	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
 	w->svc_idx = calloc(2 * view->service_count + 1, sizeof(*w->svc_idx));

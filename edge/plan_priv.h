@@ -128,9 +128,10 @@ struct plan_state {
 	struct plan_ranges rows;
 	struct plan_rest *rest;
 	size_t rest_count, rest_room;
-	uint32_t last_svc_id;
 	bool is_adopted; /* say nodes, services and VIPs again: a list may have been cut between two halves of an operation */
 };
+/* dp_svc.svc_id: a hash of the service's name, never 0, so that a restarted process knows whose slot it is. */
+uint32_t plan_svc_id(const char *name);
 void plan_state_done(struct plan_state *s);			    /* contents only */
 int plan_rest_add(struct plan_state *s, const struct plan_rest *r); /* 0 | -ENOMEM */
 
