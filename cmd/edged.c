@@ -104,9 +104,10 @@ static int check_state_dir(const struct conf *c, struct err *e)
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, -ENOTDIR, "state_dir %s is no directory", c->state_dir);
 	if (access(c->state_dir, R_OK | W_OK | X_OK)) {
+		int err = -errno; /* before getpwuid() changes it */
 		struct passwd *pw = getpwuid(getuid());
 
-		return err_set(e, -errno, "state_dir %s: user %s can't write there", c->state_dir,
+		return err_set(e, err, "state_dir %s: user %s can't write there", c->state_dir,
 			       pw ? pw->pw_name : "?");
 	}
 	return 0;

@@ -141,8 +141,8 @@ static int restate(struct agent *a, const struct own_record *o)
 	    ((o->r.kind == MODEL_KIND_BACKEND || o->r.kind == MODEL_KIND_HEALTH) &&
 	     !has_backend(a, o)))
 		return store_delete_record(a->store, &o->r, NULL, NULL);
-	if (o->r.kind == MODEL_KIND_NODE)
-		return 0; /* put afresh */
+	if (o->r.kind == MODEL_KIND_NODE || o->r.kind == RECORD_KIND_HEAD)
+		return 0; /* put afresh, by us and by gossip */
 	snprintf(key, sizeof(key), "%.*s", (int)o->r.key_len, (const char *)o->key);
 	return gossip_core_put(a->core, agent_now_ms(a), o->r.kind, key, o->value, o->r.value_len,
 			       false);
