@@ -126,13 +126,23 @@ static void on_poll(uv_poll_t *h, int status, int events)
 {
 	struct check_probe *p = h->data;
 
+	int error = 0;
+	socklen_t len = sizeof(error);
+
 	(void)events;
 	if (!p->check)
 		return;
-	if (status < 0)
-		check_probe_done(p, false, "%s", uv_strerror(status));
-	else
+	if (status == 0) {
 		kind_of(p->check)->ready(p);
+		return;
+	}
+	/* libuv calls any error of a socket EBADF, and stops looking; the socket knows what it was. */
+	if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len))
+		error = errno;
+	if (!error)
+		error = -uv_poll_start(h, kind_of(p->check)->events, on_poll);
+	if (error)
+		check_probe_done(p, false, "%s", uv_strerror(-error));
 }
 
 static socklen_t to_sockaddr(const struct ip_addr *a, uint16_t port,
@@ -153,6 +163,13 @@ static socklen_t to_sockaddr(const struct ip_addr *a, uint16_t port,
 	in6->sin6_port = htons(port);
 	memcpy(&in6->sin6_addr, a->b, 16);
 	return sizeof(*in6);
+}
+
+/* What this process lacks says nothing about the backend. */
+static bool is_our_fault(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS ||
+	       err == -EAGAIN || err == -EADDRNOTAVAIL;
 }
 
 /* Open, connect, watch. 0 or a negative errno with nothing left open. */
@@ -204,18 +221,19 @@ static void on_timer(uv_timer_t *t)
 		return;
 	}
 	if (!kind_of(c)) {
-		struct check_result r = {.state = MODEL_HEALTH_PASSING, .why = "not checked"};
+		const struct check_result r = {.state = MODEL_HEALTH_PASSING, .why = "not checked"};
 
-		c->state = r.state;
 		c->cb(&r, c->arg);
 		return;
 	}
 	c->begun_ns = uv_hrtime();
 	rc = begin_probe(c);
-	if (rc)
-		result(c, false, uv_strerror(rc));
-	else
+	if (!rc)
 		uv_timer_start(&c->timer, on_timer, c->spec.timeout_ms, 0);
+	else if (is_our_fault(rc))
+		schedule(c);
+	else
+		result(c, false, uv_strerror(rc));
 }
 
 int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port,
@@ -266,6 +284,6 @@ void check_stop(struct check *c)
 
 void check_kick(struct check *c)
 {
-	if (!c->probe)
+	if (!c->probe && kind_of(c))
 		uv_timer_start(&c->timer, on_timer, 0, 0);
 }

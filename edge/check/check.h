@@ -2,7 +2,8 @@
 /* edge/check/check.h - active health checks of this node's own backends, on the loop. One file per kind of check.
  *
  * A check runs every interval (with +-10 % jitter, and at once at the start); `fall` failures or `rise` successes in a
- * row change the state and call back. While results disagree with the state the interval is a fifth of it.
+ * row change the state and call back; from UNKNOWN the first result does. While results disagree with the state the
+ * interval is a fifth of it. What this process lacks (descriptors, memory, ports) is no result.
  * The backend in another network namespace behind a bridge is reached by its address like any other.
  * Threads   the loop's thread. check_stop is asynchronous: nothing is called back after it returns, memory goes later.
  */
@@ -16,11 +17,12 @@
 struct check;
 struct check_result {
 	enum model_health_state state;
-	char why[64]; /* "connected in 0.4 ms", "connection refused", "no reply in 500 ms" */
+	char why[64]; /* "connected in 0.4 ms", "connection refused", "no answer in 500 ms" */
 };
 typedef void (*check_cb)(const struct check_result *r, void *arg);
 
-/* state: what the store remembered; kept until results say otherwise. Kind none calls back PASSING at once. */
+/* state: what the store remembered; kept until results say otherwise. Kind none calls back PASSING
+ * once, from the loop. */
 int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port,
 		const struct model_check *spec, enum model_health_state state, check_cb cb,
 		void *arg, struct check **ret_check);
