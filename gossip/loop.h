@@ -14,6 +14,8 @@
  *           not open with our key ends its connection; when too many come in, those that have not yet shown a sealed
  *           message go first, the longest silent first.
  * Pings     16 bytes (magic "edP1", kind, 8-byte cookie) from a socket of their own on the mesh address, to ping_port
+ * Device    sockets are bound to the address, not to the mesh device: a device that is taken away and made anew would
+ *           leave a bound socket deaf for good. What arrives by another way is sealed, or it is nothing.
  * Errors    local send errors (EPERM too) and ICMP errors go to gossip_core_send_failed() as negative errno; a socket
  *           that is full for the moment is no error: up to LOOP_OUT_MAX datagrams wait for it
  * Limits    all buffers are made at open, but for streams: <= 64 KiB for each that comes in, <= LOOP_STREAM_BYTES_MAX
