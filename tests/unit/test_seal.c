@@ -369,7 +369,8 @@ static void test_seal_open_message_when_replayed_then_refused(void **state)
 	b = seal_of(2, 22, "c", 9);
 	for (int i = 0; i < 300; i++)
 		assert_int_equal(OPEN(i), 1);
-	assert_int_equal(OPEN(500), 1); /* a jump within it: what was skipped is not taken for seen */
+	assert_int_equal(OPEN(500),
+			 1); /* a jump within it: what was skipped is not taken for seen */
 	for (int i = 300; i < 500; i++)
 		assert_int_equal(OPEN(i), 1);
 #undef OPEN

@@ -260,6 +260,8 @@ static void test_write_record_when_versions_differ_then_newest_stays(void **stat
 	  shared[] = {{1, 0, 1}, {2, 0, 1},   {200, 0, 1},
 		      {1, 0, 2}, {3, 0, 256}, {2, 0, 1ull << 59}};
 
+	struct store *s = open_store(false);
+
 	(void)state;
 	for (int kind = OWN; kind <= SHARED; kind += SHARED - OWN) {
 		const struct version *v = kind == OWN ? own : shared;
@@ -268,7 +270,6 @@ static void test_write_record_when_versions_differ_then_newest_stays(void **stat
 		for (size_t i = 0; i < count; i++) {
 			for (size_t j = 0; j < count; j++) {
 				for (int is_waiting = 0; is_waiting < 2; is_waiting++) {
-					struct store *s = open_store(false);
 					struct record a =
 						record_of((uint8_t)kind, v[i].writer, "k",
 							  v[i].generation, v[i].seq, "first");
@@ -288,11 +289,11 @@ static void test_write_record_when_versions_differ_then_newest_stays(void **stat
 					assert_non_null(
 						strstr(seen.text, j > i ? "=second" : "=first"));
 					assert_int_equal(store_delete_record(s, &a, NULL, NULL), 0);
-					close_store(s);
 				}
 			}
 		}
 	}
+	close_store(s);
 }
 
 /* With a batch under way, so that they meet in the queue; and one after the other, so that they meet on disk. */
