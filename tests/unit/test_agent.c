@@ -33,8 +33,8 @@ struct fake_maps {
 	size_t vip_count;
 	struct dp_local local[DP_LOCAL_MAX];
 	struct dp_self self;
-	unsigned
-		writes; /* but of dp_self, and of nodes and VIPs as they are: those are repeated after adopting */
+	/* But of dp_self, and of nodes, services and VIPs: those are repeated as they are after adopting. */
+	unsigned writes;
 	int fail; /* -errno of the next write */
 };
 static struct fake_maps *maps;
@@ -69,7 +69,7 @@ static int fake_apply(void *arg, const struct plan_op *op)
 	int fail = maps->fail;
 
 	(void)arg;
-	maps->writes += op->kind != PLAN_NODE && op->kind != PLAN_VIP;
+	maps->writes += op->kind != PLAN_NODE && op->kind != PLAN_VIP && op->kind != PLAN_SVC;
 	if (fail) {
 		maps->fail = 0;
 		return fail;
