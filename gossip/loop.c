@@ -260,7 +260,7 @@ static int open_sockets(struct gossip_loop *l, struct err *e)
 		if (getsockname(l->dgram.fd, (struct sockaddr *)&sa, &sa_len) < 0)
 			return err_set(e, -errno, "getsockname: %s", strerror(errno));
 		loop_addr_of((struct sockaddr *)&sa, &l->self);
-		r = loop_stream_socket(&l->self, l->cfg.device, &l->listen_fd, e);
+		r = loop_stream_socket(&l->self, &l->listen_fd, e);
 	}
 	if (r < 0)
 		return r;
@@ -310,10 +310,6 @@ int gossip_loop_open(uv_loop_t *uv, const struct gossip_loop_config *cfg,
 	signal(SIGPIPE, SIG_IGN);
 	l->uv = uv;
 	l->cfg = *cfg;
-	if (cfg->device) {
-		strncpy(l->device, cfg->device, sizeof(l->device) - 1);
-		l->cfg.device = l->device;
-	}
 	l->idle_ms = cfg->stream_idle_ms ? cfg->stream_idle_ms : LOOP_STREAM_IDLE_MS;
 	l->dgram.fd = l->ping.fd = l->listen_fd = -1;
 	l->dgram.via = GOSSIP_DGRAM;
@@ -321,6 +317,7 @@ int gossip_loop_open(uv_loop_t *uv, const struct gossip_loop_config *cfg,
 	LIST_INIT(&l->in);
 	LIST_INIT(&l->out);
 	r = open_sockets(l, e);
+	l->cfg.device = NULL; /* the caller's, for this call */
 	if (r < 0) {
 		destroy(l);
 		return r;

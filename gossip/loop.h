@@ -36,17 +36,15 @@
 	64 /* messages waiting per connection; over it the oldest is dropped and counted */
 #define LOOP_STREAM_BYTES_MAX (1u << 20) /* the same in bytes */
 #define LOOP_STREAM_IDLE_MS 10000
-#define LOOP_STREAM_CONNECT_MS                                                                     \
-	5000		    /* SYN, and two more: the kernel itself would try for two minutes */
+#define LOOP_STREAM_CONNECT_MS 5000 /* SYN and two more; the kernel would try for minutes */
 #define LOOP_OUT_MAX 256    /* a whole fan-out (GOSSIP_FANOUT_MAX) that found the socket full */
 #define LOOP_DRAIN_MAX 2048 /* more than a receive buffer of the default size can hold */
 
 struct gossip_loop;
 
 struct gossip_loop_config {
-	struct gossip_addr bind; /* own mesh address and port */
-	const char *
-		device; /* bind to this device (SO_BINDTODEVICE is not used without privilege); may be NULL */
+	struct gossip_addr bind;  /* own mesh address and port */
+	const char *device;	  /* its name, for error texts only; may be NULL */
 	uint16_t ping_port;	  /* destination port of data-path pings; 0 = send none */
 	uint32_t stream_idle_ms;  /* 0 = LOOP_STREAM_IDLE_MS */
 	struct gossip_core *core; /* borrowed; outlives the loop */
@@ -58,11 +56,9 @@ struct gossip_loop_config {
 struct gossip_loop_counters {
 	uint64_t unsealed; /* messages that did not open: not sealed with our key */
 	uint64_t replayed;
-	uint64_t
-		send_errors; /* destinations that a message could not be sent to, ICMP errors included */
-	uint64_t
-		stream_drops; /* messages that waited in a stream and were dropped: it was full, or failed */
-	uint64_t lag_ms_max; /* longest time between two ticks over the deadline */
+	uint64_t send_errors;  /* destinations not sent to, ICMP errors included */
+	uint64_t stream_drops; /* waiting stream messages dropped: full, or failed */
+	uint64_t lag_ms_max;   /* longest time between two ticks over the deadline */
 };
 
 /* bind.port 0: any that is free for both UDP and TCP; gossip_loop_addr() tells. After a failure the event loop must

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <linux/errqueue.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <arpa/inet.h>
@@ -60,19 +59,17 @@ int loop_dgram_socket(const struct gossip_addr *bind_addr, const char *device, i
 	(void)on(fd, SOL_SOCKET, SO_SELECT_ERR_QUEUE);
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	if (device &&
-	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device) + 1) <
-		    0 &&
-	    errno != EPERM) {
-		r = err_set(e, -errno, "gossip: device %s: %s", device, strerror(errno));
-		goto out;
-	}
 	if (bind(fd, (struct sockaddr *)&sa, sa_len) < 0) {
-		r = err_set(e, -errno, "gossip: UDP %s port %u: %s%s", text, bind_addr->port,
-			    strerror(errno),
-			    errno == EADDRNOTAVAIL ? " (is the mesh device up, with this address?)"
-			    : errno == EADDRINUSE  ? " (is another edged running?)"
-						   : "");
+		r = -errno;
+		if (r == -EADDRNOTAVAIL)
+			err_set(e, r,
+				"gossip: UDP %s port %u: %s (is the mesh device %s up, with this "
+				"address?)",
+				text, bind_addr->port, strerror(-r), device ? device : "");
+		else
+			err_set(e, r, "gossip: UDP %s port %u: %s%s", text, bind_addr->port,
+				strerror(-r),
+				r == -EADDRINUSE ? " (is another edged running?)" : "");
 		goto out;
 	}
 	*ret_fd = fd;

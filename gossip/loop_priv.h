@@ -41,7 +41,6 @@ LIST_HEAD(loop_conns, loop_conn);
 struct gossip_loop {
 	uv_loop_t *uv;
 	struct gossip_loop_config cfg;
-	char device[16];
 	struct gossip_addr self;
 	struct gossip_loop_counters counters;
 
@@ -96,8 +95,7 @@ void loop_dgram_drain(struct loop_sock *s);
 void loop_dgram_send(struct gossip_loop *l, const struct gossip_packet *p);
 void loop_ping_send(struct gossip_loop *l, const struct gossip_packet *p);
 
-int loop_stream_socket(const struct gossip_addr *bind, const char *device, int *ret_fd,
-		       struct err *e);
+int loop_stream_socket(const struct gossip_addr *bind, int *ret_fd, struct err *e);
 int loop_stream_start(struct gossip_loop *l);
 void loop_stream_send(struct gossip_loop *l, const struct gossip_packet *p);
 void loop_stream_sweep(struct gossip_loop *l, uint64_t now_ms);

@@ -438,8 +438,7 @@ void loop_stream_sweep(struct gossip_loop *l, uint64_t now_ms)
 				 : now_ms + l->idle_ms / SWEEPS_PER_IDLE + 1;
 }
 
-int loop_stream_socket(const struct gossip_addr *bind_addr, const char *device, int *ret_fd,
-		       struct err *e)
+int loop_stream_socket(const struct gossip_addr *bind_addr, int *ret_fd, struct err *e)
 {
 	struct sockaddr_storage sa;
 	socklen_t sa_len = loop_sockaddr(bind_addr, &sa);
@@ -448,10 +447,7 @@ int loop_stream_socket(const struct gossip_addr *bind_addr, const char *device, 
 
 	if (fd < 0)
 		return err_set(e, -errno, "gossip: TCP socket: %s", strerror(errno));
-	/* REUSEADDR: connections of a former run in TIME_WAIT. The device is best effort here: UDP has told of errors. */
-	if (device)
-		(void)setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device,
-				 (socklen_t)strlen(device) + 1);
+	/* REUSEADDR: connections of a former run in TIME_WAIT */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 	    (sa.ss_family == AF_INET6 &&
 	     setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
