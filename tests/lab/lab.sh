@@ -173,6 +173,7 @@ lab_wg_device() {
 	if ! lab_in "$name" ip link add "$wg" type wireguard 2>/dev/null; then
 		LOG_LEVEL=error nsenter --net="/run/netns/$(lab_space "$name")" -- \
 			wireguard-go -f "$wg" >/dev/null 2>"$LAB_DIR/$name/wireguard.log" </dev/null &
+		disown $!
 		lab_wait "wireguard-go on $name" 10 test -S "/var/run/wireguard/$wg.sock" || exit 1
 		lab_wait "device $wg" 10 lab_in "$name" ip link show "$wg" || exit 1
 	fi
@@ -329,7 +330,7 @@ lab_dns() {
 	shift 3
 	mkdir -p "$dir"
 	{
-		printf 'server:\n server-count: 1\n username: ""\n zonesdir: "%s"\n database: ""\n pidfile: "%s/nsd.pid"\n xfrdfile: "%s/xfrd.state"\n xfrdir: "%s"\n zonelistfile: "%s/zone.list"\n identity: "%s"\n hide-version: yes\n verbosity: 0\n' \
+		printf 'server:\n server-count: 1\n username: ""\n zonesdir: "%s"\n database: ""\n pidfile: "%s/nsd.pid"\n xfrdfile: "%s/xfrd.state"\n xfrdir: "%s"\n zonelistfile: "%s/zone.list"\n identity: "%s"\n hide-version: yes\n verbosity: 0\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n' \
 			"$dir" "$dir" "$dir" "$dir" "$dir" "$name"
 		for a in "$@"; do printf ' ip-address: %s@%s\n' "$a" "$port"; done
 		printf 'remote-control:\n control-enable: no\nzone:\n name: lab\n zonefile: lab.zone\n'

@@ -49,7 +49,6 @@ perf_begin() { # SECONDS
 	lab_wait 'dnsperf to begin' 5 grep -q 'Sending queries' "$LAB_DIR/perf"
 }
 perf_lost_none() {
-	wait $PERF
 	grep -E 'Queries (sent|completed|lost)' "$LAB_DIR/perf"
 	grep -qE 'Queries lost: +0 ' "$LAB_DIR/perf" && [ "$(awk '/Queries completed/ {print $3}' "$LAB_DIR/perf")" -gt 1000 ]
 }
@@ -66,11 +65,13 @@ for what in 'fra-1 edged' 'fra-1 edgefwd' 'fra-2 edged' 'fra-2 edgefwd'; do
 	perf_begin 6
 	# shellcheck disable=SC2086
 	ok "kill -9 and restart: $what" restart $what
+	wait $PERF # here: a subshell can't wait for its parent's child
 	ok "no query lost meanwhile: $what" perf_lost_none
 done
 both_gone() {
 	lab_kill fra-1 edged KILL && lab_kill fra-1 edgefwd KILL || return 1
 	perf_begin 4
+	wait $PERF
 	perf_lost_none
 	rc=$?
 	lab_start fra-1 edgefwd

@@ -45,8 +45,9 @@ all_services() {
 	service echo-box 6 udp/7 fra-2 "$BOX:5300" "[$BOX6]:5300" udp || return 1
 	service echo-local 7 udp/7 fra-1 "$E1:5300" "[$E1_6]:5300" udp || return 1
 	service web-local 8 tcp/80 fra-1 "$E1:8080" "[$E1_6]:8080" tcp || return 1
-	lab_wait '16 healthy backends' 20 passing fra-1 16
+	lab_wait '16 healthy backends' 20 passing fra-1 16 && lab_wait 'the first answer' 10 first_answer
 }
+first_answer() { is "$(dns c $V4.1 53)" fra-1 && is "$(dns c $V6:2 53)" fra-2; }
 ok 'eight services, a backend of each family, all healthy' all_services
 
 for n in 1:local:fra-1 2:far:fra-2; do
@@ -143,10 +144,12 @@ capture fra-2 "${LAB_WG_DEV[fra-2]}" "$LAB_DIR/worker.pcap" 'ip or ip6'
 capture fra-1 "${LAB_WG_DEV[fra-1]}" "$LAB_DIR/edge.pcap" 'ip or ip6'
 capture c eth0 "$LAB_DIR/client.pcap" 'ip or ip6'
 ok 'traffic for the judge' traffic
-settled() { [ "$(tshark -r "$LAB_DIR/client.pcap" 2>/dev/null | wc -l)" -ge 20 ]; }
-lab_wait 'the captures' 10 settled
-while read -r p; do kill "$p"; done <"$LAB_DIR/captures"
-wait 2>/dev/null
+settled() { [ "$(tcpdump -nr "$LAB_DIR/client.pcap" 'ip6 and udp src port 7' 2>/dev/null | wc -l)" -ge 1 ]; }
+ok 'the last reply was captured' lab_wait 'the captures' 10 settled
+while read -r p; do
+	kill "$p"
+	wait "$p" 2>/dev/null
+done <"$LAB_DIR/captures"
 BAD='ip.checksum.status=="Bad" || tcp.checksum.status=="Bad" || udp.checksum.status=="Bad"'
 for f in worker edge; do
 	ok "$f: GRE with key, version 0, decoded to DNS inside" judge "$LAB_DIR/$f.pcap" 'gre.key && dns' +
