@@ -72,7 +72,8 @@ static size_t build_l4(const struct pkt_spec *s, uint8_t *p)
 		put16(p + 2, s->dport);
 	}
 	if (s->l4_proto == IPPROTO_TCP) {
-		put32(p + 4, 0x01020304);
+		put32(p + 4, s->seq);
+		put32(p + 8, s->ack);
 		p[12] = (uint8_t)(head / 4 << 4);
 		p[13] = s->tcp_flags ? s->tcp_flags : 0x10;
 		put16(p + 14, 512);
@@ -308,6 +309,7 @@ static const char *read_l4(const struct ip_view *v, struct pkt_seen *seen)
 			return "UDP checksum zero in IPv6";
 	} else {
 		head = (l4[12] >> 4) * 4u;
+		seen->seq = get32(l4 + 4);
 		if (head < 20 || head > v->l4_len)
 			return "TCP header length";
 		for (size_t i = 20; i + 4 <= head && l4[i]; i += l4[i] == 1 ? 1 : l4[i + 1])

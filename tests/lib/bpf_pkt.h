@@ -19,6 +19,7 @@ struct pkt_spec {
 	uint16_t sport, dport;
 	uint8_t l4_proto; /* IPPROTO_TCP, IPPROTO_UDP, other: payload only */
 	uint8_t tcp_flags;
+	uint32_t seq, ack;
 	uint16_t mss; /* TCP: MSS option, after mss_nops NOPs */
 	uint8_t mss_nops;
 	uint16_t payload;     /* bytes */
@@ -51,6 +52,7 @@ struct pkt_seen {
 	char src[PKT_TEXT], dst[PKT_TEXT];
 	uint8_t family, l4_proto;
 	uint16_t sport, dport, mss;
+	uint32_t seq;
 	size_t payload; /* bytes behind the L4 header, by the packet's own length */
 	size_t trailer; /* bytes behind the packet */
 	uint32_t ping_kind;
