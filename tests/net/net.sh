@@ -29,7 +29,7 @@ tap_end() {
 			echo "# $n"
 			lab_ctl "$n" stats 2>&1 | sed 's/^/# /'
 		done
-		lab_logs 20 2>&1 | sed 's/^/# /'
+		[ -n "${LAB_DIR:-}" ] && lab_logs 20 2>&1 | sed 's/^/# /'
 	fi
 	[ $tap_bad -eq 0 ]
 	exit

@@ -23,7 +23,7 @@ tag=$(cat "$tag_file")
 rm -f "$tag_file"
 none() { # COMMAND...: prints nothing with the tag
 	local out
-	out=$("$@" 2>/dev/null | grep -- "$tag")
+	out=$("$@" 2>/dev/null | awk -v tag="$tag" 'index($0, tag) && !/awk/')
 	[ -z "$out" ] || { echo "$out"; return 1; }
 }
 ok 'the lab came up' test -n "$tag"

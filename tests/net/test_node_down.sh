@@ -57,8 +57,16 @@ ok 'the link is back: alive, and it serves' heal
 # Alone: no packet to or from anyone on the mesh, pins gone, daemons started afresh.
 alone() {
 	lab_in fra-1 nft -f - <<-NFT || return 1
-		table inet cut { chain in { type filter hook input priority 0; udp dport $LAB_WG_PORT drop; }
-		chain out { type filter hook output priority 0; udp dport $LAB_WG_PORT drop; } }
+		table inet cut {
+			chain in {
+				type filter hook input priority 0
+				udp dport $LAB_WG_PORT drop
+			}
+			chain out {
+				type filter hook output priority 0
+				udp dport $LAB_WG_PORT drop
+			}
+		}
 	NFT
 	lab_kill fra-1 edged KILL && lab_kill fra-1 edgefwd KILL || return 1
 	lab_in fra-1 "$OUT/edgefwd" -c "$LAB_DIR/fra-1/edge.conf" --detach || return 1
