@@ -209,6 +209,7 @@ static void arm(struct gossip_loop *l)
 		wait_ms = at_ms - now_ms;
 	if (wait_ms > TIMER_MAX_MS)
 		wait_ms = TIMER_MAX_MS;
+	l->armed_ms = now_ms;
 	uv_update_time(l->uv); /* else the wait would count from the start of this turn */
 	uv_timer_start(&l->timer, timer_cb, wait_ms, 0);
 }
@@ -229,7 +230,10 @@ static void check_cb(uv_check_t *h)
 	if (now_ms >= deadline_ms) {
 		loop_dgram_drain(&l->dgram);
 		loop_dgram_drain(&l->ping);
-		if (now_ms - deadline_ms > l->counters.lag_ms_max)
+		/* a deadline that a call set to the past is late from that call on, not before */
+		if (deadline_ms < l->armed_ms)
+			deadline_ms = l->armed_ms;
+		if (now_ms > deadline_ms + l->counters.lag_ms_max)
 			l->counters.lag_ms_max = now_ms - deadline_ms;
 		gossip_core_tick(l->cfg.core, gossip_loop_now_ms(l));
 		l->is_marked = false; /* what draining marked is pumped below */

@@ -32,8 +32,7 @@
 #include "gossip/seal.h"
 
 #define LOOP_STREAMS_MAX 64
-#define LOOP_STREAM_QUEUE_MAX                                                                      \
-	64 /* messages waiting per connection; over it the oldest is dropped and counted */
+#define LOOP_STREAM_QUEUE_MAX 64 /* messages waiting per connection; then the oldest is dropped */
 #define LOOP_STREAM_BYTES_MAX (1u << 20) /* the same in bytes */
 #define LOOP_STREAM_IDLE_MS 10000
 #define LOOP_STREAM_CONNECT_MS 5000 /* SYN and two more; the kernel would try for minutes */

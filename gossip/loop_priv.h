@@ -8,8 +8,8 @@
 
 #include "gossip/loop.h"
 
-#define LOOP_BATCH                                                                                 \
-	32 /* datagrams per recvmmsg, and 64 addresses per sendmmsg: beyond that nothing is saved */
+/* Datagrams per recvmmsg, addresses per sendmmsg: beyond that nothing is saved. */
+#define LOOP_BATCH 32
 #define LOOP_SEND_BATCH 64
 #define LOOP_FRAME_MAX (GOSSIP_STREAM_MAX + SEAL_OVERHEAD)
 #define LOOP_DIRECTION_MAX (LOOP_STREAMS_MAX / 2)
@@ -45,6 +45,7 @@ struct gossip_loop {
 	struct gossip_loop_counters counters;
 
 	uv_timer_t timer;
+	uint64_t armed_ms; /* when the timer was last set */
 	uv_check_t check;
 	uv_idle_t
 		idle; /* runs while work is marked, so that the poll phase doesn't sleep before uv_check */
