@@ -134,6 +134,13 @@ start 3
 check "the cluster is whole again" until_true 20 every_sees_all
 check "with what it knew" until_true 10 all has_backend dns n2 failing
 
+check "another node drains it" ctl 1 backend drain n2/dns/10.66.0.2:5300 --reason test
+drained() { query "$1" "[.backends[] | select(.is_overridden == $2)] | length == 1"; }
+check "every node sees that" until_true 10 all drained true
+check "its own node undrains it" ctl 2 backend undrain dns/10.66.0.2:5300
+check "and every node sees that too" until_true 10 all drained false
+ctl 1 backend rm n2/dns/10.66.0.2:5300 >"$dir/out" 2>&1
+check "another node can't remove it" grep -q "belongs to node n2" "$dir/out"
 check "a backend is removed" ctl 2 backend rm dns/10.66.0.2:5300
 gone() { query "$1" '[.backends[]] | length == 0'; }
 check "everywhere" until_true 10 all gone
