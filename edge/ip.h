@@ -18,14 +18,14 @@ struct ip_addr {
 };
 struct ip_prefix {
 	struct ip_addr addr; /* host bits zero */
-	uint8_t bits;        /* of the 128: an IPv4 /24 is 120 */
+	uint8_t bits;	     /* of the 128: an IPv4 /24 is 120 */
 };
 struct ip_port_range {
 	uint16_t lo, hi; /* inclusive, lo >= 1 */
 };
 
 bool ip_is_v4(const struct ip_addr *a);
-bool ip_is_zero(const struct ip_addr *a); /* :: or 0.0.0.0 */
+bool ip_is_zero(const struct ip_addr *a);      /* :: or 0.0.0.0 */
 bool ip_is_loopback(const struct ip_addr *a);  /* ::1, 127/8 */
 bool ip_is_multicast(const struct ip_addr *a); /* ff00::/8, 224/4, 255.255.255.255 */
 /* One host may have it and another reach it: none of the above. */
@@ -35,10 +35,13 @@ bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);
 bool ip_in_prefix(const struct ip_addr *a, const struct ip_prefix *p);
 
 int ip_parse(const char *text, struct ip_addr *ret_addr);
-int ip_parse_prefix(const char *text, struct ip_prefix *ret_prefix);       /* "192.0.2.0/24"; host bits must be zero */
-int ip_parse_addr_port(const char *text, struct ip_addr *ret_addr, uint16_t *ret_port); /* "1.2.3.4:53", "[::1]:53" */
+int ip_parse_prefix(const char *text,
+		    struct ip_prefix *ret_prefix); /* "192.0.2.0/24"; host bits must be zero */
+int ip_parse_addr_port(const char *text, struct ip_addr *ret_addr,
+		       uint16_t *ret_port);		 /* "1.2.3.4:53", "[::1]:53" */
 int ip_parse_port(const char *text, uint16_t *ret_port); /* 1..65535, no leading zero */
-int ip_parse_port_range(const char *text, struct ip_port_range *ret_range); /* "53" or "5000-5999" */
+int ip_parse_port_range(const char *text,
+			struct ip_port_range *ret_range); /* "53" or "5000-5999" */
 
 /* Print into buf (IP_TEXT_MAX bytes) and return it. */
 const char *ip_text(const struct ip_addr *a, char buf[IP_TEXT_MAX]);

@@ -33,7 +33,8 @@ int mapw_apply(const struct mapw_ops *ops, const struct plan_list *l, struct err
 void mapw_beat(struct mapw *m, uint64_t now_s);
 uint64_t mapw_edgefwd_beat(const struct mapw *m);
 int mapw_get_host(const struct mapw *m, struct dp_host *ret_host);
-int mapw_get_local(const struct mapw *m, uint32_t slot, struct dp_local *ret_local); /* adopt use counts */
+int mapw_get_local(const struct mapw *m, uint32_t slot,
+		   struct dp_local *ret_local); /* adopt use counts */
 void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes);
 /* What the maps hold now, for plan_adopt(); pointers into the maps, valid until the next call or mapw_close(). */
 int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e);

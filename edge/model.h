@@ -17,36 +17,36 @@
 
 /* Record kinds (gossip/record.h has the ranges). */
 enum model_kind {
-	MODEL_KIND_NODE = 1,      /* own; key "node" */
-	MODEL_KIND_BACKEND = 2,   /* own; key "SERVICE/ADDR:PORT" */
-	MODEL_KIND_HEALTH = 3,    /* own; key as the backend's */
+	MODEL_KIND_NODE = 1,	  /* own; key "node" */
+	MODEL_KIND_BACKEND = 2,	  /* own; key "SERVICE/ADDR:PORT" */
+	MODEL_KIND_HEALTH = 3,	  /* own; key as the backend's */
 	MODEL_KIND_SERVICE = 65,  /* shared; key NAME */
 	MODEL_KIND_OVERRIDE = 66, /* shared; key "backend/NODE/SERVICE/ADDR:PORT" */
-	MODEL_KIND_SEED = 67,     /* shared; key "flow": the data path's hash seed, made once */
+	MODEL_KIND_SEED = 67,	  /* shared; key "flow": the data path's hash seed, made once */
 };
 
-#define MODEL_NAME_MAX 32       /* service, node, region: [a-z0-9]([a-z0-9-]*[a-z0-9])?, with the NUL */
+#define MODEL_NAME_MAX 32 /* service, node, region: [a-z0-9]([a-z0-9-]*[a-z0-9])?, with the NUL */
 #define MODEL_KEY_MAX 128
-#define MODEL_VIPS_MAX 8        /* per service */
-#define MODEL_PORTS_MAX 16      /* protocol and port (range) entries per service */
-#define MODEL_RANGE_MAX 16384   /* ports in one range */
+#define MODEL_VIPS_MAX 8      /* per service */
+#define MODEL_PORTS_MAX 16    /* protocol and port (range) entries per service */
+#define MODEL_RANGE_MAX 16384 /* ports in one range */
 #define MODEL_WEIGHT_MAX 1000
 
 struct model_node {
 	char name[MODEL_NAME_MAX];
 	char region[MODEL_NAME_MAX];
 	struct ip_addr mesh_addr;
-	bool is_edge;        /* takes client traffic */
+	bool is_edge; /* takes client traffic */
 	bool is_worker;
 	bool has_forwarder;
-	uint8_t wg_pub[32];  /* zero = operator manages WireGuard by hand */
+	uint8_t wg_pub[32];	/* zero = operator manages WireGuard by hand */
 	struct ip_addr wg_addr; /* endpoint, zero = none */
 	uint16_t wg_port;
 	char version[24];
 };
 
 struct model_port {
-	uint8_t l4_proto;    /* IPPROTO_TCP, IPPROTO_UDP */
+	uint8_t l4_proto; /* IPPROTO_TCP, IPPROTO_UDP */
 	struct ip_port_range ports;
 };
 
@@ -56,22 +56,23 @@ struct model_service {
 	size_t vip_count;
 	struct model_port port[MODEL_PORTS_MAX];
 	size_t port_count;
-	uint8_t hash;        /* enum dp_hash_policy */
-	uint64_t created;    /* counter at creation: on a clash of (VIP, protocol, port) the lower (created, name) wins */
+	uint8_t hash; /* enum dp_hash_policy */
+	uint64_t
+		created; /* counter at creation: on a clash of (VIP, protocol, port) the lower (created, name) wins */
 };
 /* The lowest port: a backend's port stands for it, others keep their distance. */
 uint16_t model_service_port_lo(const struct model_service *s);
 
 enum model_check_kind { MODEL_CHECK_NONE, MODEL_CHECK_TCP, MODEL_CHECK_UDP };
 struct model_check {
-	uint8_t kind;           /* enum model_check_kind */
-	uint16_t port;          /* 0 = the backend's */
-	uint32_t interval_ms;   /* default 1000 */
-	uint32_t timeout_ms;    /* default 500 */
-	uint8_t rise, fall;     /* results in a row that change the state; default 2, 2 */
-	uint8_t send[64];       /* udp: payload, default one zero byte */
+	uint8_t kind;	      /* enum model_check_kind */
+	uint16_t port;	      /* 0 = the backend's */
+	uint32_t interval_ms; /* default 1000 */
+	uint32_t timeout_ms;  /* default 500 */
+	uint8_t rise, fall;   /* results in a row that change the state; default 2, 2 */
+	uint8_t send[64];     /* udp: payload, default one zero byte */
 	uint8_t send_len;
-	uint8_t expect[64];     /* udp: prefix of the reply; empty = any reply */
+	uint8_t expect[64]; /* udp: prefix of the reply; empty = any reply */
 	uint8_t expect_len;
 };
 #define MODEL_CHECK_TEXT_MAX 384
@@ -84,9 +85,9 @@ struct model_backend {
 	char service[MODEL_NAME_MAX];
 	struct ip_addr addr;
 	uint16_t port;
-	uint16_t weight;        /* 1..MODEL_WEIGHT_MAX, default 100 */
-	uint32_t token;         /* 24 bits, DP_TOKEN(); bit 31.. zero */
-	bool is_draining;       /* by its own node */
+	uint16_t weight;  /* 1..MODEL_WEIGHT_MAX, default 100 */
+	uint32_t token;	  /* 24 bits, DP_TOKEN(); bit 31.. zero */
+	bool is_draining; /* by its own node */
 	struct model_check check;
 };
 /* "SERVICE/ADDR:PORT" */
@@ -96,8 +97,8 @@ int model_backend_key_parse(const char *key, struct model_backend *ret_backend);
 
 enum model_health_state { MODEL_HEALTH_UNKNOWN, MODEL_HEALTH_PASSING, MODEL_HEALTH_FAILING };
 struct model_health {
-	uint8_t state;          /* enum model_health_state */
-	char why[64];           /* last check output, short */
+	uint8_t state;		  /* enum model_health_state */
+	char why[64];		  /* last check output, short */
 	uint64_t changed_unix_ms; /* for people only */
 };
 
@@ -108,7 +109,8 @@ struct model_override {
 	bool is_drained;
 	char author[MODEL_NAME_MAX];
 	char reason[64];
-	uint64_t expires_unix_s; /* 0 = never; judged by each node's clock, for people's convenience only */
+	uint64_t
+		expires_unix_s; /* 0 = never; judged by each node's clock, for people's convenience only */
 };
 
 struct model_seed {

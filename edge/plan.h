@@ -23,48 +23,48 @@
 #include "edge/route.h"
 
 enum plan_op_kind {
-	PLAN_NODE,       /* dp_node[idx] = node, then dp_known[node.addr] = idx */
-	PLAN_NODE_GONE,  /* dp_known without arg.node.addr (zero: leave dp_known alone), then dp_node[idx] zero */
+	PLAN_NODE, /* dp_node[idx] = node, then dp_known[node.addr] = idx */
+	PLAN_NODE_GONE, /* dp_known without arg.node.addr (zero: leave dp_known alone), then dp_node[idx] zero */
 	PLAN_NODE_STATE, /* dp_node[idx].state = arg.node.state, one word */
-	PLAN_BACKEND,    /* dp_backend[idx] = word; 0 = gone */
-	PLAN_ROWS,       /* dp_rows[idx .. +count] = rows */
-	PLAN_SVC,        /* dp_svc[idx] = svc, table word last; all zero = gone */
-	PLAN_PORTPAGE,   /* dp_portpage[idx * 256 ..] = 256 service indexes */
-	PLAN_PORTDIR,    /* dp_portdir[idx * 256 ..] = 256 page indexes */
-	PLAN_VIP,        /* dp_vip[key] = dir_idx */
-	PLAN_VIP_GONE,   /* dp_vip without key */
+	PLAN_BACKEND,	 /* dp_backend[idx] = word; 0 = gone */
+	PLAN_ROWS,	 /* dp_rows[idx .. +count] = rows */
+	PLAN_SVC,	 /* dp_svc[idx] = svc, table word last; all zero = gone */
+	PLAN_PORTPAGE,	 /* dp_portpage[idx * 256 ..] = 256 service indexes */
+	PLAN_PORTDIR,	 /* dp_portdir[idx * 256 ..] = 256 page indexes */
+	PLAN_VIP,	 /* dp_vip[key] = dir_idx */
+	PLAN_VIP_GONE,	 /* dp_vip without key */
 };
 const char *plan_op_text(enum plan_op_kind kind);
 
 struct plan_op {
 	enum plan_op_kind kind;
-	uint32_t idx;        /* node, backend, service, page, directory; first row for PLAN_ROWS */
-	uint32_t count;      /* PLAN_ROWS */
+	uint32_t idx;	/* node, backend, service, page, directory; first row for PLAN_ROWS */
+	uint32_t count; /* PLAN_ROWS */
 	union plan_arg {
 		struct dp_node node;
 		uint64_t word;
 		struct dp_svc svc;
 		struct dp_vip_key vip_key;
 		const struct dp_row *rows; /* valid until plan_list_clear() */
-		const uint32_t *words;     /* 256 of them, likewise */
+		const uint32_t *words;	   /* 256 of them, likewise */
 	} arg;
-	uint32_t dir_idx;    /* PLAN_VIP */
+	uint32_t dir_idx; /* PLAN_VIP */
 };
 
-struct plan_sizes {      /* of the maps, from the kernel: entries; portpage and portdir divided by 256 */
+struct plan_sizes { /* of the maps, from the kernel: entries; portpage and portdir divided by 256 */
 	uint32_t svcs, backends, nodes, rows, pages, dirs;
-	uint32_t vips;   /* dp_vip entries, three per VIP; 0 = not looked at */
+	uint32_t vips; /* dp_vip entries, three per VIP; 0 = not looked at */
 };
 
 struct plan_block;
-struct plan_list {       /* growable list; zero-initialised is empty */
+struct plan_list { /* growable list; zero-initialised is empty */
 	struct plan_op *op;
 	size_t op_count, op_cap;
 	struct plan_block *blocks; /* row and word blocks it holds on to */
 };
 void plan_list_clear(struct plan_list *l); /* frees everything; may be used again */
 
-struct plan_state;       /* indexes, ranges and the mirror */
+struct plan_state; /* indexes, ranges and the mirror */
 int plan_state_new(const struct plan_sizes *sizes, struct plan_state **ret_state);
 void plan_state_free(struct plan_state *s);
 
@@ -95,7 +95,8 @@ struct plan_image {
  * token, services by svc_id, a hash of their name; they keep their indexes and tables, so the first diff disturbs no
  * flow. What `view` does not know, or makes no sense, rests and goes. 0 | -ENOMEM | -EINVAL (other sizes): the state is
  * as before. */
-int plan_adopt(struct plan_state *s, const struct plan_image *image, const struct route_view *view, uint64_t now_ms);
+int plan_adopt(struct plan_state *s, const struct plan_image *image, const struct route_view *view,
+	       uint64_t now_ms);
 
 /* Urgent: before routes are computed again, one word for a backend (node) that died. The mirror is brought up to date,
  * so the next diff does not repeat it. false: unknown, or already so. */
@@ -105,7 +106,8 @@ bool plan_node_down(struct plan_state *s, const struct node_id *id, struct plan_
 
 /* Lookups for status, stats and urgent writes; 0 = unknown. O(log n). */
 uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id);
-uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node, const char *backend_key);
+uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node,
+			  const char *backend_key);
 uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family);
 
 /* The number that stands for a node in maps and on the wire: the first 4 bytes of its id, big-endian. */

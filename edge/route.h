@@ -28,10 +28,10 @@ struct route_node {
 	enum gossip_state state;
 };
 struct route_backend {
-	size_t node_idx;          /* into view.node */
+	size_t node_idx; /* into view.node */
 	struct model_backend backend;
 	enum model_health_state health;
-	bool is_overridden;       /* a drain override stands */
+	bool is_overridden; /* a drain override stands */
 };
 struct route_view {
 	const struct route_node *node;
@@ -40,43 +40,45 @@ struct route_view {
 	size_t service_count;
 	const struct route_backend *backend;
 	size_t backend_count;
-	char region[MODEL_NAME_MAX];                        /* whose table */
-	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX];      /* other regions, nearest first */
+	char region[MODEL_NAME_MAX];		       /* whose table */
+	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX]; /* other regions, nearest first */
 	size_t order_count;
 };
 
-enum route_why {           /* why a backend is or is not used; route_why_text() */
-	ROUTE_USED,
-	ROUTE_FARTHER_TIER,    /* usable, but a nearer tier serves */
-	ROUTE_UNHEALTHY,
-	ROUTE_UNCHECKED,       /* health not known yet */
-	ROUTE_DRAINING,
-	ROUTE_OVERRIDDEN,
-	ROUTE_NODE_DOWN,       /* suspect, dead or left */
-	ROUTE_NO_FORWARDER,
-	ROUTE_OTHER_FAMILY,
-	ROUTE_PORT_OVERFLOW,   /* the service's ports, shifted to the backend's, go beyond 65535 */
+enum route_why { /* why a backend is or is not used; route_why_text() */
+		 ROUTE_USED,
+		 ROUTE_FARTHER_TIER, /* usable, but a nearer tier serves */
+		 ROUTE_UNHEALTHY,
+		 ROUTE_UNCHECKED, /* health not known yet */
+		 ROUTE_DRAINING,
+		 ROUTE_OVERRIDDEN,
+		 ROUTE_NODE_DOWN, /* suspect, dead or left */
+		 ROUTE_NO_FORWARDER,
+		 ROUTE_OTHER_FAMILY,
+		 ROUTE_PORT_OVERFLOW, /* the service's ports, shifted to the backend's, go beyond 65535 */
 };
 const char *route_why_text(enum route_why w);
 
 struct route_choice {
-	size_t backend_idx;    /* into view.backend */
-	uint32_t tier;         /* 0 = own region */
+	size_t backend_idx; /* into view.backend */
+	uint32_t tier;	    /* 0 = own region */
 	enum route_why why;
 };
 /* One service in one family. */
 struct route_entry {
-	size_t service_idx;    /* into view.service */
-	uint8_t family;        /* 4, 6 */
-	bool is_shadowed;      /* some (VIP, protocol, port) of it belongs to a lower (created, name) */
-	struct route_choice *choice; /* every backend of the service, sorted by (tier, node id, address, port) */
+	size_t service_idx; /* into view.service */
+	uint8_t family;	    /* 4, 6 */
+	bool is_shadowed; /* some (VIP, protocol, port) of it belongs to a lower (created, name) */
+	struct route_choice *
+		choice; /* every backend of the service, sorted by (tier, node id, address, port) */
 	size_t choice_count;
-	uint32_t row_count;    /* 0 = nothing usable */
-	uint32_t *row;         /* view.backend indexes */
+	uint32_t row_count; /* 0 = nothing usable */
+	uint32_t *row;	    /* view.backend indexes */
 	uint8_t size_class;
 };
 struct route_plan {
-	struct route_entry *entry;   /* sorted by (service name, family); only families the service has a VIP of */
+	struct route_entry *
+		entry; /* sorted by (service name, family); only families the service has a VIP of */
 	size_t entry_count;
 };
 /* 0 | -ENOMEM | -EINVAL (a backend whose node_idx is none). The order of what the view holds does not matter. */
@@ -84,7 +86,8 @@ int route_compute(const struct route_view *view, struct route_plan **ret_plan);
 void route_free(struct route_plan *p);
 
 /* 16-byte digest of one entry's owner column in terms of (node id, key): equal on all edges of a region. */
-void route_digest(const struct route_view *view, const struct route_entry *e, uint8_t ret_digest[16]);
+void route_digest(const struct route_view *view, const struct route_entry *e,
+		  uint8_t ret_digest[16]);
 
 /* edge/maglev.c. owners: weights w[0..n-1] >= 1 and stable names (64-bit hashes) h; fills row[0..size-1] with indexes
  * below n. size: a prime. 0 | -ENOMEM | -EINVAL (n is 0, a weight is 0). */

@@ -130,8 +130,8 @@ int mp_read_uint(struct mp_reader *r, uint64_t max, uint64_t *ret_value)
 }
 
 /* Length or count behind the head byte: fixed in the head (base..base+fix), or 1 << shift bytes from `head` on. */
-static int read_len(struct mp_reader *r, uint8_t fix_base, uint8_t fix_max, uint8_t head, size_t first_bytes,
-		    uint64_t *ret)
+static int read_len(struct mp_reader *r, uint8_t fix_base, uint8_t fix_max, uint8_t head,
+		    size_t first_bytes, uint64_t *ret)
 {
 	uint8_t b = *r->p;
 
@@ -143,7 +143,8 @@ static int read_len(struct mp_reader *r, uint8_t fix_base, uint8_t fix_max, uint
 	return read_be(r, first_bytes << (b - head), ret);
 }
 
-static int read_blob(struct mp_reader *r, uint64_t len, size_t max, const uint8_t **ret_data, size_t *ret_len)
+static int read_blob(struct mp_reader *r, uint64_t len, size_t max, const uint8_t **ret_data,
+		     size_t *ret_len)
 {
 	if (len > left(r) || len > max)
 		return -EBADMSG;
@@ -202,7 +203,8 @@ int mp_read_array(struct mp_reader *r, size_t max, size_t *ret_count)
 	uint64_t n;
 
 	/* Each element takes a byte at least. */
-	if (mp_peek(r) != MP_ARRAY || read_len(r, 0x90, 0x0f, 0xdc, 2, &n) || n > max || n > left(r))
+	if (mp_peek(r) != MP_ARRAY || read_len(r, 0x90, 0x0f, 0xdc, 2, &n) || n > max ||
+	    n > left(r))
 		return -EBADMSG;
 	*ret_count = (size_t)n;
 	return 0;
@@ -212,7 +214,8 @@ int mp_read_map(struct mp_reader *r, size_t max, size_t *ret_pairs)
 {
 	uint64_t n;
 
-	if (mp_peek(r) != MP_MAP || read_len(r, 0x80, 0x0f, 0xde, 2, &n) || n > max || n > left(r) / 2)
+	if (mp_peek(r) != MP_MAP || read_len(r, 0x80, 0x0f, 0xde, 2, &n) || n > max ||
+	    n > left(r) / 2)
 		return -EBADMSG;
 	*ret_pairs = (size_t)n;
 	return 0;

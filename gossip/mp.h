@@ -23,7 +23,19 @@ struct mp_reader {
 	const uint8_t *p, *end;
 };
 
-enum mp_type { MP_NONE, MP_NIL, MP_BOOL, MP_UINT, MP_INT, MP_FLOAT, MP_STR, MP_BIN, MP_ARRAY, MP_MAP, MP_EXT };
+enum mp_type {
+	MP_NONE,
+	MP_NIL,
+	MP_BOOL,
+	MP_UINT,
+	MP_INT,
+	MP_FLOAT,
+	MP_STR,
+	MP_BIN,
+	MP_ARRAY,
+	MP_MAP,
+	MP_EXT
+};
 
 void mp_reader_init(struct mp_reader *r, const uint8_t *buf, size_t len);
 /* Type of the next value; MP_NONE at the end or for the reserved byte. MP_INT is a signed encoding (it may hold >= 0). */
