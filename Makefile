@@ -143,6 +143,9 @@ $(OUT)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# The schema is embedded, not compiled.
+$(OUT)/store/migrate.o: $(wildcard store/schema/*.sql)
+
 $(OUT)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 	$(call say,BPF,$<)
 	@mkdir -p $(@D)

@@ -138,8 +138,6 @@ static int open_store(struct daemon *d, struct err *e)
 	bool was_reset = false;
 	int err = store_open(d->conf.state_dir, &d->uv, &d->store, &was_reset, e);
 
-	if (err == -EBUSY)
-		return err_set(e, err, "another edged uses %s", d->conf.state_dir);
 	if (!err && was_reset)
 		say("error", "store_reset",
 		    "dir=%s why=\"the database was damaged and is set aside; peers refill it\"",
@@ -156,9 +154,17 @@ static int next_generation(struct daemon *d, uint64_t *ret_generation, struct er
 		return err_set(e, err, "can't read this node's generation: %s", strerror(-err));
 	generation = (generation > now ? generation : now) + 1;
 	err = store_set_generation(d->store, generation);
-	if (err)
-		return err_set(e, err, "can't store this node's generation in %s: %s",
-			       d->conf.state_dir, strerror(-err));
+	if (err) {
+		struct store_status st;
+
+		store_get_status(d->store, &st);
+		if (!st.is_broken)
+			return err_set(e, err, "can't store this node's generation in %s: %s",
+				       d->conf.state_dir, strerror(-err));
+		/* The disk is known to be bad: the clock keeps generations apart until it is mended. */
+		say("error", "generation_not_durable", "dir=%s why=\"%s\"", d->conf.state_dir,
+		    strerror(-err));
+	}
 	*ret_generation = generation;
 	return 0;
 }
