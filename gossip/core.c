@@ -353,7 +353,8 @@ void gossip_core_send_failed(struct gossip_core *c, uint64_t now_ms, enum gossip
 
 void gossip_core_tick(struct gossip_core *c, uint64_t now_ms)
 {
-	uint64_t due = gossip_core_deadline_ms(c);
+	/* Probes tell whether we were frozen; a statement may be due since before it was needed. */
+	uint64_t due = suspect_deadline(c);
 
 	c->now_ms = now_ms;
 	if (c->has_left)
