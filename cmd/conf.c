@@ -4,20 +4,33 @@
 #include <errno.h>
 #include <ini.h>
 #include <sodium.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LINE_MAX_BYTES 190 /* inih cuts lines at 200 silently; longer ones are refused instead */
 
 enum { KEY_REQUIRED = 1, KEY_REPEAT = 2 };
+#define PARSE_TWICE (-EEXIST) /* this value is in the list already */
+#define PARSE_MANY (-E2BIG)   /* the list is full */
 
-/* One key of the file. parse returns 0, -EINVAL (value is not `want`) or -E2BIG (too many of them). */
+/* One key of the file. `at` is where its value is, or its list and `count_at` the list's length. parse returns 0, -EINVAL
+ * (value is not `want`), PARSE_TWICE or PARSE_MANY. */
 struct key {
 	const char *section, *name;
 	unsigned flags;
-	int (*parse)(struct conf *c, const char *value);
-	const char *want;
+	int (*parse)(struct conf *c, const struct key *k, const char *value);
+	size_t at, count_at;
+	uint32_t min, max; /* of a number; max of a text's bytes, with the NUL */
+	const char *def, *want;
 };
+
+static void *field(struct conf *c, size_t at)
+{
+	return (char *)c + at;
+}
+
+/* ---- values */
 
 static int copy_text(char *to, size_t cap, const char *value)
 {
@@ -29,17 +42,23 @@ static int copy_text(char *to, size_t cap, const char *value)
 	return 0;
 }
 
-static int copy_name(char to[MODEL_NAME_MAX], const char *value)
+static int parse_text(struct conf *c, const struct key *k, const char *value)
 {
-	return model_name_check(value) ? -EINVAL : copy_text(to, MODEL_NAME_MAX, value);
+	return strpbrk(value, " \t") ? -EINVAL : copy_text(field(c, k->at), k->max, value);
 }
 
-static int copy_path(char to[CONF_TEXT_MAX], const char *value)
+static int parse_name(struct conf *c, const struct key *k, const char *value)
 {
-	return value[0] == '/' ? copy_text(to, CONF_TEXT_MAX, value) : -EINVAL;
+	return model_name_check(value) ? -EINVAL
+				       : copy_text(field(c, k->at), MODEL_NAME_MAX, value);
 }
 
-static int parse_count(const char *value, uint32_t min, uint32_t max, uint32_t *ret)
+static int parse_path(struct conf *c, const struct key *k, const char *value)
+{
+	return value[0] == '/' ? copy_text(field(c, k->at), CONF_TEXT_MAX, value) : -EINVAL;
+}
+
+static int read_number(const char *value, uint32_t min, uint32_t max, uint32_t *ret)
 {
 	unsigned long long n;
 	char *end;
@@ -54,272 +73,242 @@ static int parse_count(const char *value, uint32_t min, uint32_t max, uint32_t *
 	return 0;
 }
 
-static int add_pattern(char list[][32], size_t *count, const char *value)
+static int parse_number(struct conf *c, const struct key *k, const char *value)
 {
-	int rc;
-
-	if (*count == AGENT_PATTERNS_MAX)
-		return -E2BIG;
-	if (strpbrk(value, " \t/"))
-		return -EINVAL;
-	rc = copy_text(list[*count], 32, value);
-	if (!rc)
-		(*count)++;
-	return rc;
+	return read_number(value, k->min, k->max, field(c, k->at));
 }
 
-static int node_name(struct conf *c, const char *v)
+static int parse_port(struct conf *c, const struct key *k, const char *value)
 {
-	return copy_name(c->name, v);
+	return ip_parse_port(value, field(c, k->at));
 }
 
-static int node_region(struct conf *c, const char *v)
+static int parse_xdp(struct conf *c, const struct key *k, const char *value)
 {
-	return copy_name(c->region, v);
-}
+	static const char *const mode[] = {[CONF_XDP_AUTO] = "auto",
+					   [CONF_XDP_NATIVE] = "native",
+					   [CONF_XDP_GENERIC] = "generic",
+					   [CONF_XDP_OFF] = "off"};
 
-static int node_state_dir(struct conf *c, const char *v)
-{
-	return copy_path(c->state_dir, v);
-}
-
-static int node_control(struct conf *c, const char *v)
-{
-	return copy_path(c->control, v);
-}
-
-static int node_group(struct conf *c, const char *v)
-{
-	return copy_text(c->group, sizeof(c->group), v);
-}
-
-static int mesh_device(struct conf *c, const char *v)
-{
-	return copy_text(c->mesh_device, sizeof(c->mesh_device), v);
-}
-
-static int mesh_address(struct conf *c, const char *v)
-{
-	struct ip_addr a;
-
-	if (c->mesh_addr_count == 2)
-		return -E2BIG;
-	if (ip_parse(v, &a) || ip_is_zero(&a))
-		return -EINVAL;
-	if (c->mesh_addr_count == 1 && ip_is_v4(&a) == ip_is_v4(&c->mesh_addr[0]))
-		return -E2BIG;
-	c->mesh_addr[c->mesh_addr_count++] = a;
-	return 0;
-}
-
-static int mesh_port(struct conf *c, const char *v)
-{
-	uint32_t n;
-
-	if (parse_count(v, 1, 65535, &n))
-		return -EINVAL;
-	c->mesh_port = (uint16_t)n;
-	return 0;
-}
-
-static int mesh_cluster(struct conf *c, const char *v)
-{
-	return copy_name(c->cluster, v);
-}
-
-static int mesh_key_file(struct conf *c, const char *v)
-{
-	return copy_path(c->key_file, v);
-}
-
-static int mesh_seed(struct conf *c, const char *v)
-{
-	struct gossip_addr *s = &c->seed[c->seed_count];
-	struct ip_addr a;
-
-	if (c->seed_count == sizeof(c->seed) / sizeof(c->seed[0]))
-		return -E2BIG;
-	if (ip_parse_addr_port(v, &a, &s->port) || s->port == 0 || ip_is_zero(&a))
-		return -EINVAL;
-	memcpy(s->ip, a.b, sizeof(s->ip));
-	c->seed_count++;
-	return 0;
-}
-
-static int mesh_wireguard(struct conf *c, const char *v)
-{
-	if (strcmp(v, "manual") && strcmp(v, "managed"))
-		return -EINVAL;
-	c->wireguard_managed = strcmp(v, "managed") == 0;
-	return 0;
-}
-
-static int mesh_endpoint(struct conf *c, const char *v)
-{
-	return ip_parse_addr_port(v, &c->wg_endpoint, &c->wg_endpoint_port);
-}
-
-static int mesh_wireguard_pub(struct conf *c, const char *v)
-{
-	size_t len;
-
-	if (sodium_base642bin(c->wg_pub, sizeof(c->wg_pub), v, strlen(v), NULL, &len, NULL,
-			      sodium_base64_VARIANT_ORIGINAL) ||
-	    len != sizeof(c->wg_pub))
-		return -EINVAL;
-	return 0;
-}
-
-static int edge_public(struct conf *c, const char *v)
-{
-	return add_pattern(c->public_if, &c->public_count, v);
-}
-
-static int edge_vip_prefix(struct conf *c, const char *v)
-{
-	if (c->vip_prefix_count == AGENT_PATTERNS_MAX)
-		return -E2BIG;
-	if (ip_parse_prefix(v, &c->vip_prefix[c->vip_prefix_count]))
-		return -EINVAL;
-	c->vip_prefix_count++;
-	return 0;
-}
-
-static int worker_uplink(struct conf *c, const char *v)
-{
-	return add_pattern(c->uplink, &c->uplink_count, v);
-}
-
-static int worker_bridge(struct conf *c, const char *v)
-{
-	return add_pattern(c->bridge, &c->bridge_count, v);
-}
-
-static int regions_order(struct conf *c, const char *v)
-{
-	char copy[LINE_MAX_BYTES + 1], *save = NULL;
-
-	if (copy_text(copy, sizeof(copy), v))
-		return -EINVAL;
-	c->order_count = 0;
-	for (char *w = strtok_r(copy, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
-		if (c->order_count == ROUTE_REGIONS_MAX)
-			return -E2BIG;
-		for (size_t i = 0; i < c->order_count; i++)
-			if (strcmp(c->order[i], w) == 0)
-				return -EINVAL;
-		if (copy_name(c->order[c->order_count], w))
-			return -EINVAL;
-		c->order_count++;
-	}
-	return c->order_count ? 0 : -EINVAL;
-}
-
-static int fwd_socket(struct conf *c, const char *v)
-{
-	return copy_path(c->fwd_socket, v);
-}
-
-static int fwd_pin_dir(struct conf *c, const char *v)
-{
-	return copy_path(c->pin_dir, v);
-}
-
-static int fwd_user(struct conf *c, const char *v)
-{
-	return copy_text(c->fwd_user, sizeof(c->fwd_user), v);
-}
-
-static int fwd_rows(struct conf *c, const char *v)
-{
-	return parse_count(v, 1024, DP_ROWS_MAX, &c->sizes.rows);
-}
-
-static int fwd_services(struct conf *c, const char *v)
-{
-	return parse_count(v, 16, DP_SVC_MAX, &c->sizes.svcs);
-}
-
-static int fwd_backends(struct conf *c, const char *v)
-{
-	return parse_count(v, 16, DP_BACKEND_MAX, &c->sizes.backends);
-}
-
-static int fwd_nodes(struct conf *c, const char *v)
-{
-	return parse_count(v, 16, DP_NODE_MAX, &c->sizes.nodes);
-}
-
-static int fwd_pages(struct conf *c, const char *v)
-{
-	return parse_count(v, 16, 65536, &c->sizes.pages);
-}
-
-static int fwd_flows(struct conf *c, const char *v)
-{
-	return parse_count(v, 1024, 1u << 26, &c->sizes.flows);
-}
-
-static int fwd_flows_new(struct conf *c, const char *v)
-{
-	return parse_count(v, 1024, 1u << 26, &c->sizes.flows_new);
-}
-
-static int fwd_xdp(struct conf *c, const char *v)
-{
-	static const char *const mode[] = {"auto", "native", "generic", "off"};
-
-	for (uint8_t i = 0; i < 4; i++)
-		if (strcmp(v, mode[i]) == 0) {
+	(void)k;
+	for (uint8_t i = 0; i < sizeof(mode) / sizeof(mode[0]); i++) {
+		if (strcmp(value, mode[i]) == 0) {
 			c->xdp_mode = i;
 			return 0;
 		}
+	}
 	return -EINVAL;
 }
 
-#define WANT_NAME "lower-case letters, digits and inner hyphens, 31 at most"
-#define WANT_PATH "an absolute path of at most 107 bytes"
-#define WANT_PATTERN "an interface name or pattern of at most 31 bytes"
+static int parse_wireguard(struct conf *c, const struct key *k, const char *value)
+{
+	(void)k;
+	if (strcmp(value, "manual") && strcmp(value, "managed"))
+		return -EINVAL;
+	c->wireguard_managed = strcmp(value, "managed") == 0;
+	return 0;
+}
 
+static int parse_wireguard_pub(struct conf *c, const struct key *k, const char *value)
+{
+	uint8_t pub[sizeof(c->wg_pub)];
+	size_t len;
+
+	(void)k;
+	if (sodium_base642bin(pub, sizeof(pub), value, strlen(value), NULL, &len, NULL,
+			      sodium_base64_VARIANT_ORIGINAL) ||
+	    len != sizeof(pub) || sodium_is_zero(pub, sizeof(pub)))
+		return -EINVAL;
+	memcpy(c->wg_pub, pub, sizeof(pub));
+	return 0;
+}
+
+static int parse_endpoint(struct conf *c, const struct key *k, const char *value)
+{
+	struct ip_addr a;
+	uint16_t port;
+
+	(void)k;
+	if (ip_parse_addr_port(value, &a, &port) || ip_is_zero(&a) || ip_is_multicast(&a))
+		return -EINVAL;
+	c->wg_endpoint = a;
+	c->wg_endpoint_port = port;
+	return 0;
+}
+
+/* ---- lists */
+
+/* Append one item of `size` bytes, unless it is there or there is no room. Items are zeroed before they are filled. */
+static int append(struct conf *c, const struct key *k, size_t cap, const void *item, size_t size)
+{
+	size_t *count = field(c, k->count_at);
+	char *list = field(c, k->at);
+
+	for (size_t i = 0; i < *count; i++)
+		if (memcmp(list + i * size, item, size) == 0)
+			return PARSE_TWICE;
+	if (*count == cap)
+		return PARSE_MANY;
+	memcpy(list + *count * size, item, size);
+	(*count)++;
+	return 0;
+}
+
+static int parse_pattern(struct conf *c, const struct key *k, const char *value)
+{
+	char item[32] = {0};
+
+	if (strpbrk(value, " \t/") || copy_text(item, sizeof(item), value))
+		return -EINVAL;
+	return append(c, k, AGENT_PATTERNS_MAX, item, sizeof(item));
+}
+
+static int parse_prefix(struct conf *c, const struct key *k, const char *value)
+{
+	struct ip_prefix item;
+
+	memset(&item, 0, sizeof(item));
+	if (ip_parse_prefix(value, &item))
+		return -EINVAL;
+	return append(c, k, AGENT_PATTERNS_MAX, &item, sizeof(item));
+}
+
+static int parse_seed(struct conf *c, const struct key *k, const char *value)
+{
+	struct gossip_addr item;
+	struct ip_addr a;
+
+	memset(&item, 0, sizeof(item));
+	if (ip_parse_addr_port(value, &a, &item.port) || ip_is_zero(&a) || ip_is_multicast(&a))
+		return -EINVAL;
+	memcpy(item.ip, a.b, sizeof(item.ip));
+	return append(c, k, sizeof(c->seed) / sizeof(c->seed[0]), &item, sizeof(item));
+}
+
+static int parse_address(struct conf *c, const struct key *k, const char *value)
+{
+	struct ip_addr a;
+
+	if (ip_parse(value, &a) || ip_is_zero(&a) || ip_is_multicast(&a))
+		return -EINVAL;
+	if (c->mesh_addr_count == 1 && ip_is_v4(&a) == ip_is_v4(&c->mesh_addr[0]))
+		return -EINVAL;
+	return append(c, k, sizeof(c->mesh_addr) / sizeof(c->mesh_addr[0]), &a, sizeof(a));
+}
+
+static int parse_regions(struct conf *c, const struct key *k, const char *value)
+{
+	char copy[LINE_MAX_BYTES + 1], *save = NULL;
+
+	if (copy_text(copy, sizeof(copy), value))
+		return -EINVAL;
+	for (char *w = strtok_r(copy, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
+		char item[MODEL_NAME_MAX] = {0};
+		int rc;
+
+		if (model_name_check(w) || copy_text(item, sizeof(item), w))
+			return -EINVAL;
+		rc = append(c, k, ROUTE_REGIONS_MAX, item, sizeof(item));
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- the table */
+
+#define WANT_NAME "1 to 31 of a-z, 0-9 and hyphens, none at either end"
+#define WANT_PATH "an absolute path of at most 107 bytes"
+#define WANT_PATTERN "an interface name or pattern (eth0, br*) of at most 31 bytes"
+#define WANT_ENDPOINT "ADDRESS:PORT, [ADDRESS]:PORT for IPv6"
+#define AT(f) offsetof(struct conf, f)
+#define LIST(f, count) .at = AT(f), .count_at = AT(count), .flags = KEY_REPEAT
+#define NUMBER(f, lo, hi, text)                                                                    \
+	.parse = parse_number, .at = AT(f), .min = lo, .max = hi, .want = text
+
+/* clang-format off */
 static const struct key keys[] = {
-	{"node", "name", KEY_REQUIRED, node_name, WANT_NAME},
-	{"node", "region", KEY_REQUIRED, node_region, WANT_NAME},
-	{"node", "state_dir", 0, node_state_dir, WANT_PATH},
-	{"node", "control", 0, node_control, WANT_PATH},
-	{"node", "group", 0, node_group, "a group name"},
-	{"mesh", "device", KEY_REQUIRED, mesh_device, "an interface name of at most 15 bytes"},
-	{"mesh", "address", KEY_REQUIRED | KEY_REPEAT, mesh_address,
-	 "an IPv4 or IPv6 address, one of each family at most"},
-	{"mesh", "port", 0, mesh_port, "a port, 1..65535"},
-	{"mesh", "cluster", KEY_REQUIRED, mesh_cluster, WANT_NAME},
-	{"mesh", "key_file", KEY_REQUIRED, mesh_key_file, WANT_PATH},
-	{"mesh", "seed", KEY_REPEAT, mesh_seed, "ADDRESS:PORT, [ADDRESS]:PORT for IPv6"},
-	{"mesh", "wireguard", 0, mesh_wireguard, "manual or managed"},
-	{"mesh", "wireguard_pub", 0, mesh_wireguard_pub, "a WireGuard public key in base64"},
-	{"mesh", "endpoint", 0, mesh_endpoint, "ADDRESS:PORT, [ADDRESS]:PORT for IPv6"},
-	{"edge", "public", KEY_REPEAT, edge_public, WANT_PATTERN},
-	{"edge", "vip_prefix", KEY_REPEAT, edge_vip_prefix, "ADDRESS/LENGTH without host bits"},
-	{"worker", "uplink", KEY_REPEAT, worker_uplink, WANT_PATTERN},
-	{"worker", "bridge", KEY_REPEAT, worker_bridge, WANT_PATTERN},
-	{"regions", "order", 0, regions_order, "region names, each once, blanks between"},
-	{"forwarder", "socket", 0, fwd_socket, WANT_PATH},
-	{"forwarder", "pin_dir", 0, fwd_pin_dir, WANT_PATH},
-	{"forwarder", "user", 0, fwd_user, "a user name"},
-	{"forwarder", "rows", 0, fwd_rows, "a number, 1024..67108864"},
-	{"forwarder", "services", 0, fwd_services, "a number, 16..16384"},
-	{"forwarder", "backends", 0, fwd_backends, "a number, 16..65536"},
-	{"forwarder", "nodes", 0, fwd_nodes, "a number, 16..8192"},
-	{"forwarder", "pages", 0, fwd_pages, "a number, 16..65536"},
-	{"forwarder", "flows", 0, fwd_flows, "a number, 1024..67108864"},
-	{"forwarder", "flows_new", 0, fwd_flows_new, "a number, 1024..67108864"},
-	{"forwarder", "xdp", 0, fwd_xdp, "auto, native, generic or off"},
+	{"node", "name", KEY_REQUIRED, parse_name, AT(name), .want = WANT_NAME},
+	{"node", "region", KEY_REQUIRED, parse_name, AT(region), .want = WANT_NAME},
+	{"node", "state_dir", 0, parse_path, AT(state_dir), .want = WANT_PATH, .def = "/var/lib/edge"},
+	{"node", "control", 0, parse_path, AT(control), .want = WANT_PATH, .def = "/run/edge/edged.sock"},
+	{"node", "group", 0, parse_text, AT(group), .max = 32, .want = "a group name", .def = "edge"},
+	{"mesh", "device", KEY_REQUIRED, parse_text, AT(mesh_device), .max = 16,
+	 .want = "an interface name of at most 15 bytes"},
+	{"mesh", "address", LIST(mesh_addr, mesh_addr_count) | KEY_REQUIRED, .parse = parse_address,
+	 .want = "an IPv4 or IPv6 address, one of each at most"},
+	{"mesh", "port", 0, parse_port, AT(mesh_port), .want = "a port, 1..65535", .def = "7946"},
+	{"mesh", "cluster", KEY_REQUIRED, parse_name, AT(cluster), .want = WANT_NAME},
+	{"mesh", "key_file", KEY_REQUIRED, parse_path, AT(key_file), .want = WANT_PATH},
+	{"mesh", "seed", LIST(seed, seed_count), .parse = parse_seed, .want = WANT_ENDPOINT},
+	{"mesh", "wireguard", 0, parse_wireguard, .want = "manual or managed", .def = "manual"},
+	{"mesh", "wireguard_pub", 0, parse_wireguard_pub, .want = "a WireGuard public key in base64"},
+	{"mesh", "endpoint", 0, parse_endpoint, .want = WANT_ENDPOINT},
+	{"edge", "public", LIST(public_if, public_count), .parse = parse_pattern, .want = WANT_PATTERN},
+	{"edge", "vip_prefix", LIST(vip_prefix, vip_prefix_count), .parse = parse_prefix,
+	 .want = "ADDRESS/LENGTH without host bits"},
+	{"worker", "uplink", LIST(uplink, uplink_count), .parse = parse_pattern, .want = WANT_PATTERN},
+	{"worker", "bridge", LIST(bridge, bridge_count), .parse = parse_pattern, .want = WANT_PATTERN},
+	{"regions", "order", LIST(order, order_count), .parse = parse_regions,
+	 .want = "region names, nearest first, blanks between"},
+	{"forwarder", "socket", 0, parse_path, AT(fwd_socket), .want = WANT_PATH, .def = "/run/edge/edgefwd.sock"},
+	{"forwarder", "pin_dir", 0, parse_path, AT(pin_dir), .want = WANT_PATH, .def = "/sys/fs/bpf/edge"},
+	{"forwarder", "user", 0, parse_text, AT(fwd_user), .max = 32, .want = "a user name", .def = "edge"},
+	{"forwarder", "rows", 0, NUMBER(sizes.rows, 1024, DP_ROWS_MAX, "a number, 1024..67108864")},
+	{"forwarder", "services", 0, NUMBER(sizes.svcs, 16, DP_SVC_MAX, "a number, 16..16384")},
+	{"forwarder", "backends", 0, NUMBER(sizes.backends, 16, DP_BACKEND_MAX, "a number, 16..65536")},
+	{"forwarder", "nodes", 0, NUMBER(sizes.nodes, 16, DP_NODE_MAX, "a number, 16..8192")},
+	{"forwarder", "pages", 0, NUMBER(sizes.pages, 16, 65536, "a number, 16..65536")},
+	{"forwarder", "flows", 0, NUMBER(sizes.flows, 1024, 1u << 26, "a number, 1024..67108864")},
+	{"forwarder", "flows_new", 0, NUMBER(sizes.flows_new, 1024, 1u << 26, "a number, 1024..67108864")},
+	{"forwarder", "xdp", 0, parse_xdp, .want = "auto, native, generic or off", .def = "auto"},
 };
+/* clang-format on */
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+_Static_assert(sizeof(((struct conf *)0)->public_if[0]) == 32, "parse_pattern");
+
+bool conf_describe(size_t i, struct conf_doc *ret_doc)
+{
+	if (i >= KEY_COUNT)
+		return false;
+	*ret_doc = (struct conf_doc){.section = keys[i].section,
+				     .name = keys[i].name,
+				     .want = keys[i].want,
+				     .def = keys[i].def,
+				     .is_required = keys[i].flags & KEY_REQUIRED,
+				     .is_list = keys[i].flags & KEY_REPEAT};
+	return true;
+}
+
+/* "node, mesh, edge or worker": the sections (section NULL), or the keys of one. */
+static const char *list_text(const char *section, char *buf, size_t cap)
+{
+	const char *word[KEY_COUNT];
+	size_t count = 0, len = 0;
+
+	buf[0] = 0;
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		if (section && strcmp(keys[i].section, section) == 0)
+			word[count++] = keys[i].name;
+		else if (!section && (i == 0 || strcmp(keys[i].section, keys[i - 1].section) != 0))
+			word[count++] = keys[i].section;
+	}
+	for (size_t i = 0; i < count && len < cap; i++)
+		len += (size_t)snprintf(buf + len, cap - len, "%s%s",
+					i == 0		 ? ""
+					: i + 1 == count ? " or "
+							 : ", ",
+					word[i]);
+	return buf;
+}
+
+/* ---- reading the file */
 
 struct load {
 	const char *path;
 	FILE *file;
 	int line;
+	char text[LINE_MAX_BYTES + 2]; /* of that line */
 	struct conf conf;
 	bool seen[KEY_COUNT];
 	struct err *e;
@@ -333,78 +322,96 @@ static int fail(struct load *l, const char *key, const char *got, const char *wa
 	return 0;
 }
 
+static bool is_section(const char *name, size_t len)
+{
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (strlen(keys[i].section) == len && memcmp(keys[i].section, name, len) == 0)
+			return true;
+	return false;
+}
+
+/* inih says nothing of a section without keys, so its head is looked at here. */
+static void check_section(struct load *l)
+{
+	const char *p = l->text + strspn(l->text, " \t"), *end;
+	char name[64], want[120];
+
+	if (*p != '[')
+		return;
+	end = strchr(++p, ']');
+	if (!end || is_section(p, (size_t)(end - p)))
+		return; /* inih complains of a missing bracket */
+	snprintf(name, sizeof(name), "%.*s", (int)(end - p), p);
+	fail(l, "section", name, list_text(NULL, want, sizeof(want)));
+}
+
 /* inih's line reader, counting lines: its handler isn't told them in Debian's build. */
 static char *read_line(char *buf, int cap, void *arg)
 {
 	struct load *l = arg;
-	size_t len;
+	size_t len = 0;
+	int c = EOF;
 
-	if (l->rc || !fgets(buf, cap, l->file))
+	if (l->rc)
 		return NULL;
-	l->line++;
-	len = strlen(buf);
-	if (len > LINE_MAX_BYTES || (len + 1 == (size_t)cap && buf[len - 1] != '\n')) {
-		buf[40] = 0;
-		fail(l, "line", buf, "at most 190 bytes");
+	while (len < LINE_MAX_BYTES && (c = getc(l->file)) != EOF && c != '\n' && c)
+		l->text[len++] = (char)c;
+	l->text[len] = 0;
+	if (c == EOF && ferror(l->file)) {
+		l->rc = err_set(l->e, -errno, "%s: %s", l->path, strerror(errno));
 		return NULL;
 	}
+	if (c == EOF && len == 0)
+		return NULL;
+	l->line++;
+	if (len == LINE_MAX_BYTES && (c = getc(l->file)) != '\n' && c != EOF) {
+		l->text[40] = 0;
+		fail(l, "line", l->text, "at most 190 bytes");
+	} else if (c == 0) {
+		fail(l, "line", l->text, "text without NUL bytes");
+	} else {
+		check_section(l);
+	}
+	if (l->rc || len + 2 > (size_t)cap)
+		return NULL;
+	memcpy(buf, l->text, len);
+	memcpy(buf + len, "\n", 2);
 	return buf;
-}
-
-/* inih found no sense in line `line`: read it again to show it. */
-static void fail_line(struct load *l, int line)
-{
-	char text[LINE_MAX_BYTES + 2] = "";
-
-	rewind(l->file);
-	for (int i = 0; i < line && fgets(text, sizeof(text), l->file); i++)
-		;
-	text[strcspn(text, "\r\n")] = 0;
-	l->line = line;
-	fail(l, "line", text, "[section] or KEY = VALUE");
 }
 
 static int on_key(void *arg, const char *section, const char *name, const char *value)
 {
 	struct load *l = arg;
-	bool has_section = false;
+	char want[160];
 
 	if (l->rc)
 		return 0;
+	if (!section[0])
+		return fail(l, name, value, "a [section] before the first key");
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		int rc;
 
-		if (strcmp(keys[i].section, section))
-			continue;
-		has_section = true;
-		if (strcmp(keys[i].name, name))
+		if (strcmp(keys[i].section, section) || strcmp(keys[i].name, name))
 			continue;
 		if (l->seen[i] && !(keys[i].flags & KEY_REPEAT))
-			return fail(l, name, value, "this key once only");
+			return fail(l, name, value, "this key once");
 		l->seen[i] = true;
-		rc = keys[i].parse(&l->conf, value);
-		if (rc == -E2BIG)
+		rc = keys[i].parse(&l->conf, &keys[i], value);
+		if (rc == PARSE_TWICE)
+			return fail(l, name, value, "each value once");
+		if (rc == PARSE_MANY)
 			return fail(l, name, value, "fewer of this key");
-		if (rc)
-			return fail(l, name, value, keys[i].want);
-		return 1;
+		return rc ? fail(l, name, value, keys[i].want) : 1;
 	}
-	if (!has_section)
-		return fail(l, "section", section,
-			    "node, mesh, edge, worker, regions or forwarder");
-	return fail(l, "key", name, "a key that this section has (man edge.conf)");
+	return fail(l, "key", name, list_text(section, want, sizeof(want)));
 }
 
 static void set_defaults(struct conf *c)
 {
 	memset(c, 0, sizeof(*c));
-	snprintf(c->state_dir, sizeof(c->state_dir), "%s", "/var/lib/edge");
-	snprintf(c->control, sizeof(c->control), "%s", "/run/edge/edged.sock");
-	snprintf(c->group, sizeof(c->group), "%s", "edge");
-	snprintf(c->fwd_socket, sizeof(c->fwd_socket), "%s", "/run/edge/edgefwd.sock");
-	snprintf(c->pin_dir, sizeof(c->pin_dir), "%s", "/sys/fs/bpf/edge");
-	snprintf(c->fwd_user, sizeof(c->fwd_user), "%s", "edge");
-	c->mesh_port = 7946;
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (keys[i].def && keys[i].parse(c, &keys[i], keys[i].def))
+			abort(); /* a default that its own key refuses */
 }
 
 /* What no single line can tell. */
@@ -446,9 +453,12 @@ int conf_load(const char *path, struct conf *ret_conf, struct err *e)
 		free(l);
 		return rc;
 	}
+	/* inih's own settings: an indented line is a line like any other, and the first fault ends it. */
+	ini_allow_multiline = false;
+	ini_stop_on_first_error = true;
 	bad = ini_parse_stream(read_line, l, on_key, l);
 	if (!l->rc && bad)
-		fail_line(l, bad);
+		fail(l, "line", l->text, "[section] or KEY = VALUE");
 	rc = l->rc ? l->rc : check_whole(l);
 	if (!rc)
 		*ret_conf = l->conf;

@@ -2,14 +2,15 @@
 /* cmd/conf.h - the one configuration file (INI, by inih) of edged and edgefwd, described by one table of keys.
  *
  * All or nothing: the first fault ends it with "FILE:LINE: KEY: got 'X', want Y" (-EINVAL), and ret_conf is untouched.
- * Unknown sections and keys, doubled single keys, and missing required keys are faults. Keys marked * may repeat.
+ * Unknown sections and keys, doubled keys and values, and missing required keys are faults. Keys marked * may repeat, one
+ * value a line. A blank and ; begin a comment; lines have at most 190 bytes. man edge.conf says more.
  *
  * [node]       name, region, state_dir (/var/lib/edge), control (/run/edge/edged.sock), group (edge)
  * [mesh]       device, address *, port (7946), cluster, key_file, seed * (ADDR:PORT), wireguard (manual | managed),
  *              endpoint (ADDR:PORT) and wireguard_pub (base64): this node's, for managed
  * [edge]       public * (interface pattern), vip_prefix *
  * [worker]     uplink * (interface pattern), bridge * (interface pattern)
- * [regions]    order (names, blanks between)
+ * [regions]    order * (names, blanks between)
  * [forwarder]  socket (/run/edge/edgefwd.sock), pin_dir (/sys/fs/bpf/edge), user (edge), rows, services, backends,
  *              nodes, pages, flows, flows_new, xdp (auto | native | generic | off)
  */
@@ -51,5 +52,12 @@ struct conf {
 enum conf_xdp { CONF_XDP_AUTO, CONF_XDP_NATIVE, CONF_XDP_GENERIC, CONF_XDP_OFF };
 
 int conf_load(const char *path, struct conf *ret_conf, struct err *e);
+
+/* The table of keys, for documents and their tests; false past the end. */
+struct conf_doc {
+	const char *section, *name, *want, *def; /* def NULL: none */
+	bool is_required, is_list;
+};
+bool conf_describe(size_t i, struct conf_doc *ret_doc);
 
 #endif

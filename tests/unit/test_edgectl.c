@@ -330,6 +330,41 @@ static void test_connect_when_no_daemon_then_exit_3_names_the_socket(void **stat
 	assert_non_null(strstr(err_out, "/nowhere/x"));
 }
 
+static void test_completion_when_line_is_begun_then_offers_what_fits(void **state)
+{
+	static const struct {
+		const char *line, *want;
+	} row[] = {
+		{"edgectl st", "status stats"},
+		{"edgectl backend u", "undrain"},
+		{"edgectl --json service ", "add list rm --json --socket --help"},
+		{"edgectl route show d", "dns"},
+		{"edgectl backend drain f1/dns/10.0.0.2:5", "5300"},
+		{"edgectl backend drain f1/dns/10.0.0.2:5300 --r", "--reason"},
+		{"edgectl service add x --policy hash=s", "source"},
+		{"edgectl service add x --vip ", ""},
+	};
+
+	(void)state;
+	must_start();
+	for (size_t i = 0; i < COUNT(row); i++) {
+		char command[1024], got[256] = "";
+		FILE *f;
+
+		snprintf(command, sizeof(command),
+			 "PATH=%.*s:$PATH EDGE_SOCKET=%s bash -c 'source "
+			 "packaging/edgectl.bash-completion; "
+			 "COMP_LINE=\"%s\" COMP_POINT=999; _edgectl; echo \"${COMPREPLY[*]}\"'",
+			 (int)(strrchr(program, '/') - program), program, fake.path, row[i].line);
+		f = popen(command, "r");
+		assert_non_null(fgets(got, sizeof(got), f));
+		assert_int_equal(pclose(f), 0);
+		got[strcspn(got, "\n")] = 0;
+		if (strcmp(got, row[i].want))
+			fail_msg("%s: %s", row[i].line, got);
+	}
+}
+
 int main(void)
 {
 	const char *dir = getenv("OUT");
@@ -344,6 +379,7 @@ int main(void)
 		LIVE(test_usage_when_wrong_then_exit_2_and_what_was_wanted),
 		LIVE(test_help_when_asked_then_exit_0_without_a_daemon),
 		LIVE(test_connect_when_no_daemon_then_exit_3_names_the_socket),
+		LIVE(test_completion_when_line_is_begun_then_offers_what_fits),
 	};
 #undef LIVE
 
