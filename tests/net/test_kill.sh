@@ -44,7 +44,7 @@ SLOW=$(slow_server | head -1)
 
 echo 'whoami.lab TXT' >"$LAB_DIR/queries"
 perf_begin() { # SECONDS
-	lab_in c dnsperf -s $VIP_DNS -d "$LAB_DIR/queries" -Q 500 -c 20 -l "$1" >"$LAB_DIR/perf" 2>&1 &
+	lab_in c stdbuf -oL dnsperf -s $VIP_DNS -d "$LAB_DIR/queries" -Q 500 -c 20 -l "$1" >"$LAB_DIR/perf" 2>&1 &
 	PERF=$!
 	lab_wait 'dnsperf to begin' 5 grep -q 'Sending queries' "$LAB_DIR/perf"
 }
@@ -62,7 +62,7 @@ restart() { # NODE DAEMON: -9, and up again
 }
 forwarder_up() { [ "$(lab_ctl "$1" --json status | jq -r .forwarder.is_up)" = true ]; }
 for what in 'fra-1 edged' 'fra-1 edgefwd' 'fra-2 edged' 'fra-2 edgefwd'; do
-	perf_begin 6
+	perf_begin 8
 	# shellcheck disable=SC2086
 	ok "kill -9 and restart: $what" restart $what
 	wait $PERF # here: a subshell can't wait for its parent's child
