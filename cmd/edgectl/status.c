@@ -4,10 +4,16 @@
 
 #include "cmd/edgectl/edgectl.h"
 
+static const char *plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 /* "6 nodes: 5 alive, 1 dead" */
 static void show_sums(const msgpack_object *r)
 {
 	static const char *const state[] = {"alive", "headless", "suspect", "dead", "left"};
+	size_t services = ectl_count(r, "services"), backends = ectl_count(r, "backends");
 	size_t nodes = ectl_count(r, "nodes"), behind = 0, count[5] = {0}, len = 0;
 	char line[256] = "", text[ECTL_TEXT_MAX];
 
@@ -22,9 +28,9 @@ static void show_sums(const msgpack_object *r)
 		if (count[k])
 			len += (size_t)snprintf(line + len, sizeof(line) - len, "%s%zu %s",
 						len ? ", " : ": ", count[k], state[k]);
-	ectl_line("%zu nodes%s; %s; %zu services; %zu backends", nodes, line,
-		  behind ? "records differ" : "records agree", ectl_count(r, "services"),
-		  ectl_count(r, "backends"));
+	ectl_line("%zu node%s%s; %s; %zu service%s; %zu backend%s", nodes, plural(nodes), line,
+		  behind ? "records differ" : "records agree", services, plural(services), backends,
+		  plural(backends));
 }
 
 static void show_problems(const msgpack_object *r)
@@ -53,7 +59,9 @@ static void show_here(const msgpack_object *r)
 
 	ectl_line("forwarder: %s%s; routes made %s in %llu us (worst %llu us)",
 		  ectl_text(f, "text", text),
-		  ectl_bool(f, "is_ready") ? ", maps filled" : ", maps not filled",
+		  ectl_bool(f, "is_ready") ? ", maps filled"
+		  : ectl_bool(f, "is_up")  ? ", maps not filled"
+					   : "",
 		  ectl_ago(f, "routes_ms", age), (unsigned long long)ectl_uint(f, "compute_us"),
 		  (unsigned long long)ectl_uint(f, "compute_us_max"));
 	ectl_text(s, "text", text);

@@ -545,6 +545,8 @@ static void test_lists_when_asked_then_show_their_part(void **state)
 		  "{\"region\"=>\"fra\", \"usable\"=>0, \"backends\"=>1}, "
 		  "{\"region\"=>\"ams\", \"usable\"=>1, \"backends\"=>1}]");
 	must_have(ask("backend.list", NULL), "\"spec\"=>\"s1/dns/10.0.0.3:5300\"");
+	/* What the other family's table says of them is no news. */
+	assert_null(strstr(ask("backend.list", NULL), route_why_text(ROUTE_OTHER_FAMILY)));
 	set(&a, "backend.list", CTL_A_service, "web");
 	must_have(ask("backend.list", &a), "{\"backends\"=>[]}");
 	a = (struct ctl_args){0};
