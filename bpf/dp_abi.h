@@ -54,7 +54,7 @@ struct dp_svc {
 	__u16 port_lo; /* lowest port of the service: backend port = base + (dport - port_lo) */
 	__u8 hash;     /* enum dp_hash_policy */
 	__u8 family;   /* 4 or 6 */
-	__u32 svc_id;  /* edged's number for the service, same for both families */
+	__u32 svc_id;  /* 32-bit hash of the service's name, the same for both families */
 	__u32 pad[2];
 };
 DP_ASSERT_SIZE(struct dp_svc, 32);
