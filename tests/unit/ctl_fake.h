@@ -329,7 +329,7 @@ static void *fake_run(void *arg)
 	return NULL;
 }
 
-static int fake_setup(void **state)
+static inline int fake_setup(void **state)
 {
 	(void)state;
 	signal(SIGPIPE, SIG_IGN);
@@ -354,7 +354,7 @@ static int fake_setup(void **state)
 	return 0;
 }
 
-static int fake_start(struct err *e)
+static inline int fake_start(struct err *e)
 {
 	int rc = ctl_open(&fake.uv, &fake.cfg, &fake.ctl, e);
 
@@ -370,7 +370,7 @@ static void fake_stop(void)
 	fake.ctl = NULL;
 }
 
-static int fake_teardown(void **state)
+static inline int fake_teardown(void **state)
 {
 	(void)state;
 	if (fake.ctl) {
