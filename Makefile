@@ -76,7 +76,7 @@ check: all $(UNIT) $(SIM) $(BPFT) $(FUZZ) asan-build
 		$(UNIT) $(SIM) $(foreach f,$(FUZZ),fuzz=$(f)) $(BPFT) $(ASAN_TESTS) $(NET)
 
 check-unit: ## unit tests only (T=name runs one case)
-check-unit: $(UNIT)
+check-unit: all $(UNIT)
 	$(Q)OUT=$(OUT) $(RUN) $(UNIT)
 check-sim: ## simulator tests only
 check-sim: $(SIM)
@@ -125,11 +125,13 @@ bpf-stats: $(BPF_SKEL)
 install: ## install into DESTDIR and PREFIX
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 \
-		$(DESTDIR)$(PREFIX)/share/doc/edge $(DESTDIR)$(PREFIX)/lib/systemd/system
+		$(DESTDIR)$(PREFIX)/share/doc/edge $(DESTDIR)$(PREFIX)/lib/systemd/system \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(OUT)/edged $(OUT)/edgefwd $(DESTDIR)$(PREFIX)/sbin
 	install -m 755 $(OUT)/edgectl $(DESTDIR)$(PREFIX)/bin
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 README.md CHANGELOG.md LICENSE packaging/edge.conf.example $(DESTDIR)$(PREFIX)/share/doc/edge
+	install -m 644 packaging/edgectl.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/edgectl
 	for u in packaging/*.service; do sed 's,@PREFIX@,$(PREFIX),g' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); done
 
 clean: ## remove build/
