@@ -24,7 +24,10 @@ for need in $needs; do
 	*) PATH=$PATH:/usr/sbin:/sbin command -v "$thing" >/dev/null && continue ;;
 	esac
 	missing_things+=("$thing (package $package)")
-	packages+=("$package")
+	case " ${packages[*]-} " in
+	*" $package "*) ;;
+	*) packages+=("$package") ;;
+	esac
 done
 [ ${#packages[@]} -eq 0 ] && exit 0
 
@@ -44,9 +47,21 @@ if [ ! -e $policy ]; then
 	trap 'rm -f $policy' EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
-install() {
-	apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null
-}
-apt-get update -qq && install && exit 0
-echo "deps: could not install: ${packages[*]}" >&2
-exit 1
+log=$(mktemp)
+echo "installing ${#packages[@]} packages and what they need"
+# Lists that can't be fetched are no reason to give up: the packages may be in apt's cache.
+apt-get update -qq </dev/null >"$log" 2>&1 || cat "$log" >&2
+if ! apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >"$log" 2>&1; then
+	tail -n 20 "$log" >&2
+	rm -f "$log"
+	echo "deps: could not install: ${packages[*]}" >&2
+	exit 1
+fi
+rm -f "$log"
+# They were not here before, so nobody here runs them: not at the next boot either.
+for unit in nginx nsd; do
+	case " ${packages[*]} " in
+	*" $unit"*) systemctl disable -q $unit 2>/dev/null ;;
+	esac
+done
+exit 0

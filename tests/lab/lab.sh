@@ -25,44 +25,75 @@ lab_die() {
 
 lab_up() {
 	[ "$(id -u)" -eq 0 ] || lab_die "got user $(id -un), want root: namespaces and BPF need it"
+	lab_sweep
 	LAB_TAG=$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')
 	LAB_DIR=/run/edge-lab-$LAB_TAG
-	LAB_REGIONS=() LAB_NODES=() LAB_CLIENTS=() LAB_SPACES=()
+	LAB_REGIONS=() LAB_NODES=() LAB_CLIENTS=()
 	declare -gA LAB_REGION_IDX=() LAB_NODE_REGION=() LAB_NODE_IDX=() LAB_WG_PUB=() LAB_WG_DEV=() LAB_EXTRA=()
 	trap lab_down EXIT
-	trap 'exit 130' INT TERM
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
 	mkdir -p "$LAB_DIR/bpf" || lab_die "$LAB_DIR: can't be made"
 	chmod 755 "$LAB_DIR"
+	echo "$BASHPID $(lab_born "$BASHPID")" >"$LAB_DIR/owner"
 	mount -t bpf bpf "$LAB_DIR/bpf" || lab_die "bpffs: can't be mounted"
 	od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB_DIR/cluster.key"
 	chown root:nogroup "$LAB_DIR/cluster.key"
 	chmod 640 "$LAB_DIR/cluster.key"
 }
 
-lab_pids() {
-	local s
-	for s in "${LAB_SPACES[@]+"${LAB_SPACES[@]}"}"; do ip netns pids "$s" 2>/dev/null; done
+# When a process began, in clock ticks since boot; nothing if there is none. With its number it names it for good.
+lab_born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# The processes in the namespaces of a lab.
+lab_pids() { # TAG
+	local inodes
+	inodes=$(stat -Lc %i "/run/netns/edge-lab-$1-"* 2>/dev/null) || return 0
+	stat -Lc '%i %n' /proc/[0-9]*/ns/net 2>/dev/null |
+		awk -F'[ /]' -v inodes="$inodes" 'BEGIN { n = split(inodes, a, "\n"); for (i = 1; i <= n; i++) in_lab[a[i]] = 1 } in_lab[$1] { print $4 }'
+}
+
+# Takes down what bears a tag, whoever made it.
+lab_remove() { # TAG
+	local tag=$1 pids s signal
+	for signal in TERM KILL; do
+		pids=$(lab_pids "$tag")
+		# shellcheck disable=SC2086
+		[ -n "$pids" ] && kill "-$signal" $pids 2>/dev/null
+		for _ in $(seq 40); do
+			[ -z "$(lab_pids "$tag")" ] && break
+			sleep 0.05
+		done
+	done
+	for s in "/run/netns/edge-lab-$tag-"*; do
+		[ -e "$s" ] && ip netns del "${s##*/}"
+	done
+	rm -f "/var/run/wireguard/wg$tag"*.sock
+	mountpoint -q "/run/edge-lab-$tag/bpf" && umount "/run/edge-lab-$tag/bpf"
+	rm -rf "/run/edge-lab-$tag"
+}
+
+# Labs whose script was killed before it could take them down.
+lab_sweep() {
+	local d pid born
+	for d in /run/edge-lab-*; do
+		[ -s "$d/owner" ] || continue
+		read -r pid born <"$d/owner"
+		[ "$(lab_born "$pid")" = "$born" ] && continue
+		echo "lab: taking down ${d##*/}, left behind by a script that was killed" >&2
+		lab_remove "${d##*/edge-lab-}"
+	done
 }
 
 lab_down() {
-	local pids s d
-	trap '' INT TERM
+	local jobs
+	trap '' INT TERM HUP
 	trap - EXIT
-	pids=$(lab_pids)
+	jobs=$(jobs -p)
 	# shellcheck disable=SC2086
-	[ -n "$pids" ] && kill -TERM $pids 2>/dev/null
-	for _ in $(seq 20); do
-		[ -z "$(lab_pids)" ] && break
-		sleep 0.05
-	done
-	pids=$(lab_pids)
-	# shellcheck disable=SC2086
-	[ -n "$pids" ] && kill -KILL $pids 2>/dev/null
+	[ -n "$jobs" ] && kill $jobs 2>/dev/null
+	lab_remove "$LAB_TAG"
 	wait 2>/dev/null
-	for s in "${LAB_SPACES[@]+"${LAB_SPACES[@]}"}"; do ip netns del "$s" 2>/dev/null; done
-	for d in "${LAB_WG_DEV[@]+"${LAB_WG_DEV[@]}"}"; do rm -f "/var/run/wireguard/$d.sock"; done
-	umount "$LAB_DIR/bpf" 2>/dev/null
-	rm -rf "$LAB_DIR"
 }
 
 lab_space() { echo "edge-lab-$LAB_TAG-$1"; }
@@ -92,7 +123,6 @@ lab_add_space() {
 	local s
 	s=$(lab_space "$1")
 	ip netns add "$s" || lab_die "namespace $s: can't be made"
-	LAB_SPACES+=("$s")
 	lab_in "$1" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
 		net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 	lab_in "$1" ip link set lo up
