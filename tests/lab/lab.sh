@@ -17,6 +17,8 @@ LAB_VIP4=198.51.100.0/24
 LAB_VIP6=2001:db8:100::/64
 LAB_PORT=7946
 LAB_WG_PORT=51820
+LAB_MESH='4 6'  # families of the mesh addresses
+LAB_WG=manual   # who sets WireGuard's peers: lab_mesh, or managed: edgefwd, but for those of lab_peer
 
 lab_die() {
 	echo "lab: $*" >&2
@@ -73,11 +75,11 @@ lab_remove() { # TAG
 	rm -rf "/run/edge-lab-$tag"
 }
 
-# Labs whose script was killed before it could take them down.
+# Labs whose script was killed before it could take them down; one that is meant to stay has a file `keep`.
 lab_sweep() {
 	local d pid born
 	for d in /run/edge-lab-*; do
-		[ -s "$d/owner" ] || continue
+		[ -s "$d/owner" ] && [ ! -e "$d/keep" ] || continue
 		read -r pid born <"$d/owner"
 		[ "$(lab_born "$pid")" = "$born" ] && continue
 		echo "lab: taking down ${d##*/}, left behind by a script that was killed" >&2
@@ -189,10 +191,17 @@ lab_node() {
 	wg=wg${LAB_TAG:0:6}${r}x$i
 	LAB_WG_DEV[$name]=$wg
 	lab_wg_device "$name" "$wg"
-	lab_addr "$name" "$wg" "10.77.$r.$i/32" "fd77::$r:$i/128"
 	lab_in "$name" ip link set "$wg" mtu 1420 up
-	lab_in "$name" ip route add 10.77.0.0/16 dev "$wg"
-	lab_in "$name" ip -6 route add fd77::/64 dev "$wg"
+	case $LAB_MESH in *4*)
+		lab_addr "$name" "$wg" "10.77.$r.$i/32"
+		lab_in "$name" ip route add 10.77.0.0/16 dev "$wg"
+		;;
+	esac
+	case $LAB_MESH in *6*)
+		lab_addr "$name" "$wg" "fd77::$r:$i/128"
+		lab_in "$name" ip -6 route add fd77::/64 dev "$wg"
+		;;
+	esac
 	chown -R nobody:nogroup "$LAB_DIR/$name"
 }
 
@@ -210,15 +219,19 @@ lab_wg_device() {
 	lab_in "$name" wg set "$wg" private-key "$key" listen-port $LAB_WG_PORT || lab_die "wg set $wg failed"
 }
 
+# lab_peer A B: A's WireGuard knows B.
+lab_peer() {
+	local r=${LAB_REGION_IDX[${LAB_NODE_REGION[$2]}]} i=${LAB_NODE_IDX[$2]}
+	lab_in "$1" wg set "${LAB_WG_DEV[$1]}" peer "${LAB_WG_PUB[$2]}" endpoint "10.$r.$i.2:$LAB_WG_PORT" \
+		allowed-ips "10.77.$r.$i/32,fd77::$r:$i/128" persistent-keepalive 25 || lab_die "wg set on $1 failed"
+}
+
 # Every node knows every node.
 lab_mesh() {
-	local a b r i
+	local a b
 	for a in "${LAB_NODES[@]}"; do
 		for b in "${LAB_NODES[@]}"; do
-			[ "$a" = "$b" ] && continue
-			r=${LAB_REGION_IDX[${LAB_NODE_REGION[$b]}]} i=${LAB_NODE_IDX[$b]}
-			lab_in "$a" wg set "${LAB_WG_DEV[$a]}" peer "${LAB_WG_PUB[$b]}" endpoint "10.$r.$i.2:$LAB_WG_PORT" \
-				allowed-ips "10.77.$r.$i/32,fd77::$r:$i/128" persistent-keepalive 25 || lab_die "wg set on $a failed"
+			[ "$a" = "$b" ] || lab_peer "$a" "$b"
 		done
 	done
 }
@@ -254,6 +267,7 @@ lab_container() {
 lab_addr4() { echo "10.${LAB_REGION_IDX[${LAB_NODE_REGION[$1]}]}.${LAB_NODE_IDX[$1]}.2"; }
 lab_addr6() { echo "fd00:${LAB_REGION_IDX[${LAB_NODE_REGION[$1]}]}:${LAB_NODE_IDX[$1]}::2"; }
 lab_mesh4() { echo "10.77.${LAB_REGION_IDX[${LAB_NODE_REGION[$1]}]}.${LAB_NODE_IDX[$1]}"; }
+lab_mesh6() { echo "fd77::${LAB_REGION_IDX[${LAB_NODE_REGION[$1]}]}:${LAB_NODE_IDX[$1]}"; }
 lab_client4() { echo "192.0.2.$((16 * LAB_REGION_IDX[$1] + 2))"; }
 lab_client6() { echo "2001:db8:c:${LAB_REGION_IDX[$1]}::2"; }
 
@@ -266,10 +280,18 @@ lab_conf() {
 	{
 		printf '[node]\nname = %s\nregion = %s\nstate_dir = %s/state\ncontrol = %s/edged.sock\ngroup = nogroup\n' \
 			"$node" "$region" "$LAB_DIR/$node" "$LAB_DIR/$node"
-		printf '[mesh]\ndevice = %s\naddress = 10.77.%s.%s\naddress = fd77::%s:%s\nport = %s\ncluster = lab\nkey_file = %s/cluster.key\n' \
-			"${LAB_WG_DEV[$node]}" "$r" "$i" "$r" "$i" "$LAB_PORT" "$LAB_DIR"
+		printf '[mesh]\ndevice = %s\nport = %s\ncluster = lab\nkey_file = %s/cluster.key\nwireguard = %s\n' \
+			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG"
+		[ "$LAB_WG" = manual ] ||
+			printf 'wireguard_pub = %s\nendpoint = %s:%s\n' "${LAB_WG_PUB[$node]}" "$(lab_addr4 "$node")" "$LAB_WG_PORT"
+		case $LAB_MESH in *4*) printf 'address = %s\n' "$(lab_mesh4 "$node")" ;; esac
+		case $LAB_MESH in *6*) printf 'address = %s\n' "$(lab_mesh6 "$node")" ;; esac
 		for n in "${LAB_NODES[@]:0:2}"; do
-			[ "$n" = "$node" ] || printf 'seed = %s:%s\n' "$(lab_mesh4 "$n")" "$LAB_PORT"
+			[ "$n" = "$node" ] && continue
+			case $LAB_MESH in
+			*4*) printf 'seed = %s:%s\n' "$(lab_mesh4 "$n")" "$LAB_PORT" ;;
+			*) printf 'seed = [%s]:%s\n' "$(lab_mesh6 "$n")" "$LAB_PORT" ;;
+			esac
 		done
 		printf '[edge]\npublic = eth0\nvip_prefix = %s\nvip_prefix = %s\n[worker]\nuplink = eth0\nbridge = br*\n' "$LAB_VIP4" "$LAB_VIP6"
 		if [ ${#LAB_REGIONS[@]} -gt 1 ]; then
