@@ -10,9 +10,9 @@
 #include "gossip/core.h"
 
 enum dissem_way {
-	DISSEM_LAZY,   /* ride on probes and acks */
-	DISSEM_ALL,    /* at once to all that live, then lazily */
-	DISSEM_RELAY,  /* once to two random members, then lazily */
+	DISSEM_LAZY,  /* ride on probes and acks */
+	DISSEM_ALL,   /* at once to all that live, then lazily */
+	DISSEM_RELAY, /* once to two random members, then lazily */
 };
 void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way);
 void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way);
@@ -25,6 +25,7 @@ void dissem_flush(struct gossip_core *c);
 /* Our opinion of one member, now, to everyone and to itself. */
 void dissem_vote(struct gossip_core *c, const struct member *m, enum gossip_state state);
 /* Finish and queue a datagram. */
-void dissem_send(struct gossip_core *c, struct wire_out *o, const struct gossip_addr *to, size_t to_count);
+void dissem_send(struct gossip_core *c, struct wire_out *o, const struct gossip_addr *to,
+		 size_t to_count);
 
 #endif

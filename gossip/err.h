@@ -16,7 +16,8 @@ struct err {
 };
 
 /* Fill `e` and return `code`, so that callers can write: return err_set(e, -EINVAL, "...", ...); */
-__attribute__((format(printf, 3, 4))) static inline int err_set(struct err *e, int code, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static inline int err_set(struct err *e, int code,
+								const char *fmt, ...)
 {
 	if (e) {
 		va_list ap;

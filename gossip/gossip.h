@@ -25,9 +25,9 @@
 #include "gossip/err.h"
 #include "gossip/record.h"
 
-#define GOSSIP_DGRAM_MAX 1100     /* plaintext; sealed it stays <= 1200 bytes (gossip/seal.h) */
-#define GOSSIP_STREAM_MAX 65536   /* plaintext bytes of one stream message */
-#define GOSSIP_NAME_MAX 32        /* node name, region name: [a-z0-9-], with the NUL */
+#define GOSSIP_DGRAM_MAX 1100	/* plaintext; sealed it stays <= 1200 bytes (gossip/seal.h) */
+#define GOSSIP_STREAM_MAX 65536 /* plaintext bytes of one stream message */
+#define GOSSIP_NAME_MAX 32	/* node name, region name: [a-z0-9-], with the NUL */
 #define GOSSIP_MEMBERS_MAX 8192
 #define GOSSIP_FANOUT_MAX 256
 
@@ -53,20 +53,22 @@ struct gossip_config {
 	char name[GOSSIP_NAME_MAX];
 	char region[GOSSIP_NAME_MAX];
 	uint8_t pub[NODE_PUB_BYTES];
-	struct gossip_addr addr;    /* own mesh address */
-	bool has_forwarder;         /* answers data-path pings */
-	uint64_t generation;        /* max(stored, unix seconds) + 1, already committed to disk by the caller */
+	struct gossip_addr addr; /* own mesh address */
+	bool has_forwarder;	 /* answers data-path pings */
+	uint64_t
+		generation; /* max(stored, unix seconds) + 1, already committed to disk by the caller */
 	uint64_t boot_nonce;
 	struct gossip_signer signer;
-	uint64_t seed;              /* of the core's own random numbers */
-	size_t records_max;         /* 0 = default */
+	uint64_t seed;		    /* of the core's own random numbers */
+	size_t records_max;	    /* 0 = default */
 	uint32_t probe_interval_ms; /* 0 = default 200 */
 	uint32_t suspicion_min_ms;  /* 0 = default 1500 */
 };
 
 struct gossip_core;
 
-int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gossip_core **ret_core, struct err *e);
+int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gossip_core **ret_core,
+		    struct err *e);
 void gossip_core_free(struct gossip_core *c);
 
 /* ---- in */
@@ -79,18 +81,20 @@ struct gossip_sender {
 	struct node_id id;
 	uint64_t boot_nonce;
 };
-int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via, const struct gossip_sender *sender,
-		     const struct gossip_addr *from, const uint8_t *buf, size_t len);
+int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,
+		     const struct gossip_sender *sender, const struct gossip_addr *from,
+		     const uint8_t *buf, size_t len);
 
 /* Sending to `to` failed locally, or an ICMP error came back: counts as a failed probe. */
-void gossip_core_send_failed(struct gossip_core *c, uint64_t now_ms, enum gossip_via via, const struct gossip_addr *to,
-			     int error);
+void gossip_core_send_failed(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,
+			     const struct gossip_addr *to, int error);
 
 /* Time passed. A gap of over 100 ms past the deadline means that we were frozen: outstanding probes are void. */
 void gossip_core_tick(struct gossip_core *c, uint64_t now_ms);
 
 /* Ask these addresses to let us in; asked again, ever more slowly, until a member answers. */
-int gossip_core_join(struct gossip_core *c, uint64_t now_ms, const struct gossip_addr *seeds, size_t seed_count);
+int gossip_core_join(struct gossip_core *c, uint64_t now_ms, const struct gossip_addr *seeds,
+		     size_t seed_count);
 
 /* Tell everyone that this node goes away on purpose. Drain packets afterwards, then stop. */
 void gossip_core_leave(struct gossip_core *c, uint64_t now_ms);
@@ -98,10 +102,11 @@ void gossip_core_leave(struct gossip_core *c, uint64_t now_ms);
 /* Write a record of this node (own or volatile kind), or a shared one. Value is one MessagePack map; the same
  * value again is no new version. Signs, applies, and queues it to spread.
  * -EINVAL kind or value | -EMSGSIZE | -ENOSPC records_max */
-int gossip_core_put(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const char *key, const uint8_t *value,
-		    size_t value_len, bool is_urgent);
+int gossip_core_put(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const char *key,
+		    const uint8_t *value, size_t value_len, bool is_urgent);
 /* Write a tombstone. -ENOENT if there is no such live record (of this node's, for own kinds). */
-int gossip_core_del(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const char *key, bool is_urgent);
+int gossip_core_del(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const char *key,
+		    bool is_urgent);
 
 /* At start, before join: what the store remembered. Signatures are verified again; own records of this node are
  * restated under the new generation by the caller's gossip_core_put(), not by loading. */
@@ -119,13 +124,13 @@ struct gossip_member {
 	enum gossip_state state;
 	uint64_t generation;
 	uint64_t boot_nonce;
-	uint64_t since_ms;   /* when the state began, on this node's clock */
-	uint64_t heard_ms;   /* last sign of control life, 0 = never in this run */
+	uint64_t since_ms;	/* when the state began, on this node's clock */
+	uint64_t heard_ms;	/* last sign of control life, 0 = never in this run */
 	uint64_t data_heard_ms; /* last data-path ping answered */
-	uint32_t rtt_us;     /* smoothed; 0 = not measured */
+	uint32_t rtt_us;	/* smoothed; 0 = not measured */
 	uint32_t incarnation;
 	bool is_self;
-	bool is_behind;      /* its digest, heard in the last 2 s, differs from ours for over 1 s */
+	bool is_behind; /* its digest, heard in the last 2 s, differs from ours for over 1 s */
 	uint64_t behind_since_ms;
 };
 int gossip_core_load_member(struct gossip_core *c, const struct gossip_member *m);
@@ -144,19 +149,19 @@ struct gossip_packet {
 bool gossip_core_next_packet(struct gossip_core *c, struct gossip_packet *ret_packet);
 
 enum gossip_event_kind {
-	GOSSIP_EV_MEMBER,    /* a member appeared or changed state, address or generation */
-	GOSSIP_EV_RECORD,    /* a record came into force (also a tombstone), ours or another's */
+	GOSSIP_EV_MEMBER, /* a member appeared or changed state, address or generation */
+	GOSSIP_EV_RECORD, /* a record came into force (also a tombstone), ours or another's */
 	GOSSIP_EV_RECORD_GONE, /* it was dropped: not restated by a new generation, removal, or tombstone collected */
-	GOSSIP_EV_GENERATION,/* our own generation must go up to `generation`: store it durably, then call
+	GOSSIP_EV_GENERATION, /* our own generation must go up to `generation`: store it durably, then call
 				gossip_core_set_generation() */
-	GOSSIP_EV_CONFLICT,  /* duplicate node: same id with another nonce, same name, or same number */
+	GOSSIP_EV_CONFLICT, /* duplicate node: same id with another nonce, same name, or same number */
 };
 struct gossip_event {
 	enum gossip_event_kind kind;
 	struct gossip_member member; /* MEMBER, CONFLICT */
 	enum gossip_state old_state; /* MEMBER: == member.state when new */
 	bool is_new;
-	struct record record;        /* RECORD, RECORD_GONE */
+	struct record record; /* RECORD, RECORD_GONE */
 	uint64_t generation;
 };
 bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_event);
@@ -171,13 +176,15 @@ uint64_t gossip_core_deadline_ms(const struct gossip_core *c);
 size_t gossip_core_member_count(const struct gossip_core *c);
 /* i < count; order is stable between calls that change nothing. Self is one of them. */
 void gossip_core_member_at(const struct gossip_core *c, size_t i, struct gossip_member *ret_member);
-bool gossip_core_member_get(const struct gossip_core *c, const struct node_id *id, struct gossip_member *ret_member);
+bool gossip_core_member_get(const struct gossip_core *c, const struct node_id *id,
+			    struct gossip_member *ret_member);
 
 /* Walk all records in force, tombstones not: cursor starts at 0; false at the end. */
-bool gossip_core_next_record(const struct gossip_core *c, size_t *cursor, struct record *ret_record);
+bool gossip_core_next_record(const struct gossip_core *c, size_t *cursor,
+			     struct record *ret_record);
 /* id NULL for shared kinds. */
-bool gossip_core_get_record(const struct gossip_core *c, const struct node_id *id, uint8_t kind, const char *key,
-			    struct record *ret_record);
+bool gossip_core_get_record(const struct gossip_core *c, const struct node_id *id, uint8_t kind,
+			    const char *key, struct record *ret_record);
 
 /* Digest of all stored-scope records: equal digests mean equal records. */
 void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16]);
@@ -186,21 +193,22 @@ void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16]);
 void gossip_core_check(const struct gossip_core *c);
 
 /* Counters, by name for metrics: X(name, "what"). */
-#define GOSSIP_COUNTERS(X) \
-	X(dgrams_in, "datagrams accepted") \
-	X(dgrams_out, "datagrams sent") \
-	X(bytes_out, "plaintext bytes sent, by destination") \
-	X(bad_dgrams, "malformed messages dropped") \
-	X(bad_signatures, "records with a wrong signature dropped") \
-	X(refused_records, "records dropped: not the writer's to write, over a limit, or of a removed node") \
-	X(records_new, "records that came into force") \
-	X(records_old, "records we already had or newer") \
-	X(probes_sent, "probes sent") \
-	X(probes_failed, "probes without an answer in time") \
-	X(streams_in, "stream messages accepted") \
-	X(streams_out, "stream messages sent") \
-	X(queue_drops, "news dropped because a queue was full (anti-entropy repairs it)") \
-	X(frozen, "times this process found that it had been frozen") \
+#define GOSSIP_COUNTERS(X)                                                                         \
+	X(dgrams_in, "datagrams accepted")                                                         \
+	X(dgrams_out, "datagrams sent")                                                            \
+	X(bytes_out, "plaintext bytes sent, by destination")                                       \
+	X(bad_dgrams, "malformed messages dropped")                                                \
+	X(bad_signatures, "records with a wrong signature dropped")                                \
+	X(refused_records,                                                                         \
+	  "records dropped: not the writer's to write, over a limit, or of a removed node")        \
+	X(records_new, "records that came into force")                                             \
+	X(records_old, "records we already had or newer")                                          \
+	X(probes_sent, "probes sent")                                                              \
+	X(probes_failed, "probes without an answer in time")                                       \
+	X(streams_in, "stream messages accepted")                                                  \
+	X(streams_out, "stream messages sent")                                                     \
+	X(queue_drops, "news dropped because a queue was full (anti-entropy repairs it)")          \
+	X(frozen, "times this process found that it had been frozen")                              \
 	X(refutations, "suspicions of ourselves refuted")
 struct gossip_counters {
 #define GOSSIP_COUNTER_FIELD(name, what) uint64_t name;

@@ -15,8 +15,8 @@ struct member *member_by_addr(const struct gossip_core *c, const struct gossip_a
 enum card_result { CARD_OLD, CARD_REFUSED, CARD_UPDATED, CARD_NEW };
 /* A card arrived, from whomever; `votes` (may be NULL) is what its bearer thinks of members: a card that comes with the
  * news of its owner's death brings nobody back to life. ret_member (may be NULL) is set unless refused. */
-enum card_result member_offer_card(struct gossip_core *c, const struct wire_card *card, const struct wire_list *votes,
-				   struct member **ret_member);
+enum card_result member_offer_card(struct gossip_core *c, const struct wire_card *card,
+				   const struct wire_list *votes, struct member **ret_member);
 /* Make and sign our card anew; `is_bump`: with the next incarnation. Everyone will hear. */
 void member_renew_self(struct gossip_core *c, bool is_bump);
 int member_load(struct gossip_core *c, const struct gossip_member *m);
@@ -33,11 +33,13 @@ void member_heard(struct gossip_core *c, struct member *m);
 bool member_check_nonce(struct gossip_core *c, struct member *m, uint64_t nonce);
 
 /* A random other member that is alive; NULL if none. `not1`, `not2` may be NULL. */
-struct member *member_random_alive(struct gossip_core *c, const struct member *not1, const struct member *not2);
+struct member *member_random_alive(struct gossip_core *c, const struct member *not1,
+				   const struct member *not2);
 struct member *member_random_in(struct gossip_core *c, enum gossip_state state);
 /* Addresses of all others alive, at most `max` (random ones then). */
 size_t member_live_addrs(struct gossip_core *c, struct gossip_addr *ret_addrs, size_t max);
-void member_export(const struct gossip_core *c, const struct member *m, struct gossip_member *ret_member);
+void member_export(const struct gossip_core *c, const struct member *m,
+		   struct gossip_member *ret_member);
 void member_free_all(struct gossip_core *c);
 
 #endif

@@ -25,7 +25,9 @@
 #define NODE_SIG_BYTES 64
 #define RECORD_KEY_MAX 128   /* bytes, UTF-8 text without NUL */
 #define RECORD_VALUE_MAX 700 /* bytes, one MessagePack map */
-#define RECORD_SEQ_MAX (1ull << 60) /* generation, sequence, counter: nobody can push one to the end of the numbers */
+#define RECORD_SEQ_MAX                                                                             \
+	(1ull                                                                                      \
+	 << 60) /* generation, sequence, counter: nobody can push one to the end of the numbers */
 
 struct node_id {
 	uint8_t b[NODE_ID_BYTES];
@@ -35,18 +37,20 @@ enum record_scope { RECORD_OWN, RECORD_SHARED, RECORD_VOLATILE, RECORD_REFUSED }
 
 /* Kinds that gossip itself understands. All others are the application's (edge/model.h): an application stores and
  * otherwise ignores these. */
-#define RECORD_KIND_HEAD 63    /* own; key "head"; written by gossip alone: a writer's signed statement of all it has
+#define RECORD_KIND_HEAD                                                                           \
+	63 /* own; key "head"; written by gossip alone: a writer's signed statement of all it has
 				  in this generation, up to this sequence: {"gc": n, "sum": bin 16} */
-#define RECORD_KIND_REMOVAL 64 /* shared; key = hex node id; voids all records of that node while it stands */
+#define RECORD_KIND_REMOVAL                                                                        \
+	64 /* shared; key = hex node id; voids all records of that node while it stands */
 
 struct record {
 	uint8_t kind;
 	bool is_tombstone;
-	bool is_urgent; /* a hint to the spreading, not signed, not stored */
-	struct node_id writer;            /* = id of pub */
+	bool is_urgent;	       /* a hint to the spreading, not signed, not stored */
+	struct node_id writer; /* = id of pub */
 	uint8_t pub[NODE_PUB_BYTES];
 	uint64_t generation; /* own, volatile; 0 in shared */
-	uint64_t seq;        /* own: sequence within the generation; shared: counter */
+	uint64_t seq;	     /* own: sequence within the generation; shared: counter */
 	uint8_t sig[NODE_SIG_BYTES];
 	const uint8_t *key;
 	size_t key_len;

@@ -14,11 +14,13 @@ uint64_t suspect_deadline(const struct gossip_core *c);
 /* We did not run for `gap_ms`: nothing that was due in that time says anything about others. */
 void suspect_thaw(struct gossip_core *c, uint64_t gap_ms);
 
-void suspect_on_probe(struct gossip_core *c, struct member *from, const struct gossip_addr *addr, uint64_t cookie);
+void suspect_on_probe(struct gossip_core *c, struct member *from, const struct gossip_addr *addr,
+		      uint64_t cookie);
 /* Does it answer a probe that went to someone we don't know yet? */
 bool suspect_is_awaited(const struct gossip_core *c, uint64_t cookie);
 /* Returns the role of the probe that this answers, PROBE_FREE if none. */
-enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from,
+			       const struct wire_msg *msg);
 void suspect_on_ask(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
 void suspect_on_pong(struct gossip_core *c, uint64_t cookie);
 void suspect_on_vote(struct gossip_core *c, struct member *from, const struct wire_vote *vote);

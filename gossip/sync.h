@@ -9,9 +9,9 @@
 
 #include "gossip/core.h"
 
-#define SYNC_DIFFERS_MS 1000  /* a mismatch must last this long: under churn there always is one */
-#define SYNC_FRESH_MS 2000    /* what a member's digest was before says nothing about now */
-#define SYNC_CHUNKS_MAX 16    /* stream messages that answer one sync */
+#define SYNC_DIFFERS_MS 1000 /* a mismatch must last this long: under churn there always is one */
+#define SYNC_FRESH_MS 2000   /* what a member's digest was before says nothing about now */
+#define SYNC_CHUNKS_MAX 16   /* stream messages that answer one sync */
 
 /* Its digest was heard lately. */
 bool sync_is_fresh(const struct gossip_core *c, const struct member *m);

@@ -54,7 +54,7 @@ enum wire_flag {
 	WIRE_F_REPLY =
 		1,	 /* sync, keys: an answer; send what is lacking, but don't answer in kind */
 	WIRE_F_DATA = 2, /* ack: of the data path, seen by a helper */
-	WIRE_F_HELPER = 4, /* ack: the sender speaks for the probe's target */
+	WIRE_F_HELPER = 4,   /* ack: the sender speaks for the probe's target */
 	WIRE_F_STRANGER = 8, /* probe: I don't know you, show me your card */
 };
 
