@@ -26,6 +26,7 @@ lab_die() {
 }
 
 lab_up() {
+	local owner
 	[ "$(id -u)" -eq 0 ] || lab_die "got user $(id -un), want root: namespaces and BPF need it"
 	lab_sweep
 	LAB_TAG=$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')
@@ -37,7 +38,8 @@ lab_up() {
 	trap 'exit 143' TERM HUP
 	mkdir -p "$LAB_DIR/bpf" || lab_die "$LAB_DIR: can't be made"
 	chmod 755 "$LAB_DIR"
-	echo "$BASHPID $(lab_born "$BASHPID")" >"$LAB_DIR/owner"
+	owner=$BASHPID # before $(...), which has a number of its own
+	echo "$owner $(lab_born "$owner")" >"$LAB_DIR/owner"
 	mount -t bpf bpf "$LAB_DIR/bpf" || lab_die "bpffs: can't be mounted"
 	od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB_DIR/cluster.key"
 	chown root:nogroup "$LAB_DIR/cluster.key"
@@ -387,6 +389,7 @@ lab_dns() {
 		for a in "$@"; do printf ' ip-address: %s@%s\n' "$a" "$port"; done
 		printf 'remote-control:\n control-enable: no\nzone:\n name: lab\n zonefile: lab.zone\n'
 	} >"$dir/nsd.conf"
+	# big: more than one datagram, so that a resolver asks again over TCP.
 	cat >"$dir/lab.zone" <<-ZONE
 		\$TTL 60
 		@ SOA ns.lab. admin.lab. 1 3600 600 86400 60
@@ -394,6 +397,7 @@ lab_dns() {
 		ns A 198.51.100.53
 		www A 198.51.100.80
 		whoami TXT "$name"
+		big TXT $(printf '"%0200d" ' $(seq 16))
 	ZONE
 	lab_app "dns-$name" "$space" nsd -d -c "$dir/nsd.conf"
 }
@@ -415,6 +419,9 @@ lab_web() {
 	} >"$dir/nginx.conf"
 	lab_app "web-$name" "$space" nginx -e "$dir/error.log" -c "$dir/nginx.conf"
 }
+
+# lab_upload NAME SPACE PORT: TCP, both families; once the client has said all, it hears the SHA-256 of it.
+lab_upload() { lab_app "upload-$1" "$2" socat "TCP6-LISTEN:$3,ipv6only=0,fork,reuseaddr" EXEC:sha256sum; }
 
 # lab_echo NAME SPACE PORT: bound to every address of both families.
 lab_echo() { lab_app "echo-$1" "$2" "$OUT/lab/udpecho" "$3" "$1"; }

@@ -67,6 +67,13 @@ ok 'and its namespaces outlived its script' there
 lab_sweep 2>/dev/null
 nothing_left 'killed, then swept'
 
+lab_up
+lab_add_space alive
+tag=$LAB_TAG
+(lab_sweep) 2>/dev/null
+ok 'a lab whose script lives is not swept' there
+lab_down
+
 rm -rf "$notes"
 LAB_NODES=()
 tap_end
