@@ -24,16 +24,24 @@
 #include "gossip/err.h"
 
 /* Every map that edged gets, in the order in which fds are passed. X(field, "kernel name"). */
-#define DP_MAPS(X)                                                                                 \
-	X(host, "dp_host")                                                                         \
-	X(self, "dp_self")                                                                         \
-	X(beat, "dp_beat")                                                                         \
-	X(vip, "dp_vip")                                                                           \
-	X(portdir, "dp_portdir") X(portpage, "dp_portpage") X(svc, "dp_svc") X(rows, "dp_rows")    \
-		X(backend, "dp_backend") X(node, "dp_node") X(known, "dp_known")                   \
-			X(local, "dp_local") X(reason, "dp_reason") X(svc_stat, "dp_svc_stat")     \
-				X(be_stat, "dp_be_stat")
 /* clang-format off */
+#define DP_MAPS(X) \
+	X(host, "dp_host") \
+	X(self, "dp_self") \
+	X(beat, "dp_beat") \
+	X(vip, "dp_vip") \
+	X(portdir, "dp_portdir") \
+	X(portpage, "dp_portpage") \
+	X(svc, "dp_svc") \
+	X(rows, "dp_rows") \
+	X(backend, "dp_backend") \
+	X(node, "dp_node") \
+	X(known, "dp_known") \
+	X(local, "dp_local") \
+	X(reason, "dp_reason") \
+	X(svc_stat, "dp_svc_stat") \
+	X(be_stat, "dp_be_stat")
+/* clang-format on */
 struct dp_fds {
 #define DP_MAP_FIELD(field, name) int field;
 	DP_MAPS(DP_MAP_FIELD)
