@@ -2,7 +2,7 @@
 /* dnsprobe ADDRESS PORT NAME SECONDS INTERVAL_MS - ask for a TXT record at a steady rate and say who answered each time.
  *
  * Every query leaves from a socket of its own, so each is a new flow. Prints, in order of sending, "SENT ANSWER MS" with SENT
- * in Unix milliseconds and ANSWER the TXT's text or "lost" (no answer within 2 s of the last query).
+ * in Unix milliseconds and ANSWER the TXT's text or "lost" (no answer within 2 s of the last query). Says "begun" on stderr first.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -134,6 +134,7 @@ int main(int argc, char **argv)
 	to.sin_port = htons((uint16_t)atoi(argv[2]));
 	interval = (uint64_t)atoi(argv[5]);
 	end = start + (uint64_t)atoi(argv[4]) * 1000;
+	fprintf(stderr, "begun\n");
 	while (now_ms() < end && count < QUERIES_MAX) {
 		uint64_t due = start + count * interval, now = now_ms();
 
