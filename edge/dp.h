@@ -41,7 +41,7 @@
 	X(reason, "dp_reason") \
 	X(svc_stat, "dp_svc_stat") \
 	X(be_stat, "dp_be_stat")
-/* clang-format on */
+
 struct dp_fds {
 #define DP_MAP_FIELD(field, name) int field;
 	DP_MAPS(DP_MAP_FIELD)
