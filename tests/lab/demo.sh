@@ -114,18 +114,19 @@ query_loop() { # CLIENT SECONDS OUT
 
 # Kill the victim while queries run; every loss must lie within two seconds of it, and it must not answer afterwards.
 kill_and_measure() { # CLIENT VICTIM
-	local out=$LAB_DIR/probe.txt pid killed
+	local out=$LAB_DIR/probe.txt pid killed gone
 	query_loop "$1" 4 "$out" &
 	pid=$!
 	sleep 1.5
 	killed=$(date +%s%3N)
 	lab_app_kill "dns-$2" KILL
+	gone=$(date +%s%3N) # what was sent before this may still have found it alive
 	say "killed with -9, under one query every 5 ms: the DNS server on $2"
 	wait $pid
-	awk -v killed="$killed" -v victim="$2" '
+	awk -v killed="$killed" -v gone="$gone" -v victim="$2" '
 		{ total++ }
 		$2 == "lost" { lost++; if ($1 < killed - 50 || $1 > killed + 2000) stray++; last = $1; next }
-		$1 < killed { before[$2]++; next }
+		$1 <= gone { before[$2]++; next }
 		{ after[$2]++; if ($2 == victim) late++ }
 		function list(a,  n, text) { for (n in a) text = text " " n " (" a[n] ")"; return text }
 		END {
