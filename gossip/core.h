@@ -19,13 +19,14 @@
 #include "gossip/wire.h"
 
 #define CORE_RECORDS_DEFAULT 65536
-#define CORE_OUT_MAX 8192              /* packets that wait to be sent */
+#define CORE_OUT_MAX 8192	       /* packets that wait to be sent */
 #define CORE_OUT_BYTES_MAX (32u << 20) /* and their bytes */
-#define CORE_FROZEN_MS 100             /* a tick this late means that we did not run */
+#define CORE_FROZEN_MS 100	       /* a tick this late means that we did not run */
 #define CORE_SEEDS_MAX 16
-#define CORE_FANOUT 250                /* urgent news goes to so many at most */
-#define CORE_HEAD_MS 1000              /* a statement of what we have is renewed at most this often */
-#define CORE_TOMBSTONES_MAX 128        /* of our own; over it all but the newest half of this are collected */
+#define CORE_FANOUT 250	  /* urgent news goes to so many at most */
+#define CORE_HEAD_MS 1000 /* a statement of what we have is renewed at most this often */
+#define CORE_TOMBSTONES_MAX                                                                        \
+	128 /* of our own; over it all but the newest half of this are collected */
 
 /* A sum of 128-bit hashes: order does not matter, elements can be taken out again. */
 struct digest {
@@ -65,7 +66,7 @@ struct rec { /* the version in force of one identity */
 	struct rblob *blob;
 	struct origin *origin; /* NULL: shared */
 	struct digest hash;
-	size_t idx;     /* in core.recs */
+	size_t idx;	/* in core.recs */
 	uint32_t touch; /* last restatement or comparison that named it */
 	uint8_t tx_left;
 	bool in_news;
@@ -84,15 +85,17 @@ struct origin {
 	uint64_t generation; /* the highest seen */
 	uint64_t watermark;  /* contiguous to here, as far as peers told */
 	uint64_t verified;   /* contiguous to here, by our own count or proven by a head */
-	uint64_t top, gc;
-	bool is_whole;       /* a head proved that we hold all of `generation` */
-	bool is_removed;     /* only ever true for ourselves: not part of the digest, not in force */
+	uint64_t top;
+	uint64_t gc;	  /* tombstones up to here are gone: proven by a head */
+	uint64_t gc_told; /* the same, as the peers said whose deltas we counted; >= gc */
+	bool is_whole;	  /* a head proved that we hold all of `generation` */
+	bool is_removed;  /* only ever true for ourselves: not part of the digest, not in force */
 	struct rec *head;
-	struct digest sum;   /* all stored-scope records held */
-	struct digest gsum;  /* those of `generation`, without the head */
+	struct digest sum;  /* all stored-scope records held */
+	struct digest gsum; /* those of `generation`, without the head */
 	struct rec_list recs;
 	size_t rec_count;
-	uint32_t mark;       /* named by the comparison under way */
+	uint32_t mark; /* named by the comparison under way */
 	uint32_t reset_touch;
 	struct node_id reset_from;
 	uint64_t reset_at;
@@ -107,7 +110,7 @@ struct member {
 	struct node_id id;
 	struct wire_card card;
 	uint64_t card_hash; /* its share of members_digest */
-	bool has_card; /* card.sig is good: it may be passed on */
+	bool has_card;	    /* card.sig is good: it may be passed on */
 	bool is_self;
 	enum gossip_state state;
 	uint64_t since_ms, heard_ms, data_heard_ms;
@@ -127,7 +130,7 @@ struct member {
 	/* convergence */
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	uint32_t mark; /* named by the comparison under way */
-	uint8_t told; /* how often it was sent our present card */
+	uint8_t told;  /* how often it was sent our present card */
 	/* news */
 	uint8_t tx_left;
 	bool in_news, in_urgent, urgent_all;
@@ -234,8 +237,8 @@ void core_fnv(uint64_t *h, const void *bytes, size_t len);
 void core_want_generation(struct gossip_core *c, uint64_t heard);
 
 /* core_queue.c: copies; a full queue drops and counts. */
-void queue_packet(struct gossip_core *c, enum gossip_via via, const struct gossip_addr *to, size_t to_count,
-		  const uint8_t *buf, size_t len);
+void queue_packet(struct gossip_core *c, enum gossip_via via, const struct gossip_addr *to,
+		  size_t to_count, const uint8_t *buf, size_t len);
 void queue_member_event(struct gossip_core *c, enum gossip_event_kind kind, const struct member *m,
 			enum gossip_state old_state, bool is_new);
 void queue_record_event(struct gossip_core *c, enum gossip_event_kind kind, struct rblob *blob);

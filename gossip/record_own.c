@@ -159,7 +159,7 @@ static void collect(struct gossip_core *c)
 		seq[n++] = r->blob->r.seq;
 	if (n > CORE_TOMBSTONES_MAX) {
 		qsort(seq, n, sizeof(*seq), cmp_seq);
-		c->own->gc = seq[n - CORE_TOMBSTONES_MAX / 2 - 1];
+		c->own->gc = c->own->gc_told = seq[n - CORE_TOMBSTONES_MAX / 2 - 1];
 		for (r = TAILQ_FIRST(&c->own->recs); r; r = next) {
 			next = TAILQ_NEXT(r, of_origin);
 			if (r->blob->r.is_tombstone &&
@@ -205,7 +205,7 @@ void own_restate(struct gossip_core *c, uint64_t generation)
 	c->cfg.generation = generation;
 	c->seq = c->volatile_seq = 0;
 	o->generation = generation;
-	o->watermark = o->verified = o->top = o->gc = 0;
+	o->watermark = o->verified = o->top = o->gc = o->gc_told = 0;
 	o->gsum = (struct digest){{0, 0}};
 	/* Rewriting keeps a record's place in the list, so one walk meets each once. */
 	for (r = TAILQ_FIRST(&o->recs); r; r = next) {

@@ -262,7 +262,7 @@ static void origin_whole(struct gossip_core *c, struct origin *o, const struct h
 		}
 	}
 	o->is_whole = true;
-	o->gc = h->gc;
+	o->gc = o->gc_told = h->gc;
 }
 
 /* Sum of what is held of the generation, without what the head lets go; `touch` != 0: only what that restatement named. */
@@ -283,6 +283,12 @@ static bool head_of(const struct origin *o, struct head *ret_head)
 	       head_decode(&o->head->blob->r, ret_head) == 0;
 }
 
+static void untold(struct origin *o)
+{
+	o->watermark = o->verified;
+	o->gc_told = o->gc;
+}
+
 void table_settle(struct gossip_core *c, struct origin *o)
 {
 	struct digest sum = o->gsum;
@@ -297,26 +303,60 @@ void table_settle(struct gossip_core *c, struct origin *o)
 	else if (o->watermark > o->verified && o->watermark >= o->head->blob->r.seq &&
 		 o->top <= o->head->blob->r.seq)
 		/* We were told that we have everything, and the writer says that we haven't. */
-		o->watermark = o->verified;
+		untold(o);
 }
 
-void table_end_reset(struct gossip_core *c, struct origin *o)
+void table_count(struct gossip_core *c, struct origin *o, uint64_t to, uint64_t gc)
+{
+	if (to <= o->watermark)
+		return;
+	o->watermark = to;
+	if (gc > to)
+		gc = to;
+	if (gc > o->gc_told)
+		o->gc_told = gc;
+	table_settle(c, o);
+}
+
+/* Did it leave out anything that we hold and that it should have named? */
+static bool is_all_named(const struct origin *o)
+{
+	struct rec *r;
+
+	TAILQ_FOREACH(r, &o->recs, of_origin)
+	{
+		const struct record *v = &r->blob->r;
+
+		if (record_scope_of(v->kind) == RECORD_OWN && v->generation == o->generation &&
+		    v->seq <= o->reset_at && r->touch != o->reset_touch)
+			return false;
+	}
+	return true;
+}
+
+void table_end_reset(struct gossip_core *c, struct origin *o, uint64_t gc)
 {
 	struct rec *r, *next;
 	struct digest sum;
 	struct head h;
 
-	if (o == c->own || !head_of(o, &h))
+	if (is_all_named(o)) {
+		table_count(c, o, o->reset_at, gc);
+		return;
+	}
+	if (!head_of(o, &h))
 		return;
 	sum = sum_for_head(o, &h, o->reset_touch);
 	if (!digest_eq(&sum, &h.sum))
 		return;
 	for (r = TAILQ_FIRST(&o->recs); r; r = next) {
 		next = TAILQ_NEXT(r, of_origin);
-		if (r->touch != o->reset_touch && is_in_gsum(r))
+		/* What came after the head was written is not its to judge. */
+		if (r->touch != o->reset_touch && is_in_gsum(r) &&
+		    r->blob->r.seq <= o->head->blob->r.seq)
 			table_drop(c, r);
 	}
-	table_settle(c, o);
+	origin_whole(c, o, &h);
 }
 
 /* ---- a version arrives */
@@ -381,7 +421,7 @@ static struct rec *rec_new(struct gossip_core *c, const struct record *r)
 static void origin_raise(struct origin *o, uint64_t generation)
 {
 	o->generation = generation;
-	o->watermark = o->verified = o->top = o->gc = 0;
+	o->watermark = o->verified = o->top = o->gc = o->gc_told = 0;
 	o->gsum = (struct digest){{0, 0}};
 	o->is_whole = false;
 	o->reset_touch = 0;
@@ -479,9 +519,10 @@ static bool is_old(const struct origin *o, const struct record *r, const struct 
 		return false;
 	if (r->generation < o->generation)
 		return o->is_whole;
-	/* We have counted past it: it was replaced, or deleted and collected. */
-	return r->generation == o->generation && record_scope_of(r->kind) == RECORD_OWN &&
-	       r->seq <= o->verified;
+	/* We have counted past it and don't hold it: it was deleted, and collected. Heads always come through: they show when
+	 * we were told to count too far. */
+	return !e && r->generation == o->generation && record_scope_of(r->kind) == RECORD_OWN &&
+	       r->kind != RECORD_KIND_HEAD && r->seq <= o->watermark;
 }
 
 static int refuse(struct gossip_core *c, int error)

@@ -14,9 +14,10 @@ enum table_source { TABLE_LOCAL, TABLE_LOADED, TABLE_HEARD };
 
 /* A version arrived. 1 it came into force | 0 known or older | -EBADMSG, -ENOSPC, -EPERM refused (counted).
  * `touch` != 0 marks the record of that identity, if there is one. r->writer must be set. */
-int table_offer(struct gossip_core *c, const struct record *r, enum table_source source, uint32_t touch);
-struct rec *table_find(const struct gossip_core *c, const struct node_id *writer, uint8_t kind, const uint8_t *key,
-		       size_t key_len);
+int table_offer(struct gossip_core *c, const struct record *r, enum table_source source,
+		uint32_t touch);
+struct rec *table_find(const struct gossip_core *c, const struct node_id *writer, uint8_t kind,
+		       const uint8_t *key, size_t key_len);
 /* Take it out of force; an event says so. */
 void table_drop(struct gossip_core *c, struct rec *r);
 bool table_is_removed(const struct gossip_core *c, const struct node_id *id);
@@ -27,15 +28,18 @@ struct origin *table_origin(const struct gossip_core *c, const struct node_id *i
 int table_add_self(struct gossip_core *c);
 /* Look whether the head is fulfilled now. */
 void table_settle(struct gossip_core *c, struct origin *o);
-/* A restatement ended: drop what it did not name, if the head proves it whole. */
-void table_end_reset(struct gossip_core *c, struct origin *o);
+/* A peer's delta brought us up to `to`; it had let tombstones go up to `gc`. */
+void table_count(struct gossip_core *c, struct origin *o, uint64_t to, uint64_t gc);
+/* A restatement ended: count it if it named all that we hold; else drop what it did not name, if the head proves it
+ * whole. */
+void table_end_reset(struct gossip_core *c, struct origin *o, uint64_t gc);
 unsigned int table_bucket_of(uint8_t kind, const uint8_t *key, size_t key_len);
 void table_free_all(struct gossip_core *c);
 void table_check(const struct gossip_core *c);
 
 /* record_own.c: what this node writes */
-int own_write(struct gossip_core *c, uint8_t kind, const uint8_t *key, size_t key_len, const uint8_t *value,
-	      size_t value_len, bool is_tombstone, bool is_urgent);
+int own_write(struct gossip_core *c, uint8_t kind, const uint8_t *key, size_t key_len,
+	      const uint8_t *value, size_t value_len, bool is_tombstone, bool is_urgent);
 void own_restate(struct gossip_core *c, uint64_t generation);
 /* The caller has restated what it has: publish the first head. */
 void own_begin(struct gossip_core *c);

@@ -157,7 +157,7 @@ static struct wire_origin describe(const struct origin *o)
 				.generation = o->generation,
 				.watermark = o->watermark,
 				.top = o->top,
-				.gc = o->gc};
+				.gc = o->gc_told};
 
 	digest_bytes(&o->sum, w.sum);
 	return w;
@@ -354,11 +354,13 @@ static bool plan_delta(struct origin *o, const struct wire_origin *w, struct del
 		ret->from = UINT64_MAX;
 		return !is_equal;
 	}
-	if (!is_same_gen)
+	if (!is_same_gen) {
+		ret->is_reset = o->gc_told > 0;
 		return true;
+	}
 	ret->from = w->watermark;
 	if (w->watermark < o->watermark) {
-		ret->is_reset = w->watermark < o->gc;
+		ret->is_reset = w->watermark < o->gc_told;
 	} else if (w->watermark == o->watermark && !is_equal && w->top <= w->watermark &&
 		   o->top <= o->watermark) {
 		/* As far as we are, yet not the same: state it all again. */
@@ -409,7 +411,7 @@ static bool delta_open(struct sync_run *run, const struct origin *o, uint64_t fr
 			return false;
 		/* A delta needs its head and a little company, or it isn't worth its frame. */
 		if (wire_room(&run->o) > 256 &&
-		    wire_delta_begin(&run->o, &o->id, o->generation, from, o->gc))
+		    wire_delta_begin(&run->o, &o->id, o->generation, from, o->gc_told))
 			return true;
 		sync_run_flush(run);
 	}
@@ -520,32 +522,26 @@ void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_
 
 /* ---- what we lacked */
 
-/* 0: this chunk begins or goes on with a restatement; its mark otherwise 0. */
-static uint32_t reset_touch(struct gossip_core *c, struct origin *o, const struct member *from,
-			    const struct wire_delta *d)
+/* The mark for the records of this chunk: 0 if it is no part of a restatement, or not the next one. */
+static uint32_t reset_touch(struct gossip_core *c, const struct origin *o,
+			    const struct member *from, const struct wire_delta *d)
 {
 	if (!(d->flags & WIRE_D_RESET))
 		return 0;
-	if (d->from == 0) {
-		o->reset_touch = ++c->touch;
-		o->reset_from = from->id;
-		o->reset_at = 0;
-	}
-	if (!o->reset_touch || d->from != o->reset_at ||
+	if (d->from == 0)
+		return ++c->touch;
+	if (!o || d->generation != o->generation || d->from != o->reset_at ||
 	    node_id_cmp(&o->reset_from, &from->id) != 0)
 		return 0;
-	o->reset_at = d->to;
 	return o->reset_touch;
 }
 
 static void on_delta(struct gossip_core *c, struct member *from, struct wire_delta *d)
 {
 	struct origin *o = table_origin(c, &d->id);
+	uint32_t touch = reset_touch(c, o, from, d);
 	struct record r;
-	uint32_t touch = 0;
 
-	if (o && o != c->own && d->generation == o->generation)
-		touch = reset_touch(c, o, from, d);
 	while (wire_next_record(&d->records, &r)) {
 		c->cfg.signer.id_of(c->cfg.signer.arg, r.pub, &r.writer);
 		if (record_scope_of(r.kind) != RECORD_OWN || node_id_cmp(&r.writer, &d->id) != 0) {
@@ -554,16 +550,22 @@ static void on_delta(struct gossip_core *c, struct member *from, struct wire_del
 		}
 		(void)table_offer(c, &r, TABLE_HEARD, touch); /* what is refused is counted there */
 	}
+	/* Only a record of that generation, signed, can have raised ours to it. */
 	o = table_origin(c, &d->id);
 	if (!o || o == c->own || d->generation != o->generation)
 		return;
-	if (d->flags & WIRE_D_RESET) {
-		if (touch && d->flags & WIRE_D_LAST)
-			table_end_reset(c, o);
-	} else if (d->from <= o->watermark && d->to > o->watermark) {
-		o->watermark = d->to;
-		table_settle(c, o);
+	if (!(d->flags & WIRE_D_RESET)) {
+		if (d->from <= o->watermark && d->gc <= o->watermark)
+			table_count(c, o, d->to, d->gc);
+		return;
 	}
+	if (!touch)
+		return;
+	o->reset_touch = touch;
+	o->reset_from = from->id;
+	o->reset_at = d->to;
+	if (d->flags & WIRE_D_LAST)
+		table_end_reset(c, o, d->gc);
 }
 
 void sync_on_delta(struct gossip_core *c, struct member *from, const struct wire_msg *msg)

@@ -112,6 +112,16 @@ static void disk_wipe(struct sim_node *n)
 	n->generation = 0;
 }
 
+static void use_generation(struct sim_node *n, uint64_t generation)
+{
+	n->generation = generation;
+	for (size_t i = 0; i < n->used_count; i++)
+		if (n->used[i] == generation && n->used_twice_count < SIM_GENERATIONS_MAX)
+			n->used_twice[n->used_twice_count++] = generation;
+	if (n->used_count < SIM_GENERATIONS_MAX)
+		n->used[n->used_count++] = generation;
+}
+
 /* ---- network */
 
 static bool is_connected(const struct sim *s, size_t a, size_t b)
@@ -218,7 +228,7 @@ void sim_pump(struct sim *s, size_t i)
 			n->conflict_events++;
 		} else if (ev.kind == GOSSIP_EV_GENERATION) {
 			n->generation_events++;
-			n->generation = ev.generation;
+			use_generation(n, ev.generation);
 			gossip_core_set_generation(n->core, s->now_ms, ev.generation);
 		}
 		if (s->event_cb)
@@ -436,7 +446,7 @@ void sim_start(struct sim *s, size_t i)
 	struct err e = {0};
 
 	stop(n, SIM_UP);
-	n->generation = (n->generation > unix_s ? n->generation : unix_s) + 1;
+	use_generation(n, (n->generation > unix_s ? n->generation : unix_s) + 1);
 	cfg.generation = n->generation;
 	n->boot = cfg.boot_nonce;
 	snprintf(cfg.name, sizeof(cfg.name), "n%zu", i);
