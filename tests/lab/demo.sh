@@ -109,7 +109,7 @@ declare_services() {
 
 # Ask every 5 ms who answers, from sockets of their own; one line each: ms since the start, the answer or "lost".
 query_loop() { # CLIENT SECONDS OUT
-	lab_in "$1" "$OUT/lab/dnsprobe" "$VIP_DNS" 53 whoami.lab "$2" 5 >"$3"
+	lab_in "$1" "$OUT/lab/dnsprobe" "$VIP_DNS" 53 whoami.lab "$2" 5 >"$3" 2>"$3.begun"
 }
 
 # Kill the victim while queries run; every loss must lie within two seconds of it, and it must not answer afterwards.
@@ -117,6 +117,7 @@ kill_and_measure() { # CLIENT VICTIM
 	local out=$LAB_DIR/probe.txt pid killed gone
 	query_loop "$1" 4 "$out" &
 	pid=$!
+	lab_wait 'queries to begin' 5 grep -q begun "$out.begun" || { bad=$((bad + 1)); return; }
 	sleep 1.5
 	killed=$(date +%s%3N)
 	lab_app_kill "dns-$2" KILL
