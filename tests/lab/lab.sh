@@ -397,7 +397,7 @@ lab_dns() {
 		ns A 198.51.100.53
 		www A 198.51.100.80
 		whoami TXT "$name"
-		big TXT $(printf '"%0200d" ' $(seq 16))
+		big TXT $(printf '"%0250d" ' $(seq 6))
 	ZONE
 	lab_app "dns-$name" "$space" nsd -d -c "$dir/nsd.conf"
 }

@@ -21,7 +21,7 @@ ok() {
 		echo "ok $tap_n - $name"
 	else
 		echo "not ok $tap_n - $name"
-		printf '%s\n' "$out" "exit $rc of: $*" | tail -n 40 | sed 's/^/# /'
+		printf '%s\n' "$out" "exit $rc of: $*" | tail -n 40 | cut -c1-400 | sed 's/^/# /'
 		tap_bad=$((tap_bad + 1))
 	fi
 }

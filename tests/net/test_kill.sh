@@ -52,8 +52,8 @@ perf_lost_none() {
 	grep -E 'Queries (sent|completed|lost)' "$LAB_DIR/perf"
 	grep -qE 'Queries lost: +0 ' "$LAB_DIR/perf" && [ "$(awk '/Queries completed/ {print $3}' "$LAB_DIR/perf")" -gt 1000 ]
 }
-restart() { # NODE DAEMON: -9, and up again
-	lab_kill "$1" "$2" KILL || return 1
+restart() { # NODE DAEMON [SIGNAL]: -9, and up again
+	lab_kill "$1" "$2" "${3:-KILL}" || return 1
 	lab_start "$1" "$2"
 	case $2 in
 	edged) lab_wait "edged on $1 answers" 20 lab_ctl "$1" status ;;
@@ -68,6 +68,16 @@ for what in 'fra-1 edged' 'fra-1 edgefwd' 'fra-2 edged' 'fra-2 edgefwd'; do
 	wait $PERF # here: a subshell can't wait for its parent's child
 	ok "no query lost meanwhile: $what" perf_lost_none
 done
+restart_all() { # as the units do it: USR1 is no leave
+	local n
+	for n in fra-1 fra-2 fra-3; do
+		restart $n edgefwd TERM && restart $n edged USR1 || return 1
+	done
+}
+perf_begin 10
+ok 'every daemon restarted in order' restart_all
+wait $PERF
+ok 'no query lost meanwhile' perf_lost_none
 both_gone() {
 	lab_kill fra-1 edged KILL && lab_kill fra-1 edgefwd KILL || return 1
 	perf_begin 4
@@ -83,11 +93,28 @@ ok 'both daemons of the edge stay dead: no query lost' both_gone
 ok 'both back: four healthy backends' lab_wait 'healthy again' 20 passing fra-1 4
 ok 'both back: three nodes alive' lab_wait 'all alive' 20 lab_sees fra-1 3
 
+OTHER=fra-3
+[ "$SLOW" = fra-3 ] && OTHER=fra-2
+leaves() {
+	lab_kill $OTHER edged TERM && lab_wait 'left' 10 lab_state fra-1 $OTHER left
+}
+joins() {
+	lab_start $OTHER edged
+	lab_wait 'alive' 20 lab_state fra-1 $OTHER alive
+}
+perf_begin 8
+ok 'a worker leaves' leaves
+no_answers() { ! (for _ in $(seq 20); do dns c $VIP_DNS 53; done) | grep -q "$OTHER"; }
+ok 'it has no new flows' lab_wait 'no more answers' 10 no_answers
+ok 'it joins again' joins
+wait $PERF
+ok 'no query lost meanwhile' perf_lost_none
+
 measure_kill() { # NODE: kill its DNS server under a steady load; every loss lies within a second of the kill
 	local killed
-	lab_in c "$OUT/lab/dnsprobe" $VIP_DNS 53 whoami.lab 4 5 >"$LAB_DIR/probe" &
+	lab_in c "$OUT/lab/dnsprobe" $VIP_DNS 53 whoami.lab 4 5 >"$LAB_DIR/probe" 2>"$LAB_DIR/probe.err" &
 	PROBE=$!
-	lab_wait 'the probe' 5 pgrep -f "dnsprobe $VIP_DNS" || return 1
+	lab_wait 'the probe' 5 grep -q begun "$LAB_DIR/probe.err" || return 1
 	sleep 1
 	killed=$(date +%s%3N)
 	lab_app_kill "dns-$1"
@@ -97,8 +124,6 @@ measure_kill() { # NODE: kill its DNS server under a steady load; every loss lie
 		END { printf "%d queries, %d lost, the last one %d ms after the kill, %d outside\n", n, lost, lost ? last - killed : 0, stray
 			exit !(n > 500 && lost < n / 4 && !stray) }' "$LAB_DIR/probe"
 }
-OTHER=fra-3
-[ "$SLOW" = fra-3 ] && OTHER=fra-2
 ok 'a DNS server dies: others answer within a second' measure_kill $OTHER
 ok 'its failure is known at the edge' lab_wait failing 10 passing fra-1 3
 ok 'the other web server dies too' lab_app_kill "web-$OTHER"
@@ -109,8 +134,7 @@ ok 'the DNS server comes back' lab_wait 'healthy again' 20 passing fra-1 3
 both_answer() { for _ in $(seq 40); do dns c $VIP_DNS 53; done | sort -u | grep -c fra- | grep -qx 2; }
 ok 'and takes part again' lab_wait 'answers from both' 10 both_answer
 
-drained() { ! (for _ in $(seq 20); do dns c $VIP_DNS 53; done) | grep -q "$OTHER"; }
-drain() { lab_ctl fra-1 backend drain "$OTHER/dns/$(lab_addr4 $OTHER):5353" --reason test && lab_wait 'no more answers' 10 drained; }
+drain() { lab_ctl fra-1 backend drain "$OTHER/dns/$(lab_addr4 $OTHER):5353" --reason test && lab_wait 'no more answers' 10 no_answers; }
 undrain() { lab_ctl fra-1 backend undrain "$OTHER/dns/$(lab_addr4 $OTHER):5353" && lab_wait 'answers from both' 10 both_answer; }
 ok 'drained from another node: no new flows' drain
 ok 'undrained: takes part again' undrain

@@ -25,6 +25,9 @@ lab_echo fra-1 fra-1 5300
 lab_echo fra-2 fra-2 5300
 lab_echo fra-2-high fra-2 5399
 lab_echo box fra-2-box 5300
+lab_upload fra-1 fra-1 9000
+lab_upload fra-2 fra-2 9000
+lab_upload box fra-2-box 9000
 lab_start_all
 
 # service N: VIPs .N and ::N; NODE ADDR4 ADDR6 are where its one backend of each family is
@@ -45,10 +48,13 @@ all_services() {
 	service echo-box 6 udp/7 fra-2 "$BOX:5300" "[$BOX6]:5300" udp || return 1
 	service echo-local 7 udp/7 fra-1 "$E1:5300" "[$E1_6]:5300" udp || return 1
 	service web-local 8 tcp/80 fra-1 "$E1:8080" "[$E1_6]:8080" tcp || return 1
-	lab_wait '16 healthy backends' 20 passing fra-1 16 && lab_wait 'the first answer' 10 first_answer
+	service up-local 11 tcp/9 fra-1 "$E1:9000" "[$E1_6]:9000" tcp || return 1
+	service up-far 12 tcp/9 fra-2 "$W:9000" "[$W6]:9000" tcp || return 1
+	service up-box 13 tcp/9 fra-2 "$BOX:9000" "[$BOX6]:9000" tcp || return 1
+	lab_wait '22 healthy backends' 20 passing fra-1 22 && lab_wait 'the first answer' 10 first_answer
 }
 first_answer() { is "$(dns c $V4.1 53)" fra-1 && is "$(dns c $V6:2 53)" fra-2; }
-ok 'eight services, a backend of each family, all healthy' all_services
+ok 'eleven services, a backend of each family, all healthy' all_services
 
 for n in 1:local:fra-1 2:far:fra-2; do
 	IFS=: read -r i where who <<<"$n"
@@ -77,6 +83,33 @@ ok 'HTTP, 100 MB, IPv4, far' is "$(big "http://$V4.4/big")" "$SUM"
 ok 'HTTP, 100 MB, IPv6, far' is "$(big "http://[$V6:4]/big")" "$SUM"
 ok 'HTTP, 100 MB, IPv4, container' is "$(big "http://$V4.3/big")" "$SUM"
 ok 'HTTP, 100 MB, IPv6, local' is "$(big "http://[$V6:8]/big")" "$SUM"
+
+up() { # SOCAT-ADDRESS: sum of 20 MB as the server got them
+	head -c 20971520 "$LAB_DIR/big" | lab_in c socat -t 30 - "$1" | cut -d' ' -f1
+}
+SUM=$(head -c 20971520 "$LAB_DIR/big" | sha256sum | cut -d' ' -f1)
+ok 'upload of 20 MB, straight at the server' is "$(up "TCP:$W:9000")" "$SUM"
+for n in 11:local 12:far 13:container; do
+	IFS=: read -r i where <<<"$n"
+	ok "upload of 20 MB, IPv4, $where" is "$(up "TCP:$V4.$i:9")" "$SUM"
+	ok "upload of 20 MB, IPv6, $where" is "$(up "TCP6:[$V6:$i]:9")" "$SUM"
+done
+
+# The whole answer, not only what it is about.
+answer() { # SERVER PORT NAME TYPE [OPTION...]
+	local server=$1 port=$2
+	shift 2
+	lab_in c kdig +retry=0 +time=3 +noall +answer +authority "@$server" -p "$port" "$@" 2>&1 | sed 's/from [^ ]*/from SERVER/' | sort
+}
+for q in 'www.lab A' 'lab SOA' 'none.lab A' 'big.lab TXT' 'big.lab TXT +tcp' 'www.lab A +noedns'; do
+	# shellcheck disable=SC2086
+	ok "DNS, '$q': as straight, IPv4 and IPv6" is "$(answer $V4.2 53 $q) $(answer $V6:2 53 $q)" "$(answer "$W" 5353 $q) $(answer "$W6" 5353 $q)"
+done
+headers() { lab_in c curl -gsI -m 10 "$1" | grep -v '^Date:'; }
+for p in / /big /none; do
+	ok "HTTP, headers of $p: as straight, IPv4" is "$(headers "http://$V4.4$p")" "$(headers "http://$W:8080$p")"
+	ok "HTTP, headers of $p: as straight, IPv6" is "$(headers "http://[$V6:4]$p")" "$(headers "http://[$W6]:8080$p")"
+done
 
 echo_1200() { # SOCAT-ADDRESS
 	local sent got
