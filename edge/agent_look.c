@@ -46,7 +46,8 @@ static void add_problems(struct agent *a, struct agent_view *v)
 		add_problem(a, v, "the store is broken, this node runs from memory: %s",
 			    st.last_text);
 	if (a->map_text[0])
-		add_problem(a, v, "the forwarder's maps are not written: %s", a->map_text);
+		add_problem(a, v, "the forwarder's maps are not written%s: %s",
+			    a->is_map_part ? " in full" : "", a->map_text);
 	if (a->conflict_text[0] && agent_now_ms(a) - a->conflict_ms < 60000)
 		add_problem(a, v, "%s", a->conflict_text);
 	if (a->cfg.fwd_socket && !a->is_fwd_up)

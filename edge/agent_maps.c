@@ -143,11 +143,13 @@ void agent_maps_write(struct agent *a)
 	if (!err)
 		err = write_self(a, &e);
 	if (err) {
+		a->is_map_part = false;
 		set_map_text(a, e.text[0] ? e.text : strerror(-err));
 		a->is_dirty = true; /* the tick tries again */
 		return;
 	}
-	set_map_text(a, "");
+	a->is_map_part = true;
+	set_map_text(a, e.text); /* ports that found no room; the rest is written */
 	if (!a->is_ready)
 		agent_log("info", "ready", "services=%zu backends=%zu",
 			  a->world->view.service_count, a->world->view.backend_count);
@@ -243,6 +245,7 @@ static void on_up(const struct dp_fds *fds, uint32_t abi, void *arg)
 	if (err) {
 		close_fds(fds);
 		drop_maps(a);
+		a->is_map_part = false;
 		set_map_text(a, e.text);
 	}
 	/* Programs of another ABI forward too: the forwarder is there either way. */

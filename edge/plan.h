@@ -70,7 +70,7 @@ void plan_state_free(struct plan_state *s);
 
 /* Bring the mirror to (view, routes) and append what changes to `l`. Freed ranges and indexes rest until
  * now_ms + PLAN_REST_MS. self: this node's id. 0 | -ENOMEM | -ENOSPC with what ran out in e: nothing was appended, the
- * mirror is unchanged. */
+ * mirror is unchanged. Ports without room for a page or directory hold nothing else back: 0, and e says whose. */
 #define PLAN_REST_MS 1000
 int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
 	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);

@@ -511,8 +511,11 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	struct plan_work w = {
 		.old = s, .view = view, .routes = routes, .self = self, .now_ms = now_ms, .e = e};
 	struct plan_state was;
-	int rc = begin(&w);
+	int rc;
 
+	if (e)
+		*e = (struct err){0};
+	rc = begin(&w);
 	if (!rc)
 		rc = expire_all(&w);
 	if (!rc)

@@ -2,6 +2,7 @@
 /* Port pages, directories and VIP keys of the next mirror. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,8 +71,10 @@ static int diff_page(struct plan_work *w, const struct dp_vip_key *key, uint8_t 
 	next->high = high;
 	if (old)
 		next->idx = old->idx;
-	else if ((rc = plan_take(w, POOL_PAGE, &next->idx)))
+	else if ((rc = plan_take(w, POOL_PAGE, &next->idx))) {
+		w->next.page_count--;
 		return rc;
+	}
 	*ret_idx = next->idx;
 	if (old && memcmp(plan_words_of(old->page), word, 256 * sizeof(*word)) == 0) {
 		next->page = plan_block_ref(old->page);
@@ -107,6 +110,32 @@ static int diff_dir(struct plan_work *w, const struct plan_vip_ent *old, struct 
 	return plan_list_add(&w->stage[STAGE_DIR], &op, next->dir);
 }
 
+/* No room is no reason to hold back what has room: these ports are not served, and e says so. */
+static int without(struct plan_work *w, const struct dp_vip_key *key)
+{
+	char text[IP_TEXT_MAX], why[sizeof(w->e->text)];
+	struct ip_addr vip;
+
+	if (!w->e)
+		return 0;
+	memcpy(vip.b, key->addr, sizeof(vip.b));
+	snprintf(why, sizeof(why), "%.100s", w->e->text);
+	(void)err_set(w->e, -ENOSPC, "%s; ports of VIP %s are not served", why,
+		      ip_text(&vip, text));
+	return 0;
+}
+
+static int put_page(struct plan_work *w, const struct dp_vip_key *key, int high,
+		    const uint32_t word[256], uint32_t dir[256], bool *ret_has_pages)
+{
+	int rc = diff_page(w, key, (uint8_t)high, word, &dir[high]);
+
+	if (rc == -ENOSPC)
+		return without(w, key);
+	*ret_has_pages |= !rc;
+	return rc;
+}
+
 /* Claims [*at, ..) of this key, page by page; *at moves behind them. `dir` gets the pages' indexes. */
 static int diff_pages(struct plan_work *w, const struct dp_vip_key *key, size_t *at,
 		      uint32_t dir[256], bool *ret_has_pages)
@@ -127,7 +156,7 @@ static int diff_pages(struct plan_work *w, const struct dp_vip_key *key, size_t 
 		for (uint32_t port = claim->ports.lo; port <= claim->ports.hi; port++) {
 			if ((int)(port >> 8) != high) {
 				if (high >= 0 &&
-				    (rc = diff_page(w, key, (uint8_t)high, word, &dir[high])))
+				    (rc = put_page(w, key, high, word, dir, ret_has_pages)))
 					return rc;
 				memset(word, 0, sizeof(word));
 				high = (int)(port >> 8);
@@ -135,10 +164,7 @@ static int diff_pages(struct plan_work *w, const struct dp_vip_key *key, size_t 
 			word[port & 255] = svc_idx;
 		}
 	}
-	if (high < 0)
-		return 0;
-	*ret_has_pages = true;
-	return diff_page(w, key, (uint8_t)high, word, &dir[high]);
+	return high < 0 ? 0 : put_page(w, key, high, word, dir, ret_has_pages);
 }
 
 static int diff_key(struct plan_work *w, const struct dp_vip_key *key, size_t *at)
@@ -155,6 +181,8 @@ static int diff_key(struct plan_work *w, const struct dp_vip_key *key, size_t *a
 		rc = diff_pages(w, key, at, dir, &has_pages);
 	if (!rc && has_pages)
 		rc = diff_dir(w, old, next, dir);
+	if (rc == -ENOSPC)
+		rc = without(w, key);
 	if (rc || (old && old->dir_idx == next->dir_idx && !w->old->is_adopted))
 		return rc;
 	op.dir_idx = next->dir_idx;

@@ -259,6 +259,53 @@ static void test_diff_when_two_nodes_have_one_address_then_the_live_one_is_in(vo
 	plan_state_free(s);
 }
 
+static void test_diff_when_ports_have_no_room_then_the_rest_goes_on(void **state)
+{
+	struct plan_sizes two_pages = sizes;
+	struct plan_list l = {0};
+	struct plan_state *s;
+	struct seen o;
+	struct world w;
+	struct err e;
+
+	(void)state;
+	small_world(&w);
+	two_pages.pages = 2; /* one of them is "none" */
+	assert_int_equal(plan_state_new(&two_pages, &s), 0);
+	diff(&w, s, 0, &l);
+	w.service[0].port[1] = (struct model_port){IPPROTO_UDP, {5000, 5000}};
+	w.service[0].port_count = 2;
+	w.backend[5].health = MODEL_HEALTH_FAILING;
+	plan_list_clear(&l);
+	look(&w, &o);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 10, &l, &e), 0);
+	route_free(o.routes);
+	assert_non_null(strstr(e.text, "pages"));
+	assert_non_null(strstr(e.text, "are not served"));
+	assert_int_equal(count_kind(&l, PLAN_BACKEND), 1);
+	assert_int_equal(count_kind(&l, PLAN_SVC), 1);
+	assert_int_equal(count_kind(&l, PLAN_PORTPAGE), 0);
+	assert_int_equal(count_kind(&l, PLAN_PORTDIR), 0);
+	/* Once the page in the way has rested, the next diff finds room. */
+	w.service[0].port[0] = w.service[0].port[1];
+	w.service[0].port_count = 1;
+	plan_list_clear(&l);
+	look(&w, &o);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 20, &l, &e), 0);
+	route_free(o.routes);
+	assert_non_null(strstr(e.text, "pages"));
+	assert_true(plan_due_ms(s) <= 20 + PLAN_REST_MS);
+	plan_list_clear(&l);
+	look(&w, &o);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 20 + PLAN_REST_MS, &l, &e),
+			 0);
+	route_free(o.routes);
+	assert_string_equal(e.text, "");
+	assert_int_equal(count_kind(&l, PLAN_PORTPAGE), 1);
+	plan_list_clear(&l);
+	plan_state_free(s);
+}
+
 static void test_diff_when_something_is_full_then_enospc_and_nothing_changed(void **state)
 {
 	static const struct {
@@ -269,8 +316,6 @@ static void test_diff_when_something_is_full_then_enospc_and_nothing_changed(voi
 		{{40, 4, 40, 60000, 60, 40, 0}, "backends"},
 		{{1, 120, 40, 60000, 60, 40, 0}, "services"},
 		{{40, 120, 40, 1020, 60, 40, 0}, "rows"},
-		{{40, 120, 40, 60000, 1, 40, 0}, "pages"},
-		{{40, 120, 40, 60000, 60, 1, 0}, "directories"},
 		{{40, 120, 40, 60000, 60, 40, 2}, "VIPs"},
 		{{0, 0, 0, 0, 0, 0, 0}, "nodes"},
 	};
@@ -335,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_diff_when_things_go_then_indexes_rest_before_reuse),
 		cmocka_unit_test(test_diff_when_mesh_address_changes_then_new_index_and_words_move),
 		cmocka_unit_test(test_diff_when_two_nodes_have_one_address_then_the_live_one_is_in),
+		cmocka_unit_test(test_diff_when_ports_have_no_room_then_the_rest_goes_on),
 		cmocka_unit_test(test_diff_when_something_is_full_then_enospc_and_nothing_changed),
 		cmocka_unit_test(test_adopt_when_sizes_differ_then_einval),
 	};
