@@ -59,11 +59,15 @@ __attribute__((format(printf, 4, 5))) static void refuse(agent_cb cb, void *arg,
 	cb(err, text, arg);
 }
 
-/* The event of a write that waits for its record (tombstones can't be looked up). */
+/* The event of a delete that waits for its record (tombstones can't be looked up). Another node's record may have the
+ * same key. */
 struct agent_op *agent_ops_claim(struct agent *a, const struct record *r)
 {
 	struct agent_op *op;
 
+	if (!r->is_tombstone ||
+	    (record_scope_of(r->kind) != RECORD_SHARED && node_id_cmp(&r->writer, &a->self)))
+		return NULL;
 	TAILQ_FOREACH(op, &a->ops, link)
 	if (op->is_unstored && op->kind == r->kind && strlen(op->key) == r->key_len &&
 	    !memcmp(op->key, r->key, r->key_len)) {
@@ -73,9 +77,10 @@ struct agent_op *agent_ops_claim(struct agent *a, const struct record *r)
 	return NULL;
 }
 
-/* Put (value) or delete (NULL): into the core, to the store, then out; then the operator hears `text`. */
-static void commit(struct agent *a, uint8_t kind, const char *key, const uint8_t *value, int len,
-		   const char *text, agent_cb cb, void *arg)
+/* Put (value) or delete (NULL): into the core, to the store, then out; then the operator hears `text`. On failure
+ * nothing has changed, and the operator has heard that. */
+static int commit(struct agent *a, uint8_t kind, const char *key, const uint8_t *value, int len,
+		  const char *text, agent_cb cb, void *arg)
 {
 	bool is_shared = record_scope_of(kind) == RECORD_SHARED;
 	uint64_t now = agent_now_ms(a);
@@ -85,7 +90,7 @@ static void commit(struct agent *a, uint8_t kind, const char *key, const uint8_t
 
 	if (!op) {
 		refuse(cb, arg, -ENOMEM, "out of memory");
-		return;
+		return -ENOMEM;
 	}
 	*op = (struct agent_op){.agent = a, .cb = cb, .arg = arg, .kind = kind};
 	snprintf(op->text, sizeof(op->text), "%s", text);
@@ -99,19 +104,20 @@ static void commit(struct agent *a, uint8_t kind, const char *key, const uint8_t
 	if (err) {
 		free(op);
 		refuse(cb, arg, err, "%s can't be written: %s", key, strerror(-err));
-		return;
+		return err;
 	}
 	TAILQ_INSERT_TAIL(&a->ops, op, link);
 	if (!value) {
 		op->is_unstored = true;
 		agent_pump(a);
-		return;
+		return 0;
 	}
 	err = gossip_core_get_record(a->core, is_shared ? NULL : &a->self, kind, key, &r)
 		      ? store_write_record(a->store, &r, agent_ops_stored, op)
 		      : -EIO;
 	if (err)
-		agent_ops_stored(err, op);
+		agent_ops_stored(err, op); /* in force, though not durable */
+	return 0;
 }
 
 /* ---- services */
@@ -277,8 +283,8 @@ void agent_service_add(struct agent *a, const struct model_service *s, agent_cb 
 			 s->name, ip_text(odd, ip));
 	else
 		snprintf(text, sizeof(text), "service %s added", s->name);
-	commit(a, MODEL_KIND_SERVICE, s->name, buf, model_service_encode(&copy, buf, sizeof(buf)),
-	       text, cb, arg);
+	(void)commit(a, MODEL_KIND_SERVICE, s->name, buf,
+		     model_service_encode(&copy, buf, sizeof(buf)), text, cb, arg);
 }
 
 void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
@@ -299,7 +305,7 @@ void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
 			 left, left == 1 ? "" : "s");
 	else
 		snprintf(text, sizeof(text), "service %s removed", name);
-	commit(a, MODEL_KIND_SERVICE, name, NULL, 0, text, cb, arg);
+	(void)commit(a, MODEL_KIND_SERVICE, name, NULL, 0, text, cb, arg);
 }
 
 /* ---- backends */
@@ -344,10 +350,7 @@ static int put_backend(struct own_backend *o, const char *text, agent_cb cb, voi
 	uint8_t buf[RECORD_VALUE_MAX];
 	int len = model_backend_encode(&o->model, buf, sizeof(buf));
 
-	if (len < 0)
-		return len;
-	commit(o->agent, MODEL_KIND_BACKEND, o->key, buf, len, text, cb, arg);
-	return 0;
+	return commit(o->agent, MODEL_KIND_BACKEND, o->key, buf, len, text, cb, arg);
 }
 
 void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg)
@@ -373,18 +376,16 @@ void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb 
 		return;
 	}
 	err = agent_own_add(a, &copy, &unknown, &o);
-	if (!err) {
-		snprintf(text, sizeof(text), "backend %s added%s", o->key,
-			 a->cfg.fwd_socket ? ""
-					   : "; this node has no forwarder: it gets no packets");
-		if (a->plan)
-			agent_locals_write(a); /* before any edge knows the token */
-		err = put_backend(o, text, cb, arg);
-		if (err)
-			agent_own_remove(a, o);
-	}
-	if (err)
+	if (err) {
 		refuse(cb, arg, err, "backend can't be added: %s", strerror(-err));
+		return;
+	}
+	snprintf(text, sizeof(text), "backend %s added%s", o->key,
+		 a->cfg.fwd_socket ? "" : "; this node has no forwarder: it gets no packets");
+	if (a->plan)
+		agent_locals_write(a); /* before any edge knows the token */
+	if (put_backend(o, text, cb, arg))
+		agent_own_remove(a, o);
 }
 
 /* A backend that an operator named. */
@@ -430,7 +431,7 @@ static int find_named(struct agent *a, const char *spec, struct named *ret_named
 
 void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
 {
-	char text[AGENT_TEXT_MAX], key[MODEL_KEY_MAX];
+	char text[AGENT_TEXT_MAX];
 	struct named n;
 	struct err e = {0};
 
@@ -443,11 +444,12 @@ void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
 		return;
 	}
 	snprintf(text, sizeof(text), "backend %s removed", n.key);
-	memcpy(key, n.key, sizeof(key));
-	/* Health goes with it; that it has none yet is no failure. */
-	(void)gossip_core_del(a->core, agent_now_ms(a), MODEL_KIND_HEALTH, key, false);
+	if (commit(a, MODEL_KIND_BACKEND, n.key, NULL, 0, text, cb, arg))
+		return;
 	agent_own_remove(a, n.own);
-	commit(a, MODEL_KIND_BACKEND, key, NULL, 0, text, cb, arg);
+	/* Health goes with it; that it has none yet is no failure. */
+	(void)gossip_core_del(a->core, agent_now_ms(a), MODEL_KIND_HEALTH, n.key, false);
+	agent_pump(a);
 }
 
 static void put_override(struct agent *a, const char *key, const char *author, const char *reason,
@@ -458,8 +460,8 @@ static void put_override(struct agent *a, const char *key, const char *author, c
 
 	snprintf(o.author, sizeof(o.author), "%s", author ? author : "");
 	snprintf(o.reason, sizeof(o.reason), "%s", reason ? reason : "");
-	commit(a, MODEL_KIND_OVERRIDE, key, buf, model_override_encode(&o, buf, sizeof(buf)), text,
-	       cb, arg);
+	(void)commit(a, MODEL_KIND_OVERRIDE, key, buf, model_override_encode(&o, buf, sizeof(buf)),
+		     text, cb, arg);
 }
 
 void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
@@ -470,7 +472,6 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 	bool is_overridden;
 	struct named n;
 	struct err e = {0};
-	int err;
 
 	refresh(a);
 	if (find_named(a, spec, &n, &e)) {
@@ -482,18 +483,19 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 	snprintf(text, sizeof(text), "backend %s/%s %s", n.node, n.key, verb);
 	if (n.own && n.own->model.is_draining != is_drained) {
 		n.own->model.is_draining = is_drained;
+		if (put_backend(n.own, text, cb, arg)) {
+			n.own->model.is_draining = !is_drained;
+			return;
+		}
 		/* Undrained here: an order from elsewhere falls with it. */
 		if (!is_drained && is_overridden)
 			(void)gossip_core_del(a->core, agent_now_ms(a), MODEL_KIND_OVERRIDE,
 					      override, true);
-		err = put_backend(n.own, text, cb, arg);
-		if (err)
-			refuse(cb, arg, err, "backend %s can't be written: %s", n.key,
-			       strerror(-err));
+		agent_pump(a);
 		return;
 	}
 	if (!is_drained && is_overridden) {
-		commit(a, MODEL_KIND_OVERRIDE, override, NULL, 0, text, cb, arg);
+		(void)commit(a, MODEL_KIND_OVERRIDE, override, NULL, 0, text, cb, arg);
 		return;
 	}
 	if (is_drained && !n.own && !is_overridden) {

@@ -2,6 +2,8 @@
 /* The agent with a real core, store and checks; loop, maps and edgefwd are memory, time is set by hand. */
 #include "tests/unit/agent_fake.h"
 
+#define KIND_OF_NOBODY 5 /* an own record's kind, none of ours */
+
 /* ---- tests */
 
 static void test_open_when_alone_then_makes_one_seed_and_keeps_it(void **state)
@@ -83,6 +85,31 @@ static void test_backend_add_when_wrong_then_refused_with_a_reason(void **state)
 	expect(-ENOENT, "node b has no backend");
 	agent_backend_rm(current->agent, "a/dns/10.80.0.1:5353", on_answer, NULL);
 	expect(0, "removed");
+	node_stop(*state);
+}
+
+/* What the table of records has no room for is refused whole: nothing stays behind, so that it can be tried again. */
+static void test_backend_add_when_records_are_full_then_nothing_stays(void **state)
+{
+	static const uint8_t empty_map = 0x80;
+	struct model_service s = service("dns", "198.51.100.1", IPPROTO_UDP, 53, 53);
+	struct model_backend b = backend("dns", "10.80.0.1", 5353);
+	int err = 0;
+
+	node_start(*state, false);
+	add_service(&s, 0, "");
+	for (unsigned i = 0; !err && i < 1u << 20; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "fill-%u", i);
+		err = gossip_core_put(current->core, now_ms, KIND_OF_NOBODY, key, &empty_map, 1,
+				      false);
+	}
+	assert_int_equal(err, -ENOSPC);
+	for (int i = 0; i < 2; i++) {
+		add_backend(&b, -ENOSPC, "can't be written");
+		assert_int_equal(current->agent->own_count, 0);
+	}
 	node_stop(*state);
 }
 
@@ -471,6 +498,7 @@ int main(void)
 		CASE(test_open_when_alone_then_makes_one_seed_and_keeps_it),
 		CASE(test_service_add_when_wrong_then_refused_with_a_reason),
 		CASE(test_backend_add_when_wrong_then_refused_with_a_reason),
+		CASE(test_backend_add_when_records_are_full_then_nothing_stays),
 		CASE(test_backend_when_it_falls_then_word_vip_and_record_follow),
 		CASE(test_open_when_maps_are_filled_then_writes_nothing),
 		CASE(test_write_when_a_map_refuses_then_tried_again),
