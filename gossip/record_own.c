@@ -209,13 +209,16 @@ void own_restate(struct gossip_core *c, uint64_t generation)
 	o->gsum = (struct digest){{0, 0}};
 	/* Rewriting keeps a record's place in the list, so one walk meets each once. */
 	for (r = TAILQ_FIRST(&o->recs); r; r = next) {
-		struct record v = r->blob->r;
+		struct rblob *b = r->blob;
+		struct record v = b->r;
 
 		next = TAILQ_NEXT(r, of_origin);
+		b->refs++; /* v points into it, and a new version takes its place */
 		if (v.is_tombstone || v.kind == RECORD_KIND_HEAD)
 			table_drop(c, r); /* a complete statement needs no tombstones */
 		else if (write_next(c, &v, DISSEM_LAZY))
 			table_drop(c, r);
+		rblob_unref(b);
 	}
 	write_head(c);
 }
