@@ -244,8 +244,9 @@ static void on_member(struct agent *a, const struct gossip_event *ev)
 }
 
 struct generation_write {
-	struct agent *agent;
+	struct agent *agent; /* NULL: closed meanwhile, the store outlives it */
 	uint64_t generation;
+	LIST_ENTRY(generation_write) link;
 };
 
 static void on_generation_stored(int status, void *arg)
@@ -256,11 +257,22 @@ static void on_generation_stored(int status, void *arg)
 	if (status)
 		agent_log("error", "generation_not_durable", "generation=%llu error=\"%s\"",
 			  (unsigned long long)g->generation, strerror(-status));
-	if (a->loop && !a->is_closing) {
+	if (a) {
+		LIST_REMOVE(g, link);
 		gossip_core_set_generation(a->core, agent_now_ms(a), g->generation);
 		agent_pump(a);
 	}
 	free(g);
+}
+
+static void forget_generations(struct agent *a)
+{
+	struct generation_write *g;
+
+	while ((g = LIST_FIRST(&a->generations))) {
+		LIST_REMOVE(g, link);
+		g->agent = NULL;
+	}
 }
 
 static void on_generation(struct agent *a, uint64_t generation)
@@ -271,6 +283,7 @@ static void on_generation(struct agent *a, uint64_t generation)
 	if (!g)
 		return; /* the core asks again when it hears the higher one again */
 	*g = (struct generation_write){.agent = a, .generation = generation};
+	LIST_INSERT_HEAD(&a->generations, g, link);
 	agent_log("warn", "generation",
 		  "generation=%llu why=\"others know a higher one of this node\"",
 		  (unsigned long long)generation);
@@ -396,6 +409,7 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 	a->opened_ms = agent_now_ms(a);
 	TAILQ_INIT(&a->own);
 	TAILQ_INIT(&a->ops);
+	LIST_INIT(&a->generations);
 	uv_timer_init(uv, &a->compute_timer);
 	uv_timer_init(uv, &a->tick_timer);
 	a->compute_timer.data = a->tick_timer.data = a;
@@ -455,6 +469,7 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg)
 	a->close_cb = cb;
 	a->close_arg = arg;
 	agent_ops_cancel(a);
+	forget_generations(a);
 	agent_backends_close(a);
 	agent_maps_close(a);
 	uv_close((uv_handle_t *)&a->compute_timer, on_timer_closed);

@@ -157,6 +157,8 @@ struct agent {
 	struct peer_sent *peers;
 
 	struct agent_ops ops; /* operators' writes that wait for the store */
+	LIST_HEAD(generation_writes, generation_write)
+	generations; /* writes of this node's generation that wait for the store */
 	char conflict_text[AGENT_TEXT_MAX];
 	uint64_t conflict_ms;
 

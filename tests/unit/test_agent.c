@@ -474,6 +474,19 @@ static void test_peers_when_managed_then_set_replaced_and_deleted(void **state)
 	node_stop(*state);
 }
 
+/* The store has its say after the agent is gone. One write is on its way, so that the generation's waits behind it. */
+static void test_close_when_a_generation_is_being_stored_then_it_is_forgotten(void **state)
+{
+	struct model_service s = service("dns", "198.51.100.1", IPPROTO_UDP, 53, 53);
+	const struct gossip_event ev = {.kind = GOSSIP_EV_GENERATION, .generation = 5000};
+
+	node_start(*state, false);
+	agent_service_add(current->agent, &s, on_answer, NULL);
+	agent_event(&ev, current->agent);
+	node_stop(*state);
+	expect(-ECANCELED, "stopping");
+}
+
 static int setup_net(void **state)
 {
 	(void)state;
@@ -508,6 +521,7 @@ int main(void)
 		CASE(test_token_when_freed_then_rests_and_counts_on),
 		CASE(test_service_add_when_disk_is_full_then_accepted_not_durable),
 		CASE(test_peers_when_managed_then_set_replaced_and_deleted),
+		CASE(test_close_when_a_generation_is_being_stored_then_it_is_forgotten),
 		CASE(test_compute_when_100_services_then_within_the_budget),
 	};
 
