@@ -329,9 +329,18 @@ bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xd
 static void unlink_xdp(const char *pin_dir, int ifindex)
 {
 	char path[DP_PATH_MAX];
+	int fd;
 
-	if (xdp_path(pin_dir, ifindex, path) == 0)
-		(void)unlink(path); /* the link's last reference: it detaches */
+	if (xdp_path(pin_dir, ifindex, path))
+		return;
+	/* The kernel lets go of a link some time after its last reference; asked to, it detaches at once. */
+	fd = bpf_obj_get(path);
+	if (fd >= 0) {
+		(void)bpf_link_detach(
+			fd); /* fails where the interface is gone: so is the program */
+		close(fd);
+	}
+	(void)unlink(path);
 }
 
 void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles)
