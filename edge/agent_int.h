@@ -149,7 +149,7 @@ struct agent {
 	struct dp_self self_written;
 	bool is_ready;
 	char map_text[AGENT_TEXT_MAX]; /* why maps can't be written, empty = they can */
-	bool is_map_part; /* most of them were; map_text says what was not */
+	bool is_map_part;	       /* most of them were; map_text says what was not */
 	char vip_text[AGENT_TEXT_MAX]; /* last refusal of a VIP or peer */
 	struct ip_addr *vip;	       /* announced, sorted */
 	size_t vip_count;

@@ -15,4 +15,10 @@ done
 for f in "${sh_files[@]}"; do bash -n "$f" || bad=1; done
 if git grep -nIE '\b(strcpy|strcat|sprintf|gets|alloca)\(' -- '*.c' '*.h'; then echo 'unbounded string calls are not used here'; bad=1; fi
 if git grep -nIE 'msgpack_unpack_next|msgpack_unpacker_' -- gossip edge store ':!*.h'; then echo 'received bytes are read with gossip/mp.h'; bad=1; fi
+mapfile -t logged < <(git ls-files 'cmd/*.c' 'edge/*.c' | xargs grep -hzoE '(_log|say)\([^"]*"(info|warn|error)"[^"]*"[a-z_]+"' | tr '\0' '\n' |
+	grep -oE '"[a-z_]+"' | sort -u | tr -d '"' | grep -vxE 'info|warn|error')
+[ ${#logged[@]} -ge 40 ] || { echo "only ${#logged[@]} log events found: has their form changed?"; bad=1; }
+for event in "${logged[@]}"; do
+	grep -q "^|.*\`$event\`" docs/OPERATIONS.md || { echo "docs/OPERATIONS.md: log event $event is missing"; bad=1; }
+done
 exit $bad
