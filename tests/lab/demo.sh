@@ -40,10 +40,7 @@ whoami_dns() { # CLIENT VIP [OPTION]: who answers, and in what time; fails witho
 			END { if (who == "") exit 1; print who " in " took }'
 }
 whoami_web() { lab_in "$1" curl -sf -m 5 "http://$VIP_WEB/"; }
-whoami_echo() {
-	local out
-	out=$(printf whoami | lab_in "$1" socat -t2 - "UDP:$VIP_ECHO:7") && [ -n "$out" ] && echo "$out"
-}
+whoami_echo() { printf whoami | lab_in "$1" "$OUT/lab/udpask" $VIP_ECHO 7 2000; }
 expect_region() { # WANTED COMMAND...: the answer comes from a node of that region
 	local want=$1 out
 	shift

@@ -57,8 +57,11 @@ dns() { # SPACE SERVER PORT [OPTION...]: the TXT of whoami.lab
 web() { # SPACE HOST:PORT PATH
 	lab_in "$1" curl -gsf -m 10 "http://$2$3"
 }
-udp_whoami() { # SPACE UDP-ADDRESS: socat's form, UDP:1.2.3.4:7 or UDP6:[::1]:7
-	printf whoami | lab_in "$1" socat -t3 - "$2"
+udp_ask() { # SPACE ADDRESS PORT: sends stdin, prints the answer
+	lab_in "$1" "$OUT/lab/udpask" "$2" "$3" 3000
+}
+udp_whoami() { # SPACE ADDRESS PORT
+	printf whoami | udp_ask "$@"
 }
 # Every backend known to NODE is passing, and there are COUNT of them.
 passing() { # NODE COUNT

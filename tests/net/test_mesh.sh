@@ -55,13 +55,13 @@ lab_wait tcpdump 10 grep -q 'listening on' "$LAB_DIR/mesh.log"
 part() { lab_in c curl -gsf -m 60 -r 0-10485759 "http://$1/big" | cmp -n 10485760 - "$LAB_DIR/big"; }
 for f in IPv4 IPv6; do
 	case $f in
-	IPv4) a=$V4.1 w=$V4.2 u=UDP:$V4.3:7 c=$C4 ;;
-	IPv6) a=$V6:1 w="[$V6:2]" u="UDP6:[$V6:3]:7" c=$C6 ;;
+	IPv4) a=$V4.1 w=$V4.2 u=$V4.3 c=$C4 ;;
+	IPv6) a=$V6:1 w="[$V6:2]" u=$V6:3 c=$C6 ;;
 	esac
 	ok "DNS over UDP, $f" is "$(dns c $a 53)" fra-3
 	ok "DNS over TCP, $f" is "$(dns c $a 53 +tcp)" fra-3
 	ok "HTTP, $f" like "$(web c "$w" /)" "fra-3 $c *"
-	ok "UDP on a wildcard socket, $f" like "$(udp_whoami c "$u")" "fra-3 $c *"
+	ok "UDP on a wildcard socket, $f" like "$(udp_whoami c "$u" 7)" "fra-3 $c *"
 	ok "HTTP, 10 MB, $f" part "$w"
 done
 kill $JUDGE

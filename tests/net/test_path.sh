@@ -70,8 +70,8 @@ for n in 3:container:box 4:far:fra-2 8:local:fra-1; do
 done
 for n in 5:6000:far:fra-2 5:6099:far:fra-2-high 6:7:container:box 7:7:local:fra-1; do
 	IFS=: read -r i port where who <<<"$n"
-	ok "UDP on a wildcard socket, port $port, IPv4, $where" like "$(udp_whoami c UDP:$V4.$i:$port)" "$who $C4 *"
-	ok "UDP on a wildcard socket, port $port, IPv6, $where" like "$(udp_whoami c "UDP6:[$V6:$i]:$port")" "$who $C6 *"
+	ok "UDP on a wildcard socket, port $port, IPv4, $where" like "$(udp_whoami c $V4.$i $port)" "$who $C4 *"
+	ok "UDP on a wildcard socket, port $port, IPv6, $where" like "$(udp_whoami c $V6:$i $port)" "$who $C6 *"
 done
 
 big() { # URL: sums of the file as got
@@ -111,17 +111,15 @@ for p in / /big /none; do
 	ok "HTTP, headers of $p: as straight, IPv6" is "$(headers "http://[$V6:4]$p")" "$(headers "http://[$W6]:8080$p")"
 done
 
-echo_1200() { # SOCAT-ADDRESS
-	local sent got
+echo_1200() { # ADDRESS PORT
 	head -c 1200 /dev/urandom >"$LAB_DIR/dgram"
-	sent=$(sha256sum <"$LAB_DIR/dgram")
-	got=$(lab_in c socat -b 2000 -t3 - "$1" <"$LAB_DIR/dgram" | sha256sum)
-	is "$got" "$sent"
+	udp_ask c "$@" <"$LAB_DIR/dgram" | cmp - "$LAB_DIR/dgram"
 }
-ok 'UDP echo of 1,200 bytes, straight' echo_1200 "UDP:$W:5300"
-for i in 5:6000 6:7 7:7; do
-	ok "UDP echo of 1,200 bytes, IPv4, service $i" echo_1200 "UDP:$V4.$i"
-	ok "UDP echo of 1,200 bytes, IPv6, service $i" echo_1200 "UDP6:[$V6:${i%:*}]:${i#*:}"
+ok 'UDP echo of 1,200 bytes, straight' echo_1200 "$W" 5300
+for n in 5:6000:far 6:7:container 7:7:local; do
+	IFS=: read -r i port where <<<"$n"
+	ok "UDP echo of 1,200 bytes, IPv4, $where" echo_1200 "$V4.$i" "$port"
+	ok "UDP echo of 1,200 bytes, IPv6, $where" echo_1200 "$V6:$i" "$port"
 done
 
 # One client port, two VIPs on one backend: replies must not mix.
@@ -141,15 +139,18 @@ ok 'one client port asks two VIPs of one backend' two_vips
 
 # What is to a VIP but to no service reaches nobody: not the edge's own daemons, not the backend.
 closed_port() {
-	lab_app sink fra-1 socat -u TCP-LISTEN:2222,fork,reuseaddr OPEN:/dev/null
-	lab_wait 'a daemon on the edge' 5 lab_in c socat -u /dev/null "TCP:$E1:2222,connect-timeout=1" || return 1
-	! lab_in c socat -u /dev/null "TCP:$V4.1:2222,connect-timeout=1"
+	lab_app sink fra-1 socat -u TCP6-LISTEN:2222,ipv6only=0,fork,reuseaddr OPEN:/dev/null
+	lab_echo fra-1-wild fra-1 2223
+	lab_wait 'a daemon on the edge' 5 connects "TCP:$E1" || return 1
+	lab_wait 'the other one' 5 udp_whoami c "$E1_6" 2223 || return 1
+	! connects TCP:$V4.1 && ! connects "TCP6:[$V6:1]" && ! udp_whoami c $V4.1 2223 && ! udp_whoami c $V6:1 2223
 }
-ok "an edge's own daemon is not reachable through a VIP" closed_port
+connects() { lab_in c socat -u /dev/null "$1:2222,connect-timeout=1"; }
+ok "an edge's own daemons are not reachable through a VIP" closed_port
 fragments() {
 	local before after
 	before=$(counter fra-1 fragment)
-	head -c 4000 /dev/zero | lab_in c socat -b 5000 -t1 - UDP:$V4.5:6000 >/dev/null
+	head -c 4000 /dev/zero | lab_in c "$OUT/lab/udpask" $V4.5 6000 200 && return 1
 	after=$(counter fra-1 fragment)
 	[ "$after" -gt "$before" ] || { echo "counter fragment: $before, then $after"; return 1; }
 }
@@ -163,7 +164,7 @@ capture() { # SPACE DEVICE FILE FILTER
 }
 traffic() {
 	dns c $V4.2 53 && dns c $V6:2 53 && dns c $V4.2 53 +tcp && web c $V4.3 / && web c "[$V6:4]" / &&
-		udp_whoami c UDP:$V4.5:6000 && udp_whoami c "UDP6:[$V6:6]:7"
+		udp_whoami c $V4.5 6000 && udp_whoami c $V6:6 7
 }
 judge() { # FILE TSHARK-FILTER WANTED-COUNT: 0, or + for some
 	local n
