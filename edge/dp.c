@@ -61,7 +61,8 @@ static uint32_t configured_size(const struct dp_sizes *s, const char *map)
 		{"dp_known", s->nodes ? s->nodes : 4096},
 		{"dp_portpage", (s->pages ? s->pages : 4096) * DP_PORTS_PER_PAGE},
 		{"dp_portdir", (s->dirs ? s->dirs : 1024) * DP_PORTS_PER_PAGE},
-		{"dp_vip", s->dirs ? s->dirs : 1024},
+		/* three keys a VIP, and a VIP that is served takes at least one directory */
+		{"dp_vip", 4 * (s->dirs ? s->dirs : 1024)},
 		{"dp_fwd", s->flows ? s->flows : 262144},
 		{"dp_rev", s->flows ? s->flows : 262144},
 		{"dp_fwd_new", s->flows_new ? s->flows_new : 65536},

@@ -153,6 +153,8 @@ if [ $failed -gt 0 ]; then
 	echo "1..$tests"
 	exit 1
 fi
+vip_room() { bpftool -j map show pinned "$pin/v1/maps/dp_vip" | jq .max_entries; }
+check "three keys fit for each of 1024 VIPs" contains '^4096$' vip_room
 check "public: XDP" has_xdp pub0
 check "  TC ingress on pub0" has_filter pub0 ingress dp_tc_pub_in
 check "  TC egress on pub0" has_filter pub0 egress dp_tc_up_out
