@@ -66,14 +66,19 @@ static void must_print(const char *part)
 		fail_msg("no \"%s\" in:\n%s%s", part, out, err_out);
 }
 
+static void must_be_built(void)
+{
+	if (!access(program, X_OK))
+		return;
+	print_message("# skipped: %s is not built: make all\n", program);
+	skip();
+}
+
 static void must_start(void)
 {
 	struct err e = {0};
 
-	if (access(program, X_OK)) {
-		print_message("%s is not built: make all\n", program);
-		skip();
-	}
+	must_be_built();
 	if (fake_start(&e))
 		fail_msg("%s", e.text);
 }
@@ -301,8 +306,7 @@ static void test_help_when_asked_then_exit_0_without_a_daemon(void **state)
 	};
 
 	(void)state;
-	if (access(program, X_OK))
-		skip();
+	must_be_built();
 	for (size_t i = 0; i < COUNT(line); i++) {
 		assert_int_equal(run(line[i]), 0);
 		must_print("usage: edgectl ");
@@ -318,8 +322,7 @@ static void test_connect_when_no_daemon_then_exit_3_names_the_socket(void **stat
 	char want[256];
 
 	(void)state;
-	if (access(program, X_OK))
-		skip();
+	must_be_built();
 	assert_int_equal(run("status"), 3);
 	snprintf(want, sizeof(want),
 		 "edgectl: can't reach edged at %s: no such socket (is edged running?)\n",
