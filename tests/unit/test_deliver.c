@@ -32,6 +32,8 @@ static int setup(void **state)
 			   "ip addr add fd80::1/64 dev eagt-u0 nodad && ip addr add fd81::1/64 dev "
 			   "eagt-b0 nodad &&"
 			   "ip route add blackhole 10.99.0.1/32") == 0;
+	if (!has_netns)
+		print_message("# skipped: needs root and ip(8)\n");
 	return 0;
 }
 
