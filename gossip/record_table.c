@@ -423,7 +423,7 @@ static void origin_raise(struct origin *o, uint64_t generation)
 	o->generation = generation;
 	o->watermark = o->verified = o->top = o->gc = o->gc_told = 0;
 	o->gsum = (struct digest){{0, 0}};
-	o->is_whole = false;
+	o->is_whole = o->is_disputed = false;
 	o->reset_touch = 0;
 }
 
@@ -495,17 +495,26 @@ static bool is_signed(struct gossip_core *c, const struct record *r)
 	return false;
 }
 
+static bool is_same_bytes(const struct record *a, const struct record *b)
+{
+	return a->is_tombstone == b->is_tombstone && a->value_len == b->value_len &&
+	       (a->value_len == 0 || memcmp(a->value, b->value, a->value_len) == 0);
+}
+
 /* Own records that somebody has and we don't: we were here before, with a higher number, or we lost our memory. */
 static void hear_self(struct gossip_core *c, const struct record *r, const struct rec *e)
 {
-	uint64_t seq = record_scope_of(r->kind) == RECORD_OWN ? c->seq : c->volatile_seq;
-	bool is_strange = r->generation > c->cfg.generation ||
-			  (r->generation == c->cfg.generation && r->seq > seq);
-	struct digest hash;
+	bool is_stored_scope = record_scope_of(r->kind) == RECORD_OWN;
+	int d = e ? record_cmp_version(r, &e->blob->r) : 1;
+	bool is_strange;
 
-	if (!is_strange && e && record_cmp_version(r, &e->blob->r) == 0 &&
-	    hash_record(c, r, &hash) == 0)
-		is_strange = !digest_eq(&hash, &e->hash);
+	if (r->generation != c->cfg.generation)
+		is_strange = r->generation > c->cfg.generation;
+	else if (!e)
+		/* What we deleted leaves a tombstone, until it is collected. */
+		is_strange = !is_stored_scope || r->seq > c->own->gc;
+	else
+		is_strange = d > 0 || (d == 0 && !is_same_bytes(r, &e->blob->r));
 	if (is_strange && is_signed(c, r))
 		core_want_generation(c, r->generation);
 }
@@ -523,6 +532,13 @@ static bool is_old(const struct origin *o, const struct record *r, const struct 
 	 * we were told to count too far. */
 	return !e && r->generation == o->generation && record_scope_of(r->kind) == RECORD_OWN &&
 	       r->kind != RECORD_KIND_HEAD && r->seq <= o->watermark;
+}
+
+/* A writer that lost its memory has signed two contents with one version. Everyone keeps the same one, and the writer
+ * is shown what it has forgotten. */
+static bool is_twin(const struct record *r, const struct rec *e)
+{
+	return e && record_cmp_version(r, &e->blob->r) == 0 && !is_same_bytes(r, &e->blob->r);
 }
 
 static int refuse(struct gossip_core *c, int error)
@@ -545,6 +561,13 @@ static int may_come(struct gossip_core *c, const struct record *r, enum table_so
 		}
 		if (is_own && table_is_removed(c, &r->writer))
 			return refuse(c, -EPERM);
+		if (is_twin(r, e)) {
+			if (!is_signed(c, r))
+				return -EBADMSG;
+			if (o)
+				o->is_disputed = true;
+			return memcmp(r->sig, e->blob->r.sig, NODE_SIG_BYTES) > 0;
+		}
 		if (is_old(o, r, e)) {
 			c->n.records_old++;
 			return 0;

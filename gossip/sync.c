@@ -331,6 +331,8 @@ static int cmp_seq(const void *a, const void *b)
 	return record_cmp_version(x, y);
 }
 
+#define ALL_LOOSE UINT64_MAX
+
 struct delta_plan {
 	struct origin *o;
 	uint64_t from;
@@ -340,7 +342,8 @@ struct delta_plan {
 };
 
 /* What to send a peer that described this writer as `w`. false: nothing. */
-static bool plan_delta(struct origin *o, const struct wire_origin *w, struct delta_plan *ret)
+static bool plan_delta(struct origin *o, const struct wire_origin *w, bool is_writer,
+		       struct delta_plan *ret)
 {
 	bool is_same_gen = w->generation == o->generation;
 	struct digest sum;
@@ -349,9 +352,10 @@ static bool plan_delta(struct origin *o, const struct wire_origin *w, struct del
 	digest_from(w->sum, &sum);
 	is_equal = digest_eq(&sum, &o->sum);
 	*ret = (struct delta_plan){.o = o, .is_loose_wanted = !is_equal};
-	if (w->generation > o->generation) {
-		/* Ahead of us; what we hold may still be in use there until the new generation is whole. */
-		ret->from = UINT64_MAX;
+	/* Ahead of us: what we hold may still be in use there until the new generation is whole. And a writer that lost its
+	 * memory must be shown all that it has forgotten. */
+	if (w->generation > o->generation || (o->is_disputed && is_writer)) {
+		ret->from = ALL_LOOSE;
 		return !is_equal;
 	}
 	if (!is_same_gen) {
@@ -385,20 +389,15 @@ static bool plan_collect(struct delta_plan *p, const struct wire_origin *w)
 
 		if (record_scope_of(v->kind) != RECORD_OWN)
 			continue;
-		if (v->generation == p->o->generation && v->seq <= p->o->watermark) {
+		if (p->from != ALL_LOOSE && v->generation == p->o->generation &&
+		    v->seq <= p->o->watermark) {
 			if (v->seq > p->from)
 				p->ordered[p->ordered_count++] = r;
 		} else if (p->is_loose_wanted &&
-			   (v->generation != w->generation || v->seq > w->watermark)) {
+			   (p->from == ALL_LOOSE || v->generation != w->generation ||
+			    v->seq > w->watermark)) {
 			p->loose[p->loose_count++] = r;
 		}
-	}
-	if (w->generation > p->o->generation) {
-		/* All of it is loose to them. */
-		TAILQ_FOREACH(r, &p->o->recs, of_origin)
-		if (record_scope_of(r->blob->r.kind) == RECORD_OWN &&
-		    r->blob->r.generation == p->o->generation && r->blob->r.seq <= p->o->watermark)
-			p->loose[p->loose_count++] = r;
 	}
 	qsort(p->ordered, p->ordered_count, sizeof(struct rec *), cmp_seq);
 	return true;
@@ -425,7 +424,7 @@ static void send_delta(struct sync_run *run, struct delta_plan *p)
 	unsigned int flags = p->is_reset ? WIRE_D_RESET : 0;
 	struct origin *o = p->o;
 	uint64_t at = p->from;
-	bool is_counted = p->from != UINT64_MAX;
+	bool is_counted = p->from != ALL_LOOSE;
 	size_t i;
 
 	if (p->loose_count + p->ordered_count == 0 && (!is_counted || at >= o->watermark))
@@ -470,7 +469,9 @@ static void answer_origin(struct sync_run *run, struct origin *o, const struct w
 {
 	struct delta_plan p;
 
-	if (run->is_over || !plan_delta(o, w, &p) || !plan_collect(&p, w))
+	bool is_writer = node_id_cmp(&o->id, &run->to->id) == 0;
+
+	if (run->is_over || !plan_delta(o, w, is_writer, &p) || !plan_collect(&p, w))
 		return;
 	send_delta(run, &p);
 	free(p.loose);
