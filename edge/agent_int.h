@@ -25,6 +25,8 @@
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
 #define AGENT_TEXT_MAX 240
+/* edgefwd beats every second; a busy host is not yet a stuck daemon. */
+#define AGENT_BEAT_SILENT_S 5
 #define AGENT_SEED_UNREACHED_MS                                                                    \
 	10000 /* how long a node that is alone, though others are configured, waits with a seed */
 

@@ -37,6 +37,21 @@ static void add_record_problems(struct agent *a, struct agent_view *v)
 		add_problem(a, v, "%s", a->quarantine[i].text);
 }
 
+/* Connected, but its loop stands still: nothing of what edgefwd keeps is kept. */
+static void add_forwarder_problem(struct agent *a, struct agent_view *v)
+{
+	uint64_t now_s = uv_hrtime() / 1000000000, beat_s;
+
+	if (!a->is_fwd_up) {
+		add_problem(a, v, "edgefwd is not connected: %s", a->fwd_text);
+		return;
+	}
+	beat_s = a->mapw ? mapw_edgefwd_beat(a->mapw) : 0;
+	if (beat_s && now_s > beat_s + AGENT_BEAT_SILENT_S)
+		add_problem(a, v, "edgefwd is stuck: its heartbeat is %llu s old",
+			    (unsigned long long)(now_s - beat_s));
+}
+
 static void add_problems(struct agent *a, struct agent_view *v)
 {
 	struct store_status st;
@@ -50,8 +65,8 @@ static void add_problems(struct agent *a, struct agent_view *v)
 			    a->is_map_part ? " in full" : "", a->map_text);
 	if (a->conflict_text[0] && agent_now_ms(a) - a->conflict_ms < 60000)
 		add_problem(a, v, "%s", a->conflict_text);
-	if (a->cfg.fwd_socket && !a->is_fwd_up)
-		add_problem(a, v, "edgefwd is not connected: %s", a->fwd_text);
+	if (a->cfg.fwd_socket)
+		add_forwarder_problem(a, v);
 	if (a->vip_text[0])
 		add_problem(a, v, "%s", a->vip_text);
 	if (a->cfg.fwd_socket && !agent_seed(a) &&

@@ -137,6 +137,7 @@ void agent_maps_write(struct agent *a)
 
 	if (!a->mapw)
 		return;
+	agent_fwd_peers(a); /* whether or not the maps have room: nodes must reach each other */
 	if (!agent_seed(a))
 		return; /* without a seed nothing may be forwarded; problems say so */
 	err = write_plan(a, &e);
@@ -155,7 +156,6 @@ void agent_maps_write(struct agent *a)
 			  a->world->view.service_count, a->world->view.backend_count);
 	a->is_ready = true;
 	agent_fwd_announce(a);
-	agent_fwd_peers(a);
 }
 
 static void write_word(struct agent *a, const struct plan_op *op)

@@ -137,6 +137,14 @@ int mapw_open(const struct dp_fds *fds, struct mapw **ret_mapw, struct err *e)
 	return 0;
 }
 
+static uint64_t the_beat_s;
+
+uint64_t mapw_edgefwd_beat(const struct mapw *m)
+{
+	(void)m;
+	return the_beat_s;
+}
+
 void mapw_close(struct mapw *m)
 {
 	(void)m;

@@ -263,6 +263,21 @@ static void test_write_when_a_map_refuses_then_tried_again(void **state)
 	node_stop(*state);
 }
 
+static void test_look_when_edgefwd_is_stuck_then_named(void **state)
+{
+	struct agent_view v;
+
+	node_ready(*state);
+	agent_look(current->agent, &v);
+	assert_int_equal(v.problem_count, 0);
+	the_beat_s = 1; /* a second after the machine started */
+	agent_look(current->agent, &v);
+	the_beat_s = 0;
+	assert_int_equal(v.problem_count, 1);
+	assert_non_null(strstr(v.problem[0], "edgefwd is stuck"));
+	node_stop(*state);
+}
+
 static void test_up_when_abi_differs_then_nothing_is_written(void **state)
 {
 	struct agent_view v;
@@ -515,6 +530,7 @@ int main(void)
 		CASE(test_backend_when_it_falls_then_word_vip_and_record_follow),
 		CASE(test_open_when_maps_are_filled_then_writes_nothing),
 		CASE(test_write_when_a_map_refuses_then_tried_again),
+		CASE(test_look_when_edgefwd_is_stuck_then_named),
 		CASE(test_up_when_abi_differs_then_nothing_is_written),
 		CASE(test_record_when_unreadable_then_former_stays_and_is_shown),
 		CASE(test_drain_when_own_then_no_rows_and_undrain_brings_them_back),
