@@ -51,8 +51,8 @@ void suspect_clear(struct gossip_core *c, struct member *m)
 	m->my_vote_sends = 0;
 }
 
-/* How many votes it takes: two, unless nobody else could cast the second one. Whom we ourselves can't reach is no
- * voter. */
+/* How many votes it takes: two, unless nobody else could cast the second one. Whoever is not dead could, also one that we
+ * doubt: if all fall silent at once, it is more likely us, and only time (is_isolated) makes our word enough. */
 static unsigned int votes_needed(const struct gossip_core *c, const struct member *m)
 {
 	if (is_isolated(c))
@@ -60,7 +60,7 @@ static unsigned int votes_needed(const struct gossip_core *c, const struct membe
 	for (size_t i = 0; i < c->ring_count; i++) {
 		const struct member *x = c->ring[i];
 
-		if (x != m && !x->is_self && x->state == GOSSIP_ALIVE && !x->my_vote)
+		if (x != m && !x->is_self && x->state != GOSSIP_DEAD && x->state != GOSSIP_LEFT)
 			return VOTES_NEEDED;
 	}
 	return 1;
