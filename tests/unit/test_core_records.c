@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which records one core takes, keeps, drops, shows. */
+#include "tests/unit/core_peer.h"
+
+static void test_recv_when_records_are_forged_then_refused(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), b = peer_new(2);
+	struct gossip_counters n;
+	struct record r;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	introduce(f, &b, &a);
+	/* b's key, signed by nobody; a value changed on the way; a version raised on the way. */
+	r = record_of(f, b.pub, KIND, "a", 100, 1, 1);
+	memset(r.sig, 0, sizeof(r.sig));
+	assert_int_equal(news(f, &a, &r), 0);
+	r = record_of(f, b.pub, KIND, "a", 100, 1, 1);
+	f->value[3] = 9;
+	assert_int_equal(news(f, &a, &r), 0);
+	r = record_of(f, b.pub, KIND, "a", 100, 1, 1);
+	r.seq = 2;
+	assert_int_equal(news(f, &a, &r), 0);
+	gossip_core_counters(f->c, &n);
+	assert_int_equal(n.bad_signatures, 3);
+	/* Broken rules: a shared record with a generation, a head under a false name. */
+	r = record_of(f, a.pub, SHARED, "a", 1, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	r = record_of(f, a.pub, RECORD_KIND_HEAD, "tail", 100, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	gossip_core_counters(f->c, &n);
+	assert_int_equal(n.refused_records, 2);
+	assert_int_equal(n.records_new, 1); /* our own head */
+	/* What is right is taken from anybody. */
+	r = record_of(f, b.pub, KIND, "a", 100, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	assert_int_equal(value_of(f, &b.sender.id, KIND, "a"), 1);
+	/* Older and same versions change nothing. */
+	r = record_of(f, b.pub, KIND, "a", 99, 8, 3);
+	assert_int_equal(news(f, &a, &r), 0);
+	assert_int_equal(f->record_events, 0);
+	assert_int_equal(value_of(f, &b.sender.id, KIND, "a"), 1);
+	fixture_free(f);
+}
+
+static void test_recv_when_two_contents_have_one_version_then_all_keep_the_same(void **state)
+{
+	struct fixture *f = fixture_new(), *g = fixture_new();
+	struct peer a = peer_new(1);
+	struct record r;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	introduce(g, &a, NULL);
+	r = record_of(f, a.pub, KIND, "a", 100, 1, 1);
+	(void)news(f, &a, &r);
+	r = record_of(f, a.pub, KIND, "a", 100, 1, 2);
+	(void)news(f, &a, &r);
+	r = record_of(g, a.pub, KIND, "a", 100, 1, 2);
+	(void)news(g, &a, &r);
+	r = record_of(g, a.pub, KIND, "a", 100, 1, 1);
+	(void)news(g, &a, &r);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "a"),
+			 value_of(g, &a.sender.id, KIND, "a"));
+	fixture_free(f);
+	fixture_free(g);
+}
+
+static void test_recv_when_full_then_refuses_and_stays_full(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	struct gossip_counters n;
+	char key[16];
+
+	(void)state;
+	introduce(f, &a, NULL);
+	for (unsigned int i = 1; i <= 300; i++) {
+		struct record r;
+
+		snprintf(key, sizeof(key), "k%u", i);
+		r = record_of(f, a.pub, KIND, key, 100, i, 1);
+		assert_int_equal(news(f, &a, &r), 0);
+	}
+	assert_int_equal(f->c->rec_count, 200);
+	gossip_core_counters(f->c, &n);
+	assert_int_equal(n.refused_records, 101);
+	assert_int_equal(
+		gossip_core_put(f->c, f->now, KIND, "mine", (const uint8_t *)"\x80", 1, false),
+		-ENOSPC);
+	fixture_free(f);
+}
+
+/* It slept while something was deleted and collected: the restatement takes that away, and nothing else. */
+static void test_delta_when_restated_then_drops_what_the_head_leaves_out(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	struct digest sum;
+	struct record r, head;
+	uint8_t value[27];
+
+	(void)state;
+	introduce(f, &a, NULL);
+	r = record_of(f, a.pub, KIND, "stale", 100, 2, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	r = record_of(f, a.pub, KIND, "new", 100, 12, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	r = record_of(f, a.pub, KIND, "keep", 100, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	hash_of(&r, &sum);
+	head = head_of(f, &a, 100, 10, 5, &sum, value);
+	begin(f, WIRE_DELTA);
+	wire_list_begin(&f->o, WIRE_K_DELTAS);
+	assert_true(wire_delta_begin(&f->o, &a.sender.id, 100, 0, 5));
+	assert_true(wire_add_record(&f->o, &r));
+	assert_true(wire_add_record(&f->o, &head));
+	wire_delta_end(&f->o, 10, WIRE_D_RESET | WIRE_D_LAST);
+	wire_list_end(&f->o);
+	assert_int_equal(deliver(f, &a), 0);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "keep"), 1);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "stale"), -1);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "new"), 1);
+	assert_int_equal(table_origin(f->c, &a.sender.id)->watermark, 10);
+	/* And it stays away. */
+	r = record_of(f, a.pub, KIND, "stale", 100, 2, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "stale"), -1);
+	fixture_free(f);
+}
+
+static void test_sync_when_a_writer_forgot_then_it_is_shown(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	struct wire_origin w = {.id = a.sender.id, .generation = 100, .watermark = 9, .top = 9};
+	struct record r;
+	size_t before;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	r = record_of(f, a.pub, KIND, "a", 100, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	/* It is ahead of us: nothing to say about itself. */
+	sync_of(f, &a, &w);
+	before = f->delta_records;
+	/* Another content under a version that it has signed before. */
+	r = record_of(f, a.pub, KIND, "a", 100, 1, 2);
+	assert_int_equal(news(f, &a, &r), 0);
+	sync_of(f, &a, &w);
+	assert_int_equal(f->delta_records, before + 1);
+	fixture_free(f);
+}
+
+/* A relayer says that we have everything, and shows the writer's true head. */
+static void test_delta_when_a_relayer_hides_records_then_nothing_is_dropped(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), mad = peer_new(2);
+	struct origin *o;
+	struct record r, head;
+	struct digest sum = {{123, 456}}; /* of records that we don't have */
+	uint8_t value[27];
+
+	(void)state;
+	introduce(f, &a, NULL);
+	introduce(f, &mad, &a);
+	r = record_of(f, a.pub, KIND, "keep", 100, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	head = head_of(f, &a, 101, 9, 0, &sum, value);
+	for (unsigned int flags = 0; flags <= (WIRE_D_RESET | WIRE_D_LAST); flags++) {
+		begin(f, WIRE_DELTA);
+		wire_list_begin(&f->o, WIRE_K_DELTAS);
+		assert_true(wire_delta_begin(&f->o, &a.sender.id, 101, 0, 0));
+		assert_true(wire_add_record(&f->o, &head));
+		wire_delta_end(&f->o, 1000, flags);
+		wire_list_end(&f->o);
+		assert_int_equal(deliver(f, &mad), 0);
+		assert_int_equal(value_of(f, &a.sender.id, KIND, "keep"), 1);
+	}
+	o = table_origin(f->c, &a.sender.id);
+	assert_false(o->is_whole);
+	/* The writer's head took the lie back: what it really has comes through. */
+	assert_true(o->watermark < 9);
+	r = record_of(f, a.pub, KIND, "hidden", 101, 4, 7);
+	assert_int_equal(news(f, &a, &r), 0);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "hidden"), 7);
+	fixture_free(f);
+}
+
+static void test_removal_when_it_stands_then_records_are_void(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	char key[33];
+	struct record r;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	r = record_of(f, a.pub, KIND, "a", 100, 1, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	for (size_t i = 0; i < NODE_ID_BYTES; i++)
+		snprintf(key + 2 * i, 3, "%02x", a.sender.id.b[i]);
+	assert_int_equal(gossip_core_put(f->c, f->now, RECORD_KIND_REMOVAL, key,
+					 (const uint8_t *)"\x80", 1, true),
+			 0);
+	drain(f);
+	assert_int_equal(f->gone_events, 1);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "a"), -1);
+	r = record_of(f, a.pub, KIND, "b", 100, 2, 1);
+	assert_int_equal(news(f, &a, &r), 0);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "b"), -1);
+	assert_int_equal(gossip_core_del(f->c, f->now, RECORD_KIND_REMOVAL, key, true), 0);
+	assert_int_equal(news(f, &a, &r), 0);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "b"), 1);
+	fixture_free(f);
+}
+
+static void test_put_when_asked_then_numbered_and_checked(void **state)
+{
+	struct fixture *f = fixture_new();
+	const uint8_t v1[] = {0x81, 0xa1, 'v', 1}, v2[] = {0x81, 0xa1, 'v', 2};
+	uint8_t big[RECORD_VALUE_MAX + 1] = {0};
+	char long_key[RECORD_KEY_MAX + 2];
+	struct record r;
+	uint64_t seq;
+
+	(void)state;
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, "a", v1, 4, false), 0);
+	assert_true(gossip_core_get_record(f->c, &f->c->self->id, KIND, "a", &r));
+	seq = r.seq;
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, "a", v1, 4, false), 0);
+	assert_true(gossip_core_get_record(f->c, &f->c->self->id, KIND, "a", &r));
+	assert_int_equal(r.seq, seq);
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, "a", v2, 4, false), 0);
+	assert_true(gossip_core_get_record(f->c, &f->c->self->id, KIND, "a", &r));
+	assert_int_equal(r.seq, seq + 1);
+	assert_int_equal(gossip_core_put(f->c, f->now, 0, "a", v1, 4, false), -EINVAL);
+	assert_int_equal(gossip_core_put(f->c, f->now, 192, "a", v1, 4, false), -EINVAL);
+	assert_int_equal(gossip_core_put(f->c, f->now, RECORD_KIND_HEAD, "head", v1, 4, false),
+			 -EINVAL);
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, "", v1, 4, false), -EINVAL);
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, "a", v1, 3, false), -EINVAL);
+	assert_int_equal(
+		gossip_core_put(f->c, f->now, KIND, "a", (const uint8_t *)"\x90", 1, false),
+		-EINVAL);
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, "a", big, sizeof(big), false),
+			 -EMSGSIZE);
+	memset(long_key, 'k', sizeof(long_key) - 1);
+	long_key[sizeof(long_key) - 1] = 0;
+	assert_int_equal(gossip_core_put(f->c, f->now, KIND, long_key, v1, 4, false), -EMSGSIZE);
+	assert_int_equal(gossip_core_del(f->c, f->now, KIND, "none", false), -ENOENT);
+	assert_int_equal(gossip_core_del(f->c, f->now, KIND, "a", false), 0);
+	assert_int_equal(gossip_core_del(f->c, f->now, KIND, "a", false), -ENOENT);
+	assert_false(gossip_core_get_record(f->c, &f->c->self->id, KIND, "a", &r));
+	/* Shared: above whatever was seen. */
+	assert_int_equal(gossip_core_put(f->c, f->now, SHARED, "s", v1, 4, false), 0);
+	assert_true(gossip_core_get_record(f->c, NULL, SHARED, "s", &r));
+	assert_int_equal(r.seq, 1);
+	drain(f);
+	fixture_free(f);
+}
+
+static void test_load_when_stored_then_in_force_and_verified(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	struct gossip_member m = {.generation = 100, .state = GOSSIP_DEAD};
+	struct record r = record_of(f, a.pub, KIND, "a", 100, 1, 1);
+
+	(void)state;
+	assert_int_equal(gossip_core_load_record(f->c, &r), 0);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "a"), 1);
+	r.seq = 2;
+	assert_int_equal(gossip_core_load_record(f->c, &r), -EBADMSG);
+	m.id = a.sender.id;
+	memcpy(m.pub, a.pub, sizeof(m.pub));
+	snprintf(m.name, sizeof(m.name), "peer-1");
+	snprintf(m.region, sizeof(m.region), "r");
+	assert_int_equal(gossip_core_load_member(f->c, &m), 0);
+	assert_int_equal(state_of(f, &a), GOSSIP_DEAD);
+	m.id.b[0] ^= 1;
+	assert_int_equal(gossip_core_load_member(f->c, &m), -EBADMSG);
+	drain(f);
+	assert_int_equal(f->record_events, 0);
+	assert_int_equal(f->member_events, 0);
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_recv_when_records_are_forged_then_refused),
+		cmocka_unit_test(
+			test_recv_when_two_contents_have_one_version_then_all_keep_the_same),
+		cmocka_unit_test(test_recv_when_full_then_refuses_and_stays_full),
+		cmocka_unit_test(test_delta_when_restated_then_drops_what_the_head_leaves_out),
+		cmocka_unit_test(test_sync_when_a_writer_forgot_then_it_is_shown),
+		cmocka_unit_test(test_delta_when_a_relayer_hides_records_then_nothing_is_dropped),
+		cmocka_unit_test(test_removal_when_it_stands_then_records_are_void),
+		cmocka_unit_test(test_put_when_asked_then_numbered_and_checked),
+		cmocka_unit_test(test_load_when_stored_then_in_force_and_verified),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
