@@ -236,7 +236,9 @@ static void on_member(struct agent *a, const struct gossip_event *ev)
 		(void)store_write_member(a->store, &sm, NULL, NULL);
 	}
 	if (is_down(m->state) && (ev->is_new || !is_down(ev->old_state))) {
-		agent_maps_node_down(a, &m->id);
+		/* Who left still serves: its word follows the tables that do without it. */
+		if (m->state != GOSSIP_LEFT)
+			agent_maps_node_down(a, &m->id);
 		agent_kick(a, true);
 	} else {
 		agent_kick(a, false);

@@ -5,13 +5,14 @@
  * compares it with a wanted state and appends operations in the order that keeps every packet served:
  *   1 words of backends and nodes that died     2 what rested a second since nothing refers to it: zeroed, free again
  *   3 new nodes, then backends that are new, changed or back     4 rows of rebuilt tables, into free ranges
- *   5 service words (the flips)     6 port pages, directories, VIPs     7 VIPs that are gone, services left without a table
+ *   5 service words (the flips), then words of nodes that left     6 port pages, directories, VIPs
+ *   7 VIPs that are gone, services left without a table
  * A list may be cut anywhere (the process dies): what was applied so far serves, and plan_adopt() goes on from there.
  *
  * Indexes   0 is none. A node, backend or service keeps its index as long as it exists; a node whose mesh address
  *           changes gets a new one (16 bytes can't be exchanged under readers). Freed ones rest PLAN_REST_MS.
  * Words     a backend's word is DEAD when its health is not good or its record is gone; a draining one stays UP until
- *           no table has it. A node is DOWN when suspect, dead or left.
+ *           no table has it. A node is DOWN when suspect or dead, and when it left, once no table has it.
  * VIPs      three dp_vip keys each, protocols 0, TCP and UDP; without ports dir_idx is 0: to a VIP, but no service
  * Cost      O(nodes + backends + services + rows) per diff
  * Memory    heap; sorted arrays. Threads: the caller's

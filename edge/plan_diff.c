@@ -194,8 +194,9 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 		was.state = next->value.state;
 		if (memcmp(&was, &next->value, sizeof(was)) == 0) {
 			op.kind = PLAN_NODE_STATE;
+			/* Who left serves on until no table has it: nobody needs a substitute. */
 			if (next->value.state == DP_NODE_DOWN)
-				stage = STAGE_DOWN;
+				stage = n->state == GOSSIP_LEFT ? STAGE_LEFT : STAGE_DOWN;
 		}
 	}
 	return emit(w, stage, &op);

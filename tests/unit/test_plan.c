@@ -126,6 +126,29 @@ static void test_diff_when_node_is_suspect_then_its_state_comes_first(void **sta
 	plan_state_free(s);
 }
 
+/* No packet needs a substitute: the tables do without the node before its word says so. */
+static void test_diff_when_node_left_then_its_state_follows_the_flips(void **state)
+{
+	struct plan_list l = {0};
+	struct plan_state *s;
+	struct world w;
+
+	(void)state;
+	small_world(&w);
+	assert_int_equal(plan_state_new(&sizes, &s), 0);
+	diff(&w, s, 0, &l);
+	w.node[5].state = GOSSIP_LEFT;
+	diff(&w, s, 10, &l);
+	assert_int_equal(l.op_count, 3);
+	assert_int_equal(l.op[0].kind, PLAN_ROWS);
+	assert_int_equal(l.op[1].kind, PLAN_SVC);
+	assert_int_equal(l.op[2].kind, PLAN_NODE_STATE);
+	assert_int_equal(l.op[2].idx, plan_node_idx(s, &w.node[5].id));
+	assert_int_equal(l.op[2].arg.node.state, DP_NODE_DOWN);
+	plan_list_clear(&l);
+	plan_state_free(s);
+}
+
 static void test_down_when_urgent_then_the_diff_does_not_repeat_it(void **state)
 {
 	struct plan_list l = {0};
@@ -376,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_diff_when_first_then_writes_all_of_it),
 		cmocka_unit_test(test_diff_when_backend_dies_then_its_word_comes_first),
 		cmocka_unit_test(test_diff_when_node_is_suspect_then_its_state_comes_first),
+		cmocka_unit_test(test_diff_when_node_left_then_its_state_follows_the_flips),
 		cmocka_unit_test(test_down_when_urgent_then_the_diff_does_not_repeat_it),
 		cmocka_unit_test(test_diff_when_things_go_then_indexes_rest_before_reuse),
 		cmocka_unit_test(test_diff_when_mesh_address_changes_then_new_index_and_words_move),
