@@ -204,7 +204,8 @@ static void take_news(struct gossip_core *c, struct member *from, const struct w
 	sync_on_digest(c, from, msg);
 	while (wire_next_record(&records, &r)) {
 		c->cfg.signer.id_of(c->cfg.signer.arg, r.pub, &r.writer);
-		(void)table_offer(c, &r, TABLE_HEARD, 0); /* what is refused is counted there */
+		(void)table_offer(c, &r, msg->type == WIRE_DELTA ? TABLE_SYNCED : TABLE_HEARD,
+				  0); /* what is refused is counted there */
 	}
 }
 

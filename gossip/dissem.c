@@ -28,7 +28,7 @@ void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way)
 		TAILQ_REMOVE(&c->news, r, news);
 	TAILQ_INSERT_HEAD(&c->news, r, news);
 	r->in_news = true;
-	if (way == DISSEM_LAZY)
+	if (way == DISSEM_LAZY || way == DISSEM_SOME)
 		return;
 	r->urgent_all = (r->in_urgent && r->urgent_all) || way == DISSEM_ALL;
 	if (!r->in_urgent) {

@@ -10,6 +10,7 @@
 #include "gossip/core.h"
 
 enum dissem_way {
+	DISSEM_SOME,  /* ride on a few probes and acks: most know it already */
 	DISSEM_LAZY,  /* ride on probes and acks */
 	DISSEM_ALL,   /* at once to all that live, then lazily */
 	DISSEM_RELAY, /* once to two random members, then lazily */

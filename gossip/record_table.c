@@ -603,6 +603,8 @@ int table_offer(struct gossip_core *c, const struct record *r, enum table_source
 		queue_record_event(c, GOSSIP_EV_RECORD, e->blob);
 	if (source == TABLE_HEARD)
 		dissem_record(c, e, r->is_urgent ? DISSEM_RELAY : DISSEM_LAZY);
+	if (source == TABLE_SYNCED)
+		dissem_record(c, e, DISSEM_SOME);
 	/* From here on `e` may go: it may be what the head lets go. */
 	if (e->origin) {
 		struct origin *o = e->origin;

@@ -10,7 +10,12 @@
 
 #include "gossip/core.h"
 
-enum table_source { TABLE_LOCAL, TABLE_LOADED, TABLE_HEARD };
+enum table_source {
+	TABLE_LOCAL,
+	TABLE_LOADED,
+	TABLE_HEARD,  /* as news */
+	TABLE_SYNCED, /* by comparing: others learn it the same way */
+};
 
 /* A version arrived. 1 it came into force | 0 known or older | -EBADMSG, -ENOSPC, -EPERM refused (counted).
  * `touch` != 0 marks the record of that identity, if there is one. r->writer must be set. */

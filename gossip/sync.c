@@ -549,7 +549,8 @@ static void on_delta(struct gossip_core *c, struct member *from, struct wire_del
 			c->n.refused_records++;
 			continue;
 		}
-		(void)table_offer(c, &r, TABLE_HEARD, touch); /* what is refused is counted there */
+		(void)table_offer(c, &r, TABLE_SYNCED,
+				  touch); /* what is refused is counted there */
 	}
 	/* Only a record of that generation, signed, can have raised ours to it. */
 	o = table_origin(c, &d->id);

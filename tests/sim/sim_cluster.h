@@ -108,6 +108,8 @@ bool sim_is_equal(struct sim *s, void *arg);
 bool sim_watermarks_hold(struct sim *s);
 
 /* ---- for test programs */
+/* SEED of the environment, else this one; printed. */
+uint64_t sim_seed(uint64_t seed);
 /* Calls run(seed) for SEED, or SEEDS (else `count`) seeds; says SEED= for each failure to be repeated. */
 void sim_seeds(unsigned int count, void (*run)(uint64_t seed));
 struct sim_samples {

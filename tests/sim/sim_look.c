@@ -161,6 +161,17 @@ bool sim_watermarks_hold(struct sim *s)
 	return true;
 }
 
+uint64_t sim_seed(uint64_t seed)
+{
+	const char *one = getenv("SEED");
+
+	if (one)
+		seed = strtoull(one, NULL, 0);
+	printf("# SEED=%llu\n", (unsigned long long)seed);
+	fflush(stdout);
+	return seed;
+}
+
 void sim_seeds(unsigned int count, void (*run)(uint64_t seed))
 {
 	const char *one = getenv("SEED"), *many = getenv("SEEDS");

@@ -45,8 +45,10 @@ static void watch_cb(struct sim *s, struct sim_node *n, const struct gossip_even
 
 static struct sim *cluster(size_t nodes, uint64_t seed, unsigned int loss_pct, bool no_forwarder)
 {
-	struct sim *s = sim_new(&(struct sim_config){
-		.nodes = nodes, .seed = seed, .loss_pct = loss_pct, .no_forwarder = no_forwarder});
+	struct sim *s = sim_new(&(struct sim_config){.nodes = nodes,
+						     .seed = sim_seed(seed),
+						     .loss_pct = loss_pct,
+						     .no_forwarder = no_forwarder});
 
 	sim_start_all(s, 200);
 	assert_true(sim_run_until(s, sim_is_converged, NULL, 30000) >= 0);

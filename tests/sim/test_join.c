@@ -9,15 +9,12 @@
 
 #include "tests/sim/sim_cluster.h"
 
-#define SEED 1
-
 static void join_100(unsigned int loss_pct, int64_t limit_ms)
 {
-	struct sim *s = sim_new(
-		&(struct sim_config){.nodes = 100, .seed = SEED + loss_pct, .loss_pct = loss_pct});
+	struct sim *s = sim_new(&(struct sim_config){
+		.nodes = 100, .seed = sim_seed(1 + loss_pct), .loss_pct = loss_pct});
 	int64_t ms;
 
-	printf("# SEED=%d\n", SEED);
 	sim_start_all(s, 500);
 	for (size_t i = 0; i < 100; i++) {
 		assert_int_equal(sim_put(s, i, SIM_KIND, "a", i, true), 0);

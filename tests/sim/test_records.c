@@ -15,7 +15,7 @@
 static struct sim *cluster(size_t nodes, uint64_t seed, unsigned int loss_pct)
 {
 	struct sim *s = sim_new(&(struct sim_config){.nodes = nodes,
-						     .seed = seed,
+						     .seed = sim_seed(seed),
 						     .loss_pct = loss_pct,
 						     .dup_pct = 5,
 						     .check_every = 499});

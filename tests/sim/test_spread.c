@@ -41,8 +41,10 @@ static bool is_everywhere(struct sim *s, void *arg)
 
 static void spread(unsigned int loss_pct, bool is_urgent, uint8_t kind, uint64_t p99_max)
 {
-	struct sim *s = sim_new(&(struct sim_config){
-		.nodes = NODES, .seed = 3 + loss_pct, .loss_pct = loss_pct, .dup_pct = 2});
+	struct sim *s = sim_new(&(struct sim_config){.nodes = NODES,
+						     .seed = sim_seed(3 + loss_pct),
+						     .loss_pct = loss_pct,
+						     .dup_pct = 2});
 	struct watch w = {0};
 
 	sim_start_all(s, 200);
@@ -101,7 +103,7 @@ static void test_put_when_shared_then_everywhere(void **state)
 
 static void test_put_when_volatile_then_everywhere_and_in_no_digest(void **state)
 {
-	struct sim *s = sim_new(&(struct sim_config){.nodes = 20, .seed = 9});
+	struct sim *s = sim_new(&(struct sim_config){.nodes = 20, .seed = sim_seed(9)});
 	uint8_t before[16], after[16];
 	size_t have = 0;
 
@@ -123,7 +125,7 @@ static void test_put_when_volatile_then_everywhere_and_in_no_digest(void **state
 /* 100 changes a second of one record: news, not messages. */
 static void test_put_when_100_a_second_then_nobody_waits_behind_old_news(void **state)
 {
-	struct sim *s = sim_new(&(struct sim_config){.nodes = 50, .seed = 10});
+	struct sim *s = sim_new(&(struct sim_config){.nodes = 50, .seed = sim_seed(10)});
 
 	(void)state;
 	sim_start_all(s, 200);
