@@ -114,10 +114,12 @@ static size_t build_ip4(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint
 	return head;
 }
 
+/* frag: offset and flag as in a fragment header, if there is to be one. */
 static size_t build_ip6(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint8_t proto,
-			const struct pkt_spec *s, size_t payload)
+			const struct pkt_spec *s, size_t frag, size_t payload)
 {
-	bool is_frag = s && (s->is_first_frag || s->is_later_frag || s->is_atomic_frag);
+	bool is_frag =
+		s && (s->frag_mtu || s->is_first_frag || s->is_later_frag || s->is_atomic_frag);
 	size_t exts = s ? s->dest_options : 0, off = 40;
 	uint8_t *next = p + 6;
 
@@ -136,7 +138,7 @@ static size_t build_ip6(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint
 		*next = 44;
 		next = p + off;
 		memset(p + off, 0, 8);
-		put16(p + off + 2, s->is_later_frag ? 1480 : s->is_first_frag ? 1 : 0);
+		put16(p + off + 2, frag);
 		put32(p + off + 4, s->frag_id);
 		off += 8;
 	}
@@ -152,15 +154,32 @@ static int parse_addr(const char *text, uint8_t *a)
 	return inet_pton(AF_INET6, text, a) == 1 ? 6 : 0;
 }
 
-/* IP packet of the spec itself, without GRE. */
-static size_t build_inner(const struct pkt_spec *s, uint8_t *p)
+/* Bytes of a fragment's headers and of what it carries at most. */
+static size_t frag_head(const struct pkt_spec *s)
 {
-	uint8_t src[16], dst[16], l4[PKT_MAX];
-	int family = parse_addr(s->src, src);
-	uint16_t frag = s->is_first_frag ? 0x2000 : s->is_later_frag ? 185 : 0;
-	size_t len, head;
+	return strchr(s->src, ':') ? 48 + s->dest_options * 8u : 20 + s->ip_options * 4u;
+}
 
-	parse_addr(s->dst, dst);
+static size_t frag_room(const struct pkt_spec *s)
+{
+	return (s->frag_mtu - frag_head(s)) & ~7ul;
+}
+
+unsigned pkt_fragments(const struct pkt_spec *s)
+{
+	uint8_t l4[PKT_MAX];
+	size_t len = build_l4(s, l4) + s->frag_options * 8u;
+
+	return (unsigned)((len + frag_room(s) - 1) / frag_room(s));
+}
+
+/* What IP carries: the transport packet, or of a fragment its piece. *ret_frag: offset in bytes, bit 0 more to come. */
+static size_t build_body(const struct pkt_spec *s, int family, const uint8_t *src,
+			 const uint8_t *dst, uint8_t *body, uint8_t *ret_proto, size_t *ret_frag)
+{
+	size_t head = s->frag_options * 8u, at, n, len;
+	uint8_t *l4 = body + head;
+
 	len = build_l4(s, l4);
 	if (s->l4_proto == IPPROTO_TCP)
 		put16(l4 + 16, l4_sum(family, src, dst, s->l4_proto, l4, len));
@@ -169,11 +188,38 @@ static size_t build_inner(const struct pkt_spec *s, uint8_t *p)
 
 		put16(l4 + 6, sum ? sum : 0xffff);
 	}
+	for (size_t i = 0; i < s->frag_options; i++)
+		memcpy(body + i * 8, i + 1 < s->frag_options ? "\74\0\1\4\0\0\0" : "\0\0\1\4\0\0\0",
+		       8);
+	if (head)
+		body[head - 8] = s->l4_proto;
+	*ret_proto = head ? 60 : s->l4_proto;
+	len += head;
+	*ret_frag = s->is_later_frag ? 1480 : s->is_first_frag ? 1 : 0;
+	if (!s->frag_mtu)
+		return len;
+	at = s->frag_no * frag_room(s);
+	n = len - at < frag_room(s) ? len - at : frag_room(s);
+	*ret_frag = (s->frag_lie ? s->frag_lie : at) | (at + n < len);
+	memmove(body, body + at, n);
+	return n;
+}
+
+/* IP packet of the spec itself, without GRE. */
+static size_t build_inner(const struct pkt_spec *s, uint8_t *p)
+{
+	uint8_t src[16], dst[16], body[PKT_MAX], proto;
+	int family = parse_addr(s->src, src);
+	size_t frag, len, head;
+
+	parse_addr(s->dst, dst);
+	len = build_body(s, family, src, dst, body, &proto, &frag);
 	if (family == 4)
-		head = build_ip4(p, src, dst, s->l4_proto, s->ip_options, frag, s->frag_id, len);
+		head = build_ip4(p, src, dst, proto, s->ip_options,
+				 (uint16_t)(frag >> 3 | (frag & 1) << 13), s->frag_id, len);
 	else
-		head = build_ip6(p, src, dst, s->l4_proto, s, len);
-	memcpy(p + head, l4, len);
+		head = build_ip6(p, src, dst, proto, s, frag, len);
+	memcpy(p + head, body, len);
 	return head + len;
 }
 
@@ -217,7 +263,7 @@ size_t pkt_build(const struct pkt_spec *s, uint8_t *buf)
 			off += build_ip4(buf + off, src, dst, 47, 0,
 					 s->is_outer_frag ? 0x2000 : 0x4000, 0, gre_len + len);
 		else
-			off += build_ip6(buf + off, src, dst, 47, NULL, gre_len + len);
+			off += build_ip6(buf + off, src, dst, 47, NULL, 0, gre_len + len);
 		memcpy(buf + off, gre, gre_len);
 		off += gre_len;
 	}
@@ -239,7 +285,10 @@ struct ip_view {
 	int family;
 	const uint8_t *src, *dst;
 	uint8_t proto, ttl;
-	bool is_df, is_frag;
+	bool is_df, is_frag, is_last_frag;
+	size_t frag_at;
+	uint32_t frag_id;
+	const uint8_t *body; /* of a fragment: behind its header */
 	const uint8_t *l4;
 	size_t l4_len, l3_len;
 };
@@ -254,33 +303,51 @@ static const char *read_ip(const uint8_t *p, size_t len, struct ip_view *v)
 			return "IPv4 length";
 		if (fold(sum_bytes(p, head, 0)))
 			return "IPv4 header checksum";
-		*v = (struct ip_view){4,
-				      p + 12,
-				      p + 16,
-				      p[9],
-				      p[8],
-				      !!(p[6] & 0x40),
-				      !!(get16(p + 6) & 0x3fff),
-				      p + head,
-				      total - head,
-				      total};
+		*v = (struct ip_view){.family = 4,
+				      .src = p + 12,
+				      .dst = p + 16,
+				      .proto = p[9],
+				      .ttl = p[8],
+				      .is_df = !!(p[6] & 0x40),
+				      .is_frag = !!(get16(p + 6) & 0x3fff),
+				      .is_last_frag = !(p[6] & 0x20),
+				      .frag_at = (get16(p + 6) & 0x1fffu) * 8u,
+				      .frag_id = get16(p + 4),
+				      .body = p + head,
+				      .l4 = p + head,
+				      .l4_len = total - head,
+				      .l3_len = total};
 		return NULL;
 	}
 	if (len >= 40 && p[0] >> 4 == 6) {
 		size_t total = 40u + get16(p + 4), off = 40;
 		uint8_t next = p[6];
-		bool is_frag = false;
 
 		if (total > len)
 			return "IPv6 length";
-		while ((next == 60 || next == 44 || next == 0) && off + 8 <= total) {
-			if (next == 44 && get16(p + off + 2) & 0xfff9)
-				is_frag = true;
+		v->is_last_frag = true;
+		while ((next == 60 || next == 44 || next == 0) && off + 8 <= total && !v->frag_at) {
+			uint8_t now = next;
+
 			next = p[off];
-			off += next == 44 ? 8 : (p[off + 1] + 1u) * 8;
+			if (now == 44) {
+				v->is_frag = !!(get16(p + off + 2) & 0xfff9);
+				v->is_last_frag = !(p[off + 3] & 1);
+				v->frag_at = get16(p + off + 2) & 0xfff8u;
+				v->frag_id = get32(p + off + 4);
+			}
+			off += now == 44 ? 8 : (p[off + 1] + 1u) * 8;
+			if (now == 44)
+				v->body = p + off;
 		}
-		*v = (struct ip_view){6,     p + 8,   p + 24,  next,	    p[7],
-				      false, is_frag, p + off, total - off, total};
+		v->family = 6;
+		v->src = p + 8;
+		v->dst = p + 24;
+		v->proto = next;
+		v->ttl = p[7];
+		v->l4 = p + off;
+		v->l4_len = total - off;
+		v->l3_len = total;
 		return NULL;
 	}
 	return "no IP packet";
@@ -291,7 +358,8 @@ static void text_of(const uint8_t *a, int family, char *text)
 	inet_ntop(family == 4 ? AF_INET : AF_INET6, a, text, PKT_TEXT);
 }
 
-static const char *read_l4(const struct ip_view *v, struct pkt_seen *seen)
+/* is_whole: the checksum can be judged. */
+static const char *read_l4(const struct ip_view *v, bool is_whole, struct pkt_seen *seen)
 {
 	const uint8_t *l4 = v->l4;
 	size_t head = v->proto == IPPROTO_TCP ? 20 : 8;
@@ -303,7 +371,7 @@ static const char *read_l4(const struct ip_view *v, struct pkt_seen *seen)
 	seen->sport = get16(l4);
 	seen->dport = get16(l4 + 2);
 	if (v->proto == IPPROTO_UDP) {
-		if (get16(l4 + 4) != v->l4_len && !v->is_frag)
+		if (get16(l4 + 4) != v->l4_len && is_whole)
 			return "UDP length";
 		if (get16(l4 + 6) == 0 && v->family == 6)
 			return "UDP checksum zero in IPv6";
@@ -322,9 +390,27 @@ static const char *read_l4(const struct ip_view *v, struct pkt_seen *seen)
 		seen->ping_kind = get32(l4 + head + 4);
 	if (v->proto == IPPROTO_UDP && get16(l4 + 6) == 0)
 		return NULL;
-	if (!v->is_frag && l4_sum(v->family, v->src, v->dst, v->proto, l4, v->l4_len))
+	if (is_whole && l4_sum(v->family, v->src, v->dst, v->proto, l4, v->l4_len))
 		return v->proto == IPPROTO_UDP ? "UDP checksum" : "TCP checksum";
 	return NULL;
+}
+
+const char *pkt_read_l4(int family, const uint8_t *src, const uint8_t *dst, uint8_t l4_proto,
+			const uint8_t *l4, size_t len, struct pkt_seen *seen)
+{
+	struct ip_view v = {.family = family,
+			    .src = src,
+			    .dst = dst,
+			    .proto = l4_proto,
+			    .l4 = l4,
+			    .l4_len = len};
+
+	memset(seen, 0, sizeof(*seen));
+	text_of(src, family, seen->src);
+	text_of(dst, family, seen->dst);
+	seen->family = (uint8_t)family;
+	seen->l4_proto = l4_proto;
+	return read_l4(&v, true, seen);
 }
 
 const char *pkt_read(const uint8_t *frame, size_t len, struct pkt_seen *seen)
@@ -374,5 +460,12 @@ const char *pkt_read(const uint8_t *frame, size_t len, struct pkt_seen *seen)
 	seen->family = (uint8_t)v.family;
 	seen->l4_proto = v.proto;
 	seen->trailer = left - v.l3_len;
-	return read_l4(&v, seen);
+	seen->is_frag = v.is_frag;
+	seen->is_last_frag = v.is_last_frag;
+	seen->frag_id = v.frag_id;
+	seen->frag_at = v.frag_at;
+	seen->body = v.is_frag ? v.body : v.l4;
+	seen->body_bytes = v.l4_len + (size_t)(v.l4 - seen->body);
+	seen->l4_at = (size_t)(v.l4 - seen->body);
+	return v.frag_at ? NULL : read_l4(&v, !v.is_frag, seen);
 }

@@ -27,6 +27,11 @@ struct pkt_spec {
 	uint8_t dest_options; /* IPv6: that many 8-byte destination option headers */
 	bool is_first_frag, is_later_frag, is_atomic_frag;
 	uint16_t frag_id;
+	/* A real fragment: the packet cut for this MTU, and of the pieces the frag_no-th, 0 the first */
+	uint16_t frag_mtu;
+	uint8_t frag_no;
+	uint16_t frag_lie;    /* not 0: says that it begins at this byte */
+	uint8_t frag_options; /* IPv6: 8-byte destination option headers behind the fragment header */
 	bool is_udp_csum_zero;
 	bool is_vlan;
 	uint8_t ping_kind; /* 1: payload is a ping request, 2: a reply */
@@ -57,10 +62,22 @@ struct pkt_seen {
 	size_t trailer; /* bytes behind the packet */
 	uint32_t ping_kind;
 	const uint8_t *payload_at;
+	/* of a fragment */
+	bool is_frag, is_last_frag;
+	uint32_t frag_id;
+	size_t frag_at; /* byte of the datagram it begins at; behind the first there are no ports */
+	const uint8_t *
+		body; /* what stands behind the fragment header; of a whole packet, the transport header */
+	size_t body_bytes, l4_at;
 };
 
 /* An Ethernet frame in buf (PKT_MAX bytes); returns its length. */
 size_t pkt_build(const struct pkt_spec *s, uint8_t *buf);
+/* How many fragments frag_mtu makes of it. */
+unsigned pkt_fragments(const struct pkt_spec *s);
+/* NULL, or what is wrong with the transport header and its checksum; family 4 or 6, addresses of that family. */
+const char *pkt_read_l4(int family, const uint8_t *src, const uint8_t *dst, uint8_t l4_proto,
+			const uint8_t *l4, size_t len, struct pkt_seen *ret_seen);
 /* NULL, or what is wrong with the frame: lengths, or any checksum, L3 or L4, outer or inner. */
 const char *pkt_read(const uint8_t *frame, size_t len, struct pkt_seen *ret_seen);
 
