@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define DP_ABI_VERSION 1
+#define DP_ABI_VERSION 2
 
 #define DP_ASSERT_SIZE(type, bytes)                                                                \
 	_Static_assert(sizeof(type) == (bytes), #type " has changed size")
@@ -26,26 +26,31 @@
 #define DP_LOCAL_MAX 16384u    /* a worker's own backends: 14-bit token slot */
 #define DP_ROWS_MAX (1u << 26) /* rows of all tables: 27-bit offset in the table word */
 #define DP_SUBST_TRIES 4u      /* rows tried after a dead owner before the packet is dropped */
+#define DP_VIP_MAX 4096u       /* VIPs an edge can know */
+#define DP_FILTER_MAX 65536u   /* prefixes in all deny and allow lists together */
 
-/* ---- dp_vip (HASH): (VIP, protocol) -> port directory. Writer edged. */
-struct dp_vip_key {
-	__u8 addr[16];
-	__u8 l4_proto;
-	__u8 pad[3];
-};
-DP_ASSERT_SIZE(struct dp_vip_key, 20);
-
+/* ---- VIPs. Writer edged: entry, then dp_vipmap, then slot; in reverse when a VIP goes.
+ * dp_vip (ARRAY, mmapable)     VIP index -> its address and port directories
+ * dp_vipmap (HASH)             address -> VIP index
+ * dp_vipslot (ARRAY, __u32, mmapable)  dp_vip_slot(address) -> 0: no VIP has this slot; DP_VIP_SLOT_ASK: several have,
+ *                              ask dp_vipmap; else the index of the only one. Readers compare the address. */
 struct dp_vip {
-	__u32 dir_idx; /* directory: dp_portdir[dir_idx * 256 + (port >> 8)] = page index */
-	__u32 flags;   /* none yet, zero */
+	__u8 addr[16];
+	__u32 dir_tcp; /* directory: dp_portdir[dir * 256 + (port >> 8)] = page index; 0 = no service on TCP */
+	__u32 dir_udp;
+	__u32 flags; /* DP_VIP_* */
+	__u32 pad;
 };
-DP_ASSERT_SIZE(struct dp_vip, 8);
+DP_ASSERT_SIZE(struct dp_vip, 32);
+#define DP_VIP_REJECT 1u /* what no service takes is answered with an ICMP error, within a limit */
+#define DP_VIP_SLOTS 16384u
+#define DP_VIP_SLOT_ASK 0xffffffffu
 
 /* dp_portdir (ARRAY, __u32, mmapable): page index, 0 = no service on these 256 ports. Writer edged.
  * dp_portpage (ARRAY, __u32, mmapable): dp_portpage[page * 256 + (port & 255)] = service index. Writer edged. */
 #define DP_PORTS_PER_PAGE 256u
 
-/* ---- dp_svc (ARRAY, mmapable): one service in one family. Writer edged.
+/* ---- dp_svc (ARRAY, mmapable): one service in one family, or one part of a split port range. Writer edged.
  * `table` is stored and read as one aligned 64-bit word: that store is the flip to a rebuilt table. */
 struct dp_svc {
 	__u64 table; /* DP_TABLE(offset, size class), 0 = no table: drop no_backend */
@@ -55,9 +60,22 @@ struct dp_svc {
 	__u8 hash;     /* enum dp_hash_policy */
 	__u8 family;   /* 4 or 6 */
 	__u32 svc_id;  /* 32-bit hash of the service's name, the same for both families */
-	__u32 pad[2];
+	__u32 local_slot; /* 1 + dp_local slot of a live backend of it here, 0 = none: for tokens that miss */
+	__u32 pps; /* DP_SVC_GATE: packets a second of the whole service at this edge, 0 = no limit */
+	__u32 source_pps; /* the same for each source prefix */
+	__u32 syn_pps;	  /* more SYNs a second than this: clients are challenged; 0 = never */
+	__u32 hop_pps;	  /* second-chance hops a second at this worker, 0 = the default */
+	__u8 prefix4;	  /* bits of a source prefix for source_pps, IPv4 */
+	__u8 prefix6;
+	__u8 pad[18];
 };
-DP_ASSERT_SIZE(struct dp_svc, 32);
+DP_ASSERT_SIZE(struct dp_svc, 64);
+#define DP_SVC_GATE 1u	  /* has a limit or a list: ask the gate */
+#define DP_SVC_FILTER 2u  /* has prefixes of its own in dp_filter */
+#define DP_SVC_CLOSED 4u  /* only sources that a prefix of its own allows */
+#define DP_SVC_QUIC 8u	  /* connection ids name the backend, see dp_quic */
+#define DP_SVC_DIRECT 16u /* return=direct: the worker answers from the VIP itself */
+#define DP_SVC_CARRY 32u  /* mtu=carry: no too-big to clients, the mesh fragments */
 
 enum dp_hash_policy {
 	DP_HASH_5TUPLE = 0,
@@ -71,11 +89,11 @@ enum dp_hash_policy {
 	(DP_TABLE_VALID | ((__u64)(size_class) << 32) | (__u32)(offset))
 #define DP_TABLE_OFFSET(word) ((__u32)(word))
 #define DP_TABLE_CLASS(word) ((__u32)((word) >> 32) & 0xffu)
-#define DP_SIZE_CLASSES 5u
-/* Primes, so that Maglev's skip visits every row (Maglev, NSDI 2016, section 3.4). */
+#define DP_SIZE_CLASSES 6u
+/* Primes, so that Maglev's skip visits every row (Maglev, NSDI 2016, section 3.4); class 5 is for one backend alone. */
 #define DP_SIZE_CLASS_LIST                                                                         \
 	{                                                                                          \
-		251u, 1021u, 4099u, 16381u, 65537u                                                 \
+		251u, 1021u, 4099u, 16381u, 65537u, 1u                                             \
 	}
 
 /* ---- dp_rows (ARRAY, mmapable): Maglev rows of all services, a flat pool. Writer edged. */
@@ -118,6 +136,45 @@ struct dp_addr_key {
 };
 DP_ASSERT_SIZE(struct dp_addr_key, 16);
 
+/* ---- dp_num (HASH): node number -> node index, for the GRE sequence word. Writer edged. */
+
+/* ---- dp_l2 (ARRAY): node index -> the way to it on a mesh over Ethernet. Writer edgefwd, from the neighbour table. */
+struct dp_l2 {
+	__u8 addr
+		[16]; /* the mesh address it belongs to: node indexes are used again, readers compare */
+	__u8 dst[6];
+	__u8 src[6];
+	__u32 ifindex; /* 0 = not known: the kernel finds the neighbour, in TC */
+};
+DP_ASSERT_SIZE(struct dp_l2, 32);
+
+/* ---- dp_quic (HASH): server id in a connection id -> backend index. Writer edged. docs/DATAPATH.md has the encoding. */
+struct dp_quic_key {
+	__u32 svc_id;
+	__u32 server_id;
+};
+DP_ASSERT_SIZE(struct dp_quic_key, 8);
+
+/* ---- dp_filter (LPM_TRIE): deny and allow lists. Writer edged. */
+struct dp_filter_key {
+	__u32 prefix_bits; /* 32 + those of the address (v4-mapped: 96 + the prefix length) */
+	__u32 svc_id;	   /* 0 = of every service */
+	__u8 addr[16];
+};
+DP_ASSERT_SIZE(struct dp_filter_key, 24);
+enum dp_filter_verb { DP_FILTER_DENY = 1, DP_FILTER_ALLOW = 2 }; /* the value, __u32 */
+
+/* ---- dp_ctl (ARRAY[1], mmapable): what is switched at run time. Writer edged; zero = all off. */
+struct dp_ctl {
+	__u32 flags;	       /* DP_CTL_* */
+	__u32 capture_every;   /* one packet in so many goes to dp_capture, 0 = none */
+	__u64 capture_reasons; /* bit per enum dp_reason; 0 = all */
+	__u32 hist_every;      /* time one packet in so many, 0 = none */
+	__u32 pad[3];
+};
+DP_ASSERT_SIZE(struct dp_ctl, 32);
+#define DP_CTL_FILTER 1u /* there are prefixes of every service in dp_filter */
+
 /* ---- dp_local (ARRAY): this worker's backends by token slot. Writer edged. */
 struct dp_local {
 	__u8 addr[16]; /* where the application listens; v4-mapped for IPv4 */
@@ -147,23 +204,32 @@ DP_ASSERT_SIZE(struct dp_local, 40);
 	1u /* worker -> edge: decapsulate and send to the client; token is the worker's own, unused */
 #define DP_GRE_F_SECOND                                                                            \
 	2u /* second chance: passed on by a worker; sequence word = edge's node number */
-#define DP_GRE_F_FINAL 4u /* came back from the previous owner: adopt */
-#define DP_GRE_BYTES 8u	  /* flags+protocol, key */
+#define DP_GRE_F_FINAL                                                                             \
+	4u		/* came back from the previous owner, or goes no further: adopt, or drop */
+#define DP_GRE_BYTES 8u /* flags+protocol, key */
+#define DP_GRE_SEQ_BYTES                                                                           \
+	4u /* with the sequence word: previous owner's node number, or with SECOND and FINAL the edge's */
 
-/* ---- Metadata from XDP to TC, in front of every passed packet. TC N reads N-1. */
-#define DP_VERDICT_VERSION 1u
+/* ---- Metadata from XDP to TC, in front of every passed packet. TC N reads N-1. Nothing in it may differ between the
+ * packets of one flow: GRO merges only what has equal metadata. */
+#define DP_VERDICT_VERSION 2u
 struct dp_verdict {
 	__u16 magic;  /* DP_VERDICT_MAGIC */
 	__u8 version; /* DP_VERDICT_VERSION */
 	__u8 verdict; /* enum dp_verdict_kind */
-	__u32 row;    /* absolute index into dp_rows, after substitution */
+	__u32 row; /* FORWARD: absolute index into dp_rows, after substitution. BACKEND: backend index */
 	__u32 svc_idx;
+	__u32 key;	/* TUNNEL: the GRE key, host order */
+	__u32 from_idx; /* TUNNEL: dp_node index of the sender */
+	__u32 seq;	/* TUNNEL: sequence word, 0 = none */
 };
-DP_ASSERT_SIZE(struct dp_verdict, 12);
+DP_ASSERT_SIZE(struct dp_verdict, 24);
 #define DP_VERDICT_MAGIC 0xed6eu
 enum dp_verdict_kind {
 	DP_VERDICT_PASS = 0,	/* not ours: the host's own stack has it */
 	DP_VERDICT_FORWARD = 1, /* the owner of `row` gets it */
+	DP_VERDICT_BACKEND = 2, /* that backend gets it, whatever the rows say (connection ids) */
+	DP_VERDICT_TUNNEL = 3,	/* was in a tunnel, which XDP took off */
 };
 
 /* ---- dp_host (ARRAY[1]): facts about this host. Writer edgefwd. */
@@ -178,10 +244,20 @@ struct dp_host {
 	__u8 mesh_addr6[16];
 	__u32 deliver_ifindex4; /* host sockets get their packets through it: the uplink, or 0 = the mesh device */
 	__u32 deliver_ifindex6; /*   itself, where reverse path filtering would refuse the uplink */
-	__u32 flags;		/* none yet, zero */
+	__u32 flags;		/* DP_HOST_* */
 	__u32 pad;
 };
 DP_ASSERT_SIZE(struct dp_host, 72);
+#define DP_HOST_FABRIC                                                                             \
+	1u /* the mesh is a trusted Ethernet: XDP puts the tunnel on and off (dp_l2) */
+#define DP_HOST_UPLINKS 2u /* several uplinks: dp_egress says which one leads to a client */
+
+/* ---- dp_egress (LPM_TRIE): destination -> interface, __u32. Writer edgefwd, from the routing table. */
+struct dp_egress_key {
+	__u32 prefix_bits; /* v4-mapped: 96 + the prefix length */
+	__u8 addr[16];
+};
+DP_ASSERT_SIZE(struct dp_egress_key, 20);
 
 /* ---- dp_self (ARRAY[1]): what gossip says about this node. Writer edged. */
 struct dp_self {
@@ -202,7 +278,7 @@ DP_ASSERT_SIZE(struct dp_beat, 16);
 
 /* ---- Flow tables of a worker (LRU_HASH): dp_fwd_new, dp_fwd (assured), dp_rev_new, dp_rev (assured).
  * Writer: the TC programs. The flow table has a version of its own and survives ABI bumps. */
-#define DP_FLOW_VERSION 1
+#define DP_FLOW_VERSION 2
 struct dp_flow_fwd_key {
 	__u8 client[16];
 	__u8 vip[16];
@@ -218,10 +294,15 @@ struct dp_flow_fwd {
 	__u16 use_count; /* of that slot when the flow began: another one means another backend lives there */
 	__be16 cport_be; /* client's port as the application sees it: shifted when two flows would share a reply key */
 	__u32 edge_idx; /* dp_node index of the edge that sent the last packet; own index = this machine */
-	__u32 seen_s; /* coarse seconds since boot, for idle times */
-	__u32 pad[2];
+	__u32 seen_s;	/* seconds since boot, for idle times */
+	__u32 away_idx; /* dp_node index of the node that has this flow, 0 = it is here */
+	__u32 state;	/* enum dp_flow_state */
 };
 DP_ASSERT_SIZE(struct dp_flow_fwd, 24);
+enum dp_flow_state {
+	DP_FLOW_OPEN = 0,
+	DP_FLOW_CLOSING = 1, /* TCP: a FIN or RST was seen, of either side */
+};
 
 struct dp_flow_rev_key {
 	__u8 client[16];
@@ -241,26 +322,39 @@ struct dp_flow_rev {
 	__u32 seen_s;
 	__u32 slot;
 	__u32 use_count; /* of that slot when the flow began */
-	__u32 pad;	 /* room: the flow table outlives ABI bumps */
+	__u32 state;	 /* enum dp_flow_state */
 };
 DP_ASSERT_SIZE(struct dp_flow_rev, 40);
 
-/* ---- dp_frag (LRU_HASH): first fragments of replies seen at a worker, so that none of the later ones
- * leaves raw. Writer: TC programs. */
+/* ---- dp_frag (LRU_HASH): what was decided for the first fragment of a datagram, for those that follow it.
+ * Writer: XDP and TC programs; touched by fragments only. */
 struct dp_frag_key {
 	__u8 src[16];
 	__u8 dst[16];
 	__u32 id; /* IPv6 fragment id, or the IPv4 id */
 	__u8 l4_proto;
-	__u8 pad[3];
+	__u8 where; /* enum dp_frag_where */
+	__u8 pad[2];
 };
 DP_ASSERT_SIZE(struct dp_frag_key, 40);
-
-struct dp_frag {
-	__u32 drop; /* 1: the first one was a reply that can't be carried */
-	__u32 seen_s;
+enum dp_frag_where {
+	DP_FRAG_EDGE_IN = 0,	/* client -> edge */
+	DP_FRAG_WORKER_IN = 1,	/* edge -> worker */
+	DP_FRAG_WORKER_OUT = 2, /* backend -> */
+	DP_FRAG_EDGE_OUT = 3,	/* worker -> edge */
 };
-DP_ASSERT_SIZE(struct dp_frag, 8);
+struct dp_frag {
+	__u32 row;  /* EDGE_IN: as in dp_verdict */
+	__u32 kind; /* EDGE_IN: enum dp_verdict_kind */
+	__u32 svc_idx;
+	__u32 slot;	/* WORKER_IN: dp_local slot */
+	__u32 node_idx; /* WORKER_IN: away_idx of the flow; WORKER_OUT: the edge it goes back to */
+	__u32 seen_s;
+	__u32 count;  /* fragments that followed */
+	__u32 drop;   /* 1: the first one was not served, nor are these */
+	__u8 vip[16]; /* WORKER_OUT */
+};
+DP_ASSERT_SIZE(struct dp_frag, 48);
 
 /* ---- Counters. dp_reason (PERCPU_ARRAY of __u64 by enum dp_reason); writer: programs, one bump per exit.
  * dp_svc_stat / dp_be_stat (PERCPU_ARRAY of struct dp_stat by service / backend index). */

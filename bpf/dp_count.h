@@ -1,18 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* bpf/dp_count.h - the one counter that every exit bumps, and traffic by service and backend. */
+/* bpf/dp_count.h - how programs end: one counter by reason; and traffic by service and backend. */
 #ifndef DP_COUNT_H
 #define DP_COUNT_H
 
-#include "bpf/dp_maps.h"
+#include "bpf/dp_see.h"
 
-/* Every return statement of a program goes through here, once. */
-static __always_inline int dp_exit(__u32 reason, int action)
+static __always_inline void dp_count(__u32 reason)
 {
 	__u64 *n = bpf_map_lookup_elem(&dp_reason, &reason);
 
 	if (n)
 		*n += 1;
-	return action;
+}
+
+/* Every program returns through one of these, once. began_ns is what dp_see_begin() said. */
+static __always_inline int dp_leave_xdp(struct xdp_md *ctx, __u64 began_ns, int out)
+{
+	dp_count(DP_OUT_REASON(out));
+	dp_see_xdp(ctx, began_ns, DP_OUT_REASON(out));
+	return DP_OUT_ACTION(out);
+}
+
+static __always_inline int dp_leave_tc(struct __sk_buff *skb, __u32 hook, __u64 began_ns, int out)
+{
+	dp_count(DP_OUT_REASON(out));
+	dp_see_tc(skb, hook, began_ns, DP_OUT_REASON(out));
+	return DP_OUT_ACTION(out);
 }
 
 static __always_inline void dp_stat_one(void *map, __u32 idx, __u32 packets, __u32 bytes)

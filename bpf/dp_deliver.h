@@ -4,68 +4,93 @@
 #define DP_DELIVER_H
 
 #include "bpf/dp_flow.h"
+#include "bpf/dp_frag.h"
+#include "bpf/dp_icmp.h"
 #include "bpf/dp_nat.h"
-
-/* Where the packet came in, for the way on. */
-struct dp_path {
-	__u32 l2;      /* link header in front of it now */
-	__u32 is_mesh; /* from the mesh device: count as a worker; else from the public interface */
-	__u32 mss_overhead; /* tunnel that replies will go through, 0 = none */
-};
 
 static __always_inline __u32 dp_packets(const struct __sk_buff *skb)
 {
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
-static __always_inline int dp_deliver_bridge(struct __sk_buff *skb, const struct dp_pkt *p,
-					     const struct dp_path *path, __u32 ifindex)
+static __always_inline int dp_deliver_bridge(struct __sk_buff *skb, const struct dp_work *w,
+					     __u32 ifindex)
 {
+	__u32 reason = w->path.is_mesh ? DP_R_DELIVERED_BRIDGE : DP_R_LOCAL_DELIVERED;
+
 	/* From the public interface there is an Ethernet header already, and the kernel rewrites it. */
-	if (path->is_mesh && dp_put_eth(skb, path->l2, p->family, 0))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return dp_exit(path->is_mesh ? DP_R_DELIVERED_BRIDGE : DP_R_LOCAL_DELIVERED,
-		       bpf_redirect_neigh(ifindex, 0, 0, 0));
+	if (w->path.is_mesh && dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	return DP_OUT(reason, bpf_redirect_neigh(ifindex, 0, 0, 0));
 }
 
-static __always_inline int dp_deliver_host(struct __sk_buff *skb, const struct dp_pkt *p,
-					   const struct dp_path *path, const struct dp_host *host)
+static __always_inline int dp_deliver_host(struct __sk_buff *skb, const struct dp_work *w,
+					   const struct dp_host *host)
 {
-	__u32 ifindex = p->family == 4 ? host->deliver_ifindex4 : host->deliver_ifindex6;
+	__u32 ifindex = w->pkt.family == 4 ? host->deliver_ifindex4 : host->deliver_ifindex6;
 
-	if (!path->is_mesh)
-		return dp_exit(DP_R_LOCAL_DELIVERED, TC_ACT_OK);
+	if (!w->path.is_mesh)
+		return DP_OUT(DP_R_LOCAL_DELIVERED, TC_ACT_OK);
 	if (!ifindex || ifindex == host->mesh_ifindex)
-		return dp_exit(DP_R_DELIVERED_HOST, TC_ACT_OK);
+		return DP_OUT(DP_R_DELIVERED_HOST, TC_ACT_OK);
 	/* As if it had come in on the uplink: reverse path filters and firewalls expect clients there. */
-	if (dp_put_eth(skb, path->l2, p->family, host->uplink_mac))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return dp_exit(DP_R_DELIVERED_HOST, bpf_redirect(ifindex, BPF_F_INGRESS));
+	if (dp_put_eth(skb, w->path.l2, w->pkt.family, 1))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	return DP_OUT(DP_R_DELIVERED_HOST, bpf_redirect(ifindex, BPF_F_INGRESS));
 }
 
-/* Rewrites VIP:port to the backend's and sends the packet there. Offsets in *p are those of now. */
-static __noinline int dp_deliver(struct __sk_buff *skb, const struct dp_pkt *p,
-				 const struct dp_hop *hop, const struct dp_path *path)
+static __always_inline int dp_deliver_rewrite(struct __sk_buff *skb, struct dp_work *w,
+					      const struct dp_local *l, __u32 mesh_mtu)
 {
-	struct dp_local *l = dp_local_get(hop->slot);
-	struct dp_host *host = dp_host_get();
-	struct dp_nat nat = {};
+	if (dp_is_icmp(&w->pkt) && !w->pkt.frag)
+		return dp_icmp_worker_nat(skb);
+	dp_addr_copy(w->nat.addr, l->addr);
+	w->nat.sport_be = w->hop.cport_be;
+	w->nat.dport_be = w->hop.bport_be;
+	w->nat.is_src = 0;
+	if (dp_nat(skb))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	if (w->path.mss_overhead && dp_clamp_syn(skb, &w->pkt, mesh_mtu, w->path.mss_overhead))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	return DP_GO;
+}
 
-	if (!l || !host)
-		return dp_exit(DP_R_TOKEN_UNKNOWN, TC_ACT_SHOT);
-	if (!dp_local_is_family(l, p->family))
-		return dp_exit(DP_R_FAMILY_MISMATCH, TC_ACT_SHOT);
-	dp_addr_copy(nat.addr, l->addr);
-	nat.sport_be = hop->cport_be;
-	nat.dport_be = hop->bport_be;
-	if (dp_nat(skb, p, &nat))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	if (path->mss_overhead && dp_clamp_syn(skb, p, host->mesh_mtu, path->mss_overhead))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	if (path->is_mesh)
-		dp_stat_add(l->svc_idx, l->backend_idx, dp_packets(skb), skb->len - path->l2);
-	return l->ifindex ? dp_deliver_bridge(skb, p, path, l->ifindex)
-			  : dp_deliver_host(skb, p, path, host);
+/* Rewrites VIP:port to the backend's (dp_work.hop) and sends the packet there. Offsets in dp_work.pkt are those of now. */
+__noinline int dp_deliver(struct __sk_buff *skb)
+{
+	struct dp_host *host = dp_host_get();
+	struct dp_work *w = dp_work_get();
+	struct dp_local *l;
+	int out;
+
+	if (!w || !host)
+		return DP_OUT(DP_R_TOKEN_UNKNOWN, TC_ACT_SHOT);
+	l = dp_local_get(w->hop.slot);
+	if (!l)
+		return DP_OUT(DP_R_TOKEN_UNKNOWN, TC_ACT_SHOT);
+	if (!dp_local_is_family(l, w->pkt.family))
+		return DP_OUT(DP_R_FAMILY_MISMATCH, TC_ACT_SHOT);
+	out = dp_deliver_rewrite(skb, w, l, host->mesh_mtu);
+	if (out != DP_GO)
+		return out;
+	if (w->path.is_mesh)
+		dp_stat_add(l->svc_idx, l->backend_idx, dp_packets(skb), skb->len - w->path.l2);
+	return l->ifindex ? dp_deliver_bridge(skb, w, l->ifindex) : dp_deliver_host(skb, w, host);
+}
+
+/* Which backend here gets dp_work.pkt? DP_GO with dp_work.hop filled in, or how the program ends. */
+static __always_inline int dp_deliver_where(struct __sk_buff *skb, struct dp_work *w)
+{
+	int out;
+
+	if (w->pkt.frag == DP_FRAG_LATER)
+		return dp_frag_worker_in(skb);
+	if (dp_is_icmp(&w->pkt))
+		return w->pkt.frag ? DP_OUT(DP_R_FRAGMENT, TC_ACT_SHOT) : dp_icmp_worker_in(skb);
+	out = dp_flow_in(skb);
+	if (out == DP_GO && w->pkt.frag)
+		return dp_frag_worker_in(skb);
+	return out;
 }
 
 #endif

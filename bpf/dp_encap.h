@@ -9,8 +9,6 @@
 #ifndef DP_ENCAP_H
 #define DP_ENCAP_H
 
-#include <linux/pkt_cls.h>
-
 #include "bpf/dp_choose.h"
 
 #define DP_OUTER_TTL 64
@@ -27,21 +25,16 @@ struct dp_gre {
 	__be32 key_be;
 };
 
-static __always_inline struct dp_host *dp_host_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&dp_host, &zero);
-}
-
 /* Outer and GRE header towards `peer`, 0 = we have no mesh address of its family. */
-static __always_inline __u32 dp_overhead(const struct dp_host *host, const void *peer)
+static __always_inline __u32 dp_overhead(const struct dp_host *host, const void *peer, __u32 seq)
 {
+	__u32 gre = DP_GRE_BYTES + (seq ? DP_GRE_SEQ_BYTES : 0);
+
 	if (dp_addr_is_v4(peer))
-		return dp_addr_is_zero(host->mesh_addr4) ? 0 : sizeof(struct iphdr) + DP_GRE_BYTES;
+		return dp_addr_is_zero(host->mesh_addr4) ? 0 : sizeof(struct iphdr) + gre;
 	if (dp_addr_is_zero(peer) || dp_addr_is_zero(host->mesh_addr6))
 		return 0;
-	return sizeof(struct ipv6hdr) + DP_GRE_BYTES;
+	return sizeof(struct ipv6hdr) + gre;
 }
 
 /* The largest IP packet that will stand on the wire: this one, or one segment of a super-packet. */
@@ -64,82 +57,118 @@ static __always_inline __u16 dp_ip4_csum(const struct iphdr *ip)
 	return (__u16)~sum;
 }
 
-static __always_inline int dp_put_outer4(struct __sk_buff *skb, __u32 l2,
-					 const struct dp_host *host, const __u8 *peer,
-					 const struct dp_gre *gre)
-{
-	struct {
-		struct iphdr ip;
-		struct dp_gre gre;
-	} h = {};
-	__u32 total = skb->len - l2;
+/* The headers of one encapsulation, as they will stand. */
+struct dp_outer4 {
+	struct iphdr ip;
+	struct dp_gre gre;
+	__be32 seq_be;
+};
+struct dp_outer6 {
+	struct ipv6hdr ip;
+	struct dp_gre gre;
+	__be32 seq_be;
+};
 
-	h.ip.version = 4;
-	h.ip.ihl = 5;
-	/* A super-packet may exceed the field; each of its segments gets its own. */
-	h.ip.tot_len = bpf_htons(total > 0xffff ? 0xffff : total);
-	h.ip.frag_off = bpf_htons(0x4000);
-	h.ip.ttl = DP_OUTER_TTL;
-	h.ip.protocol = DP_NH_GRE;
-	h.ip.saddr = ((const dp_word32 *)host->mesh_addr4)[3];
-	h.ip.daddr = ((const dp_word32 *)peer)[3];
-	h.ip.check = dp_ip4_csum(&h.ip);
-	h.gre = *gre;
-	return bpf_skb_store_bytes(skb, l2, &h, sizeof(h), BPF_F_RECOMPUTE_CSUM);
+/* total: bytes of the whole outer packet; a super-packet's may exceed the field, each of its segments gets its own. */
+static __always_inline void dp_fill_outer4(struct dp_outer4 *h, __u32 total, const void *from,
+					   const void *to, __u32 is_df)
+{
+	h->ip.version = 4;
+	h->ip.ihl = 5;
+	h->ip.tot_len = bpf_htons(total > 0xffff ? 0xffff : total);
+	h->ip.frag_off = is_df ? bpf_htons(0x4000) : 0;
+	h->ip.ttl = DP_OUTER_TTL;
+	h->ip.protocol = DP_NH_GRE;
+	h->ip.saddr = ((const dp_word32 *)from)[3];
+	h->ip.daddr = ((const dp_word32 *)to)[3];
+	h->ip.check = dp_ip4_csum(&h->ip);
 }
 
-static __always_inline int dp_put_outer6(struct __sk_buff *skb, __u32 l2,
-					 const struct dp_host *host, const __u8 *peer,
-					 const struct dp_gre *gre)
+static __always_inline void dp_fill_outer6(struct dp_outer6 *h, __u32 total, const void *from,
+					   const void *to)
 {
-	struct {
-		struct ipv6hdr ip;
-		struct dp_gre gre;
-	} h = {};
-	__u32 payload = skb->len - l2 - sizeof(h.ip);
+	__u32 payload = total - sizeof(h->ip);
 
-	h.ip.version = 6;
-	h.ip.payload_len = bpf_htons(payload > 0xffff ? 0xffff : payload);
-	h.ip.nexthdr = DP_NH_GRE;
-	h.ip.hop_limit = DP_OUTER_TTL;
-	dp_addr_copy(&h.ip.saddr, host->mesh_addr6);
-	dp_addr_copy(&h.ip.daddr, peer);
-	h.gre = *gre;
-	return bpf_skb_store_bytes(skb, l2, &h, sizeof(h), BPF_F_RECOMPUTE_CSUM);
+	h->ip.version = 6;
+	h->ip.payload_len = bpf_htons(payload > 0xffff ? 0xffff : payload);
+	h->ip.nexthdr = DP_NH_GRE;
+	h->ip.hop_limit = DP_OUTER_TTL;
+	dp_addr_copy(&h->ip.saddr, from);
+	dp_addr_copy(&h->ip.daddr, to);
 }
 
-/* Puts GRE towards `peer` around the IP packet that begins at l2, sets the mark that lets it out of the mesh device.
- * 0, or the reason to drop; the packet may be changed then. */
-static __noinline int dp_encap(struct __sk_buff *skb, __u32 l2, const __u8 *peer, __u32 gre_key,
-			       __u32 segment_bytes)
+static __always_inline void dp_fill_gre(struct dp_gre *g, __be16 proto_be, __u32 key, __u32 seq)
 {
+	g->flags_be = bpf_htons(DP_GRE_FLAG_KEY | (seq ? DP_GRE_FLAG_SEQ : 0));
+	g->proto_be = proto_be;
+	g->key_be = bpf_htonl(key);
+}
+
+static __always_inline int dp_put_outer4(struct __sk_buff *skb, const struct dp_wrap *wrap,
+					 const struct dp_host *host, const __u8 *peer,
+					 __be16 proto_be, __u32 is_df)
+{
+	struct dp_outer4 h = {};
+	__u32 l2 = wrap->l2;
+
+	dp_fill_outer4(&h, skb->len - l2, host->mesh_addr4, peer, is_df);
+	dp_fill_gre(&h.gre, proto_be, wrap->key, wrap->seq);
+	h.seq_be = bpf_htonl(wrap->seq);
+	if (wrap->seq)
+		return bpf_skb_store_bytes(skb, l2, &h, sizeof(h), BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, l2, &h, sizeof(h) - DP_GRE_SEQ_BYTES, BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int dp_put_outer6(struct __sk_buff *skb, const struct dp_wrap *wrap,
+					 const struct dp_host *host, const __u8 *peer,
+					 __be16 proto_be)
+{
+	struct dp_outer6 h = {};
+	__u32 l2 = wrap->l2;
+
+	dp_fill_outer6(&h, skb->len - l2, host->mesh_addr6, peer);
+	dp_fill_gre(&h.gre, proto_be, wrap->key, wrap->seq);
+	h.seq_be = bpf_htonl(wrap->seq);
+	if (wrap->seq)
+		return bpf_skb_store_bytes(skb, l2, &h, sizeof(h), BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, l2, &h, sizeof(h) - DP_GRE_SEQ_BYTES, BPF_F_RECOMPUTE_CSUM);
+}
+
+/* Puts GRE around the IP packet that begins at dp_work.wrap.l2, as dp_work.wrap says, and sets the mark that lets it out of
+ * the mesh device. 0, or the reason to drop; after TOO_BIG the packet is as it was, else it may be changed. */
+__noinline int dp_encap(struct __sk_buff *skb)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	__u8 peer[16] __attribute__((aligned(8)));
+	struct dp_work *w = dp_work_get();
 	struct dp_host *host = dp_host_get();
-	struct dp_gre gre = {};
-	__u32 overhead;
-	__u64 flags;
+	__u32 overhead, is_big;
+	__be16 proto_be = (__be16)skb->protocol; /* making room changes it */
+	struct dp_node *node;
 	int rc;
 
-	if (!host)
+	if (!host || !w)
 		return DP_R_ENCAP_FAILED;
-	overhead = dp_overhead(host, peer);
+	node = dp_node_get(w->wrap.node_idx);
+	if (!node)
+		return DP_R_NODE_NO_ADDR;
+	dp_addr_copy(peer, node->addr);
+	overhead = dp_overhead(host, peer, w->wrap.seq);
 	if (!overhead)
 		return DP_R_NODE_NO_ADDR;
-	if (segment_bytes + overhead > host->mesh_mtu)
+	is_big = w->wrap.segment_bytes + overhead > host->mesh_mtu;
+	if (is_big && (!w->wrap.may_exceed || dp_mesh_l2))
 		return DP_R_TOO_BIG;
-	gre.flags_be = bpf_htons(DP_GRE_FLAG_KEY);
-	gre.proto_be = (__be16)skb->protocol;
-	gre.key_be = bpf_htonl(gre_key);
-	flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
-	if (overhead == sizeof(struct iphdr) + DP_GRE_BYTES) {
-		if (bpf_skb_adjust_room(skb, sizeof(struct iphdr) + DP_GRE_BYTES, BPF_ADJ_ROOM_MAC,
+	if (dp_addr_is_v4(peer)) {
+		if (bpf_skb_adjust_room(skb, (__s32)overhead, BPF_ADJ_ROOM_MAC,
 					flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4))
 			return DP_R_ENCAP_FAILED;
-		rc = dp_put_outer4(skb, l2, host, peer, &gre);
+		rc = dp_put_outer4(skb, &w->wrap, host, peer, proto_be, !is_big);
 	} else {
-		if (bpf_skb_adjust_room(skb, sizeof(struct ipv6hdr) + DP_GRE_BYTES,
-					BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
+		if (bpf_skb_adjust_room(skb, (__s32)overhead, BPF_ADJ_ROOM_MAC,
+					flags | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
 			return DP_R_ENCAP_FAILED;
-		rc = dp_put_outer6(skb, l2, host, peer, &gre);
+		rc = dp_put_outer6(skb, &w->wrap, host, peer, proto_be);
 	}
 	if (rc)
 		return DP_R_ENCAP_FAILED;
@@ -157,8 +186,7 @@ static __always_inline int dp_send_mesh(const struct dp_host *host)
 
 /* Takes `strip` bytes of outer and GRE header off behind l2. IPv6 out of IPv4, and the reverse, go through
  * bpf_skb_change_proto, which makes the outer header one of the inner family: 6.1 has no flag for it. */
-static __noinline int dp_decap(struct __sk_buff *skb, __u32 strip, __u32 outer_family,
-			       __u32 inner_family)
+__noinline int dp_decap(struct __sk_buff *skb, __u32 strip, __u32 outer_family, __u32 inner_family)
 {
 	const __u32 grow = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
 
@@ -174,14 +202,16 @@ static __noinline int dp_decap(struct __sk_buff *skb, __u32 strip, __u32 outer_f
 	return bpf_skb_adjust_room(skb, -(__s32)strip, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
-/* Gives the packet at l2 an Ethernet header (a new one if l2 is 0). dst_mac may be NULL: the kernel fills it in. */
-static __noinline int dp_put_eth(struct __sk_buff *skb, __u32 l2, __u32 family, const __u8 *dst_mac)
+/* Gives the packet at l2 an Ethernet header (a new one if l2 is 0); the destination is zero: the kernel fills it in, or
+ * with is_uplink it is the uplink's own. */
+__noinline int dp_put_eth(struct __sk_buff *skb, __u32 l2, __u32 family, __u32 is_uplink)
 {
+	struct dp_host *host = dp_host_get();
 	struct ethhdr eth = {};
 
 	eth.h_proto = family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-	if (dst_mac)
-		__builtin_memcpy(eth.h_dest, dst_mac, sizeof(eth.h_dest));
+	if (is_uplink && host)
+		__builtin_memcpy(eth.h_dest, host->uplink_mac, sizeof(eth.h_dest));
 	if (!l2 && bpf_skb_change_head(skb, DP_ETH_BYTES, 0))
 		return -1;
 	return bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0);

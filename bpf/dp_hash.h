@@ -77,6 +77,16 @@ DP_HASH_INLINE __u64 dp_word64(const void *bytes)
 	return (__u64)w[1] << 32 | w[0];
 }
 
+/* Where dp_vipslot has a VIP. Not keyed: VIPs are the operator's, and a foreign address that shares a slot costs one
+ * comparison. */
+DP_HASH_INLINE __u32 dp_vip_slot(const void *addr)
+{
+	const dp_word32 *a = addr;
+	__u32 x = a[3] ^ a[2] * 0x85ebca6bu ^ a[1] * 0xc2b2ae35u ^ a[0] * 0x27d4eb2fu;
+
+	return (x * 0x9e3779b1u) >> 18;
+}
+
 /* Hash of a flow. src and dst are 16 bytes, 4-aligned; for IPv4 only their last 4 bytes enter. `policy` is
  * DP_HASH_5TUPLE or DP_HASH_SOURCE (the source address alone). */
 DP_HASH_INLINE __u64 dp_flow_hash(const __u64 seed[2], __u8 policy, __u8 family, const void *src,

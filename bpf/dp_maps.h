@@ -39,14 +39,32 @@ struct {
 	__type(value, struct dp_beat);
 } dp_beat SEC(".maps");
 
-/* (VIP, protocol) -> port directory; protocol 0 stands for all that is neither TCP nor UDP, and is there for every
- * VIP. Writer edged; readers XDP and TC. Full: edged's write fails and it says so. */
+/* VIP index -> address, directories, policy. Writer edged; readers XDP and TC. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct dp_vip_key);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
 	__type(value, struct dp_vip);
 } dp_vip SEC(".maps");
+
+/* address -> VIP index. Writer edged; readers XDP and TC, only where dp_vipslot sends them. Full: edged's write fails and it
+ * says so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct dp_addr_key);
+	__type(value, __u32);
+} dp_vipmap SEC(".maps");
+
+/* dp_vip_slot(address) -> VIP index, none, or ask. Writer edged; readers XDP and TC. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_VIP_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} dp_vipslot SEC(".maps");
 
 /* directory * 256 + (port >> 8) -> page. Writer edged; readers XDP and TC. */
 struct {
@@ -109,6 +127,57 @@ struct {
 	__type(key, struct dp_addr_key);
 	__type(value, __u32);
 } dp_known SEC(".maps");
+
+/* node number -> node index. Writer edged; readers TC, for second chances. Full: edged's write fails. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} dp_num SEC(".maps");
+
+/* node -> its neighbour on a mesh over Ethernet. Writer edgefwd; reader XDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct dp_l2);
+} dp_l2 SEC(".maps");
+
+/* server id of a connection id -> backend. Writer edged; readers XDP and TC. Full: edged's write fails. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct dp_quic_key);
+	__type(value, __u32);
+} dp_quic SEC(".maps");
+
+/* source prefix -> deny or allow. Writer edged; readers XDP and TC. Full: edged's write fails. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct dp_filter_key);
+	__type(value, __u32);
+} dp_filter SEC(".maps");
+
+/* destination prefix -> uplink. Writer edgefwd; readers TC, on machines with several. Full: edgefwd's write fails. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct dp_egress_key);
+	__type(value, __u32);
+} dp_egress SEC(".maps");
+
+/* 0 -> switches. Writer edged; readers all programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dp_ctl);
+} dp_ctl SEC(".maps");
 
 /* token slot -> a backend of this worker. Writer edged; readers TC. */
 struct {
@@ -174,11 +243,11 @@ struct {
 	__type(value, struct dp_flow_rev);
 } dp_rev SEC(".maps");
 
-/* fragmented datagram -> drop what follows. Writers and readers TC, on replies only. Full: the least recently used
- * goes. */
+/* fragmented datagram -> what was decided for its first fragment. Writers and readers XDP and TC, on fragments only.
+ * Full: the least recently used goes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 16384);
 	__type(key, struct dp_frag_key);
 	__type(value, struct dp_frag);
 } dp_frag SEC(".maps");

@@ -10,13 +10,6 @@
 
 #include "bpf/dp_encap.h"
 
-struct dp_nat {
-	__u8 addr[16]; /* the new address, of the packet's family */
-	__be16 sport_be;
-	__be16 dport_be;
-	__u32 is_src; /* which address: 1 source, 0 destination */
-};
-
 static __always_inline int dp_nat_addr(struct __sk_buff *skb, const struct dp_pkt *p,
 				       const struct dp_nat *n, __u32 csum_off, __u64 csum_flags)
 {
@@ -45,6 +38,28 @@ static __always_inline int dp_nat_addr(struct __sk_buff *skb, const struct dp_pk
 	return bpf_skb_store_bytes(skb, off, n->addr, 16, BPF_F_RECOMPUTE_CSUM);
 }
 
+/* No transport header here, and no checksum of one. */
+static __always_inline int dp_nat_addr_only(struct __sk_buff *skb, const struct dp_pkt *p,
+					    const struct dp_nat *n)
+{
+	const __u8 *old = n->is_src ? p->src : p->dst;
+	__u32 off;
+
+	if (p->family == 4) {
+		__be32 from = ((const dp_word32 *)old)[3], to = ((const dp_word32 *)n->addr)[3];
+
+		off = p->l3_off +
+		      (n->is_src ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
+		if (bpf_l3_csum_replace(skb, p->l3_off + offsetof(struct iphdr, check), from, to,
+					sizeof(to)))
+			return -1;
+		return bpf_skb_store_bytes(skb, off, &to, sizeof(to), 0);
+	}
+	off = p->l3_off +
+	      (n->is_src ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
+	return bpf_skb_store_bytes(skb, off, n->addr, 16, BPF_F_RECOMPUTE_CSUM);
+}
+
 static __always_inline int dp_nat_port(struct __sk_buff *skb, __u32 off, __be16 from, __be16 to,
 				       __u32 csum_off, __u64 csum_flags)
 {
@@ -55,14 +70,26 @@ static __always_inline int dp_nat_port(struct __sk_buff *skb, __u32 off, __be16 
 	return bpf_skb_store_bytes(skb, off, &to, sizeof(to), 0);
 }
 
-/* 0, or negative and the packet may be half rewritten: drop it. Offsets in *p are those of now. */
-static __noinline int dp_nat(struct __sk_buff *skb, const struct dp_pkt *p, const struct dp_nat *n)
+/* Rewrites dp_work.pkt as dp_work.nat says; of a later fragment, the address alone. 0, or negative and the packet may be
+ * half rewritten: drop it. Offsets in dp_work.pkt are those of now. */
+__noinline int dp_nat(struct __sk_buff *skb)
 {
-	__u32 is_udp = p->l4_proto == IPPROTO_UDP;
-	__u32 csum_off = p->l4_off +
-			 (is_udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
-	__u64 csum_flags = is_udp ? BPF_F_MARK_MANGLED_0 : 0;
+	struct dp_work *w = dp_work_get();
+	const struct dp_nat *n;
+	const struct dp_pkt *p;
+	__u32 is_udp, csum_off;
+	__u64 csum_flags;
 
+	if (!w)
+		return -1;
+	p = &w->pkt;
+	n = &w->nat;
+	if (p->frag == DP_FRAG_LATER)
+		return dp_nat_addr_only(skb, p, n);
+	is_udp = p->l4_proto == IPPROTO_UDP;
+	csum_off = p->l4_off +
+		   (is_udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+	csum_flags = is_udp ? BPF_F_MARK_MANGLED_0 : 0;
 	if (dp_nat_addr(skb, p, n, csum_off, csum_flags))
 		return -1;
 	if (dp_nat_port(skb, p->l4_off, p->sport_be, n->sport_be, csum_off, csum_flags))
@@ -75,7 +102,7 @@ static __noinline int dp_nat(struct __sk_buff *skb, const struct dp_pkt *p, cons
 
 /* Lowers the MSS option of a SYN to mss; never raises it, never adds one. A segment without the option, or with
  * options not understood, is left alone. Negative: rewriting failed, drop. */
-static __noinline int dp_clamp_mss(struct __sk_buff *skb, __u32 l4_off, __u32 l4_bytes, __u32 mss)
+__noinline int dp_clamp_mss(struct __sk_buff *skb, __u32 l4_off, __u32 l4_bytes, __u32 mss)
 {
 	__u32 off = l4_off + sizeof(struct tcphdr), end = l4_off + l4_bytes;
 

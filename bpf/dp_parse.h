@@ -13,6 +13,7 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
@@ -58,9 +59,12 @@ struct dp_pkt {
 	__u8 l4_proto;
 	__u8 frag; /* enum dp_frag_kind */
 	__u8 tcp_flags;
-	__u8 l4_bytes; /* TCP or UDP header */
+	__u8 l4_bytes; /* TCP, UDP or ICMP header */
 	__u8 has_addrs;
-	__u8 pad[2];
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 is_df; /* may not be fragmented on the way: DF of IPv4, every IPv6 packet */
+	__u8 pad[3];
 };
 
 static __always_inline void dp_addr_copy(void *to, const void *from)
@@ -105,9 +109,9 @@ static __always_inline int dp_addr_is_v4(const void *a)
 	return !(x[0] | x[1]) && x[2] == bpf_htonl(0xffff);
 }
 
-static __always_inline int dp_parse_ip4(void *data, void *end, struct dp_pkt *p)
+static __always_inline int dp_parse_ip4(void *data, void *end, __u32 l3_off, struct dp_pkt *p)
 {
-	struct iphdr *ip = data + p->l3_off;
+	struct iphdr *ip = data + l3_off;
 	__u32 frag, header_bytes;
 
 	if ((void *)(ip + 1) > end)
@@ -124,16 +128,18 @@ static __always_inline int dp_parse_ip4(void *data, void *end, struct dp_pkt *p)
 		p->frag = frag & 0x1fff ? DP_FRAG_LATER : DP_FRAG_FIRST;
 		p->frag_id = ip->id;
 	}
+	p->is_df = !!(frag & 0x4000);
 	p->l3_bytes = bpf_ntohs(ip->tot_len);
 	p->l4_proto = ip->protocol;
-	p->l4_off = p->l3_off + header_bytes;
+	p->l4_off = l3_off + header_bytes;
 	return 0;
 }
 
 /* Walks the extension headers from `next` at `off` to the upper layer. */
-static __always_inline int dp_parse_ext6(void *data, void *end, __u8 next, struct dp_pkt *p)
+static __always_inline int dp_parse_ext6(void *data, void *end, __u32 l3_off, __u8 next,
+					 struct dp_pkt *p)
 {
-	__u32 off = p->l3_off + sizeof(struct ipv6hdr);
+	__u32 off = l3_off + sizeof(struct ipv6hdr);
 
 	for (int i = 0; i <= DP_EXT_MAX; i++) {
 		__u8 *h;
@@ -172,9 +178,9 @@ static __always_inline int dp_parse_ext6(void *data, void *end, __u8 next, struc
 	return DP_R_BAD_EXT_HEADER;
 }
 
-static __always_inline int dp_parse_ip6(void *data, void *end, struct dp_pkt *p)
+static __always_inline int dp_parse_ip6(void *data, void *end, __u32 l3_off, struct dp_pkt *p)
 {
-	struct ipv6hdr *ip = data + p->l3_off;
+	struct ipv6hdr *ip = data + l3_off;
 
 	if ((void *)(ip + 1) > end)
 		return DP_R_BAD_PACKET;
@@ -185,7 +191,19 @@ static __always_inline int dp_parse_ip6(void *data, void *end, struct dp_pkt *p)
 	if (ip->version != 6)
 		return DP_R_BAD_PACKET;
 	p->l3_bytes = bpf_ntohs(ip->payload_len) ? bpf_ntohs(ip->payload_len) + sizeof(*ip) : 0;
-	return dp_parse_ext6(data, end, ip->nexthdr, p);
+	p->is_df = 1;
+	return dp_parse_ext6(data, end, l3_off, ip->nexthdr, p);
+}
+
+/* ICMP of the packet's own family; the other one's is just a protocol that nobody serves. */
+static __always_inline int dp_is_icmp(const struct dp_pkt *p)
+{
+	return p->l4_proto == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
+static __always_inline int dp_is_tcp_udp(const struct dp_pkt *p)
+{
+	return p->l4_proto == IPPROTO_TCP || p->l4_proto == IPPROTO_UDP;
 }
 
 static __always_inline int dp_parse_l4(void *data, void *end, struct dp_pkt *p)
@@ -194,13 +212,20 @@ static __always_inline int dp_parse_l4(void *data, void *end, struct dp_pkt *p)
 	struct udphdr *udp;
 	__u8 *tcp;
 
-	if (p->frag == DP_FRAG_LATER || (p->l4_proto != IPPROTO_TCP && p->l4_proto != IPPROTO_UDP))
+	if (p->frag == DP_FRAG_LATER ||
+	    (p->l4_proto != IPPROTO_TCP && p->l4_proto != IPPROTO_UDP && !dp_is_icmp(p)))
 		return 0;
 	if (off > DP_OFF_MAX)
 		return DP_R_BAD_EXT_HEADER;
-	udp = data + off; /* both begin with the ports */
+	udp = data + off; /* TCP and UDP begin with the ports; ICMP's header is as long as UDP's */
 	if ((void *)(udp + 1) > end)
 		return DP_R_BAD_PACKET;
+	if (dp_is_icmp(p)) {
+		p->icmp_type = ((__u8 *)udp)[0];
+		p->icmp_code = ((__u8 *)udp)[1];
+		p->l4_bytes = sizeof(*udp);
+		return 0;
+	}
 	p->sport_be = udp->source;
 	p->dport_be = udp->dest;
 	p->l4_bytes = sizeof(*udp);
@@ -224,8 +249,10 @@ static __always_inline int dp_parse(void *data, void *end, __u32 l3_off, __be16 
 	p->l3_off = l3_off;
 	if (l3_off > DP_OFF_MAX)
 		return DP_R_BAD_PACKET;
-	rc = eth_proto_be == bpf_htons(ETH_P_IP) ? dp_parse_ip4(data, end, p)
-						 : dp_parse_ip6(data, end, p);
+	/* The same once more, where the compiler can't lose it: the verifier forgets a check of what was on the stack. */
+	asm volatile("%0 &= 0x1ff" : "+r"(l3_off));
+	rc = eth_proto_be == bpf_htons(ETH_P_IP) ? dp_parse_ip4(data, end, l3_off, p)
+						 : dp_parse_ip6(data, end, l3_off, p);
 	return rc ? rc : dp_parse_l4(data, end, p);
 }
 
@@ -234,28 +261,6 @@ static __always_inline int dp_parse_is_whole(const struct dp_pkt *p, __u32 frame
 {
 	return p->l3_off + p->l3_bytes <= frame_bytes &&
 	       p->l3_bytes >= p->l4_off - p->l3_off + p->l4_bytes;
-}
-
-/* For programs of TC: headers of ours may lie in the non-linear part; pull them in only then (pulling copies, and
- * most of what passes on egress isn't ours). */
-#define DP_PULL_BYTES 256u
-static __noinline int dp_parse_skb(struct __sk_buff *skb, __u32 l3_off, __u32 eth_proto_be,
-				   struct dp_pkt *p)
-{
-	__u32 linear = skb->data_end - skb->data;
-	int rc;
-
-	rc = dp_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l3_off,
-		      (__be16)eth_proto_be, p);
-	if (rc && linear < skb->len && linear < DP_PULL_BYTES) {
-		if (bpf_skb_pull_data(skb, skb->len < DP_PULL_BYTES ? skb->len : DP_PULL_BYTES))
-			return rc;
-		rc = dp_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l3_off,
-			      (__be16)eth_proto_be, p);
-	}
-	if (!rc && !skb->gso_size && !dp_parse_is_whole(p, skb->len))
-		rc = DP_R_BAD_PACKET;
-	return rc;
 }
 
 #endif

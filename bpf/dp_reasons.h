@@ -47,7 +47,38 @@
 	X(REDIRECT_FAILED, "redirect_failed", 1, "no interface to send or deliver through")        \
 	X(PING_LIMITED, "ping_limited", 1, "data-path ping over the rate limit")                   \
 	X(FAMILY_MISMATCH, "family_mismatch", 1, "inner family is not the backend's")              \
-	X(XDP_PASS, "xdp_pass", 0, "edge: XDP left it to TC, not for a VIP")
+	X(XDP_PASS, "xdp_pass", 0, "edge: XDP left it to TC, not for a VIP")                       \
+	X(ECHO_ANSWERED, "echo_answered", 0, "ICMP echo to a VIP answered")                        \
+	X(ICMP_LIMITED, "icmp_limited", 1, "ICMP answer over the rate limit")                      \
+	X(ICMP_UNKNOWN, "icmp_unknown", 1,                                                         \
+	  "ICMP to a VIP, neither an echo nor about a flow of it")                                 \
+	X(ICMP_NO_FLOW, "icmp_no_flow", 1, "worker: ICMP error about a flow that is not here")     \
+	X(ICMP_DELIVERED, "icmp_delivered", 0,                                                     \
+	  "worker: ICMP error delivered to the flow's backend")                                    \
+	X(ICMP_BACK, "icmp_back", 0, "worker: ICMP error about a flow sent to its edge")           \
+	X(ICMP_OUT, "icmp_out", 0, "edge: ICMP error sent to the client")                          \
+	X(TOO_BIG_SENT, "too_big_sent", 1, "edge: did not fit the mesh, the client was told")      \
+	X(REJECTED, "rejected", 1, "no service there: the client was told")                        \
+	X(FRAG_FOLLOWED, "frag_followed", 0, "a later fragment went the way of the first")         \
+	X(FRAG_NO_FIRST, "frag_no_first", 1, "later fragment whose first one was not seen")        \
+	X(FRAG_TOO_MANY, "frag_too_many", 1, "more fragments of one datagram than are carried")    \
+	X(PASSED_ON, "passed_on", 0, "worker: sent to the flow's previous owner")                  \
+	X(PASSED_BACK, "passed_back", 0,                                                           \
+	  "worker: previous owner does not know the flow, sent back")                              \
+	X(HOP_LIMITED, "hop_limited", 0, "worker: no hop left in the budget: flow adopted")        \
+	X(ADOPTED, "adopted", 0, "worker: nobody else has this flow: adopted")                     \
+	X(DENIED, "denied", 1, "source is in a deny list, or in no allow list")                    \
+	X(RATE_SERVICE, "rate_service", 1, "over the service's packet rate")                       \
+	X(RATE_SOURCE, "rate_source", 1, "over the packet rate of its source prefix")              \
+	X(SYN_CHALLENGED, "syn_challenged", 1,                                                     \
+	  "SYN flood: the client was asked to prove its address")                                  \
+	X(SYN_PROVED, "syn_proved", 1, "SYN flood: the client's proof, its address is let in")     \
+	X(SYN_LIMITED, "syn_limited", 1, "SYN flood: challenge refused or not possible")           \
+	X(FABRIC_OUT, "fabric_out", 0, "edge: encapsulated and sent in XDP")                       \
+	X(FABRIC_IN, "fabric_in", 0, "worker: tunnel taken off in XDP, left to TC")                \
+	X(FABRIC_REPLY, "fabric_reply", 0, "edge: reply's tunnel taken off and sent in XDP")       \
+	X(REPLY_DIRECT, "reply_direct", 0, "worker: reply sent from the VIP, not through an edge") \
+	X(SOURCE_IS_VIP, "source_is_vip", 1, "client's packet whose source is a VIP")
 
 enum dp_reason {
 #define DP_REASON_ENUM(name, text, drop, meaning) DP_R_##name,
@@ -55,7 +86,7 @@ enum dp_reason {
 #undef DP_REASON_ENUM
 		DP_REASON_COUNT
 };
-#define DP_REASON_SLOTS 64u /* size of the map: room to append without a new ABI */
+#define DP_REASON_SLOTS 128u /* size of the map: room to append without a new ABI */
 _Static_assert(DP_REASON_COUNT <= DP_REASON_SLOTS, "dp_reason map is too small");
 
 #endif

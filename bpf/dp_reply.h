@@ -14,111 +14,109 @@ enum dp_reply_hook {
 	DP_REPLY_BRIDGE = 2, /* ingress of a bridge: a container's or VM's */
 };
 
-static __always_inline void dp_frag_key(const struct dp_pkt *p, struct dp_frag_key *k)
-{
-	__builtin_memset(k, 0, sizeof(*k));
-	dp_addr_copy(k->src, p->src);
-	dp_addr_copy(k->dst, p->dst);
-	k->id = p->frag_id;
-	k->l4_proto = p->l4_proto;
-}
-
-static __noinline int dp_frag_note(const struct dp_pkt *p)
-{
-	struct dp_frag_key key __attribute__((aligned(8)));
-	struct dp_frag frag = {.drop = 1, .seen_s = dp_now_s()};
-
-	dp_frag_key(p, &key);
-	return (int)bpf_map_update_elem(&dp_frag, &key, &frag, BPF_ANY);
-}
-
-static __noinline int dp_frag_is_noted(const struct dp_pkt *p)
-{
-	struct dp_frag_key key __attribute__((aligned(8)));
-
-	dp_frag_key(p, &key);
-	return !!bpf_map_lookup_elem(&dp_frag, &key);
-}
-
 static __always_inline int dp_reply_pass(__u32 hook)
 {
-	return dp_exit(hook == DP_REPLY_MESH ? DP_R_MESH_PASS : DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
+	return DP_OUT(hook == DP_REPLY_MESH ? DP_R_MESH_PASS : DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
 }
 
 /* The flow came in on this machine's own public interface: the reply goes straight to the client. */
-static __always_inline int dp_reply_local(struct __sk_buff *skb, const struct dp_pkt *p,
-					  const struct dp_host *host, __u32 l2, __u32 hook)
+static __always_inline int dp_reply_local(struct __sk_buff *skb, const struct dp_work *w,
+					  const struct dp_host *host)
 {
-	if (hook == DP_REPLY_UPLINK)
-		return dp_exit(DP_R_REPLY_LOCAL, TC_ACT_OK);
+	if (w->path.hook == DP_REPLY_UPLINK)
+		return DP_OUT(DP_R_REPLY_LOCAL, TC_ACT_OK);
 	if (!host->uplink_ifindex)
-		return dp_exit(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
-	if (hook == DP_REPLY_MESH && dp_put_eth(skb, l2, p->family, 0))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return dp_exit(DP_R_REPLY_LOCAL, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
+		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
+	if (w->path.hook == DP_REPLY_MESH && dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	return DP_OUT(DP_R_REPLY_LOCAL, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
 }
 
-static __always_inline int dp_reply_mesh(struct __sk_buff *skb, const struct dp_host *host,
-					 const struct dp_node *edge, __u32 l2, __u32 segment_bytes)
+static __always_inline int dp_reply_mesh(struct __sk_buff *skb, struct dp_work *w,
+					 const struct dp_host *host, __u32 segment_bytes,
+					 __u32 reason)
 {
-	__u8 addr[16] __attribute__((aligned(8)));
 	int rc;
 
-	dp_addr_copy(addr, edge->addr);
-	rc = dp_encap(skb, l2, addr, DP_GRE_KEY(DP_GRE_F_REPLY, 0), segment_bytes);
+	w->wrap.node_idx = w->back.edge_idx;
+	w->wrap.key = DP_GRE_KEY(DP_GRE_F_REPLY, 0);
+	w->wrap.seq = 0;
+	w->wrap.l2 = w->path.l2;
+	w->wrap.segment_bytes = segment_bytes;
+	w->wrap.may_exceed =
+		1; /* Linux sets DF on UDP: a too-big would cost each client its first large answer */
+	rc = dp_encap(skb);
 	if (rc)
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	return dp_exit(DP_R_REPLY_ENCAP, dp_send_mesh(host));
+		return DP_OUT(rc, TC_ACT_SHOT);
+	return DP_OUT(reason, dp_send_mesh(host));
 }
 
-static __noinline int dp_reply_send(struct __sk_buff *skb, const struct dp_pkt *p,
-				    const struct dp_back *back, __u32 l2, __u32 hook)
+/* Puts the VIP back, except where that has been done (ICMP). */
+static __always_inline int dp_reply_rewrite(struct __sk_buff *skb, struct dp_work *w,
+					    __u32 mesh_mtu, __u32 overhead)
 {
+	if (dp_is_icmp(&w->pkt))
+		return 0;
+	dp_addr_copy(w->nat.addr, w->back.vip);
+	w->nat.sport_be = w->back.vport_be;
+	w->nat.dport_be = w->back.cport_be;
+	w->nat.is_src = 1;
+	if (dp_nat(skb))
+		return -1;
+	return overhead ? dp_clamp_syn(skb, &w->pkt, mesh_mtu, overhead) : 0;
+}
+
+/* The way is known (dp_work.back): rewrite and send. */
+__noinline int dp_reply_send(struct __sk_buff *skb)
+{
+	struct dp_work *w = dp_work_get();
 	struct dp_host *host = dp_host_get();
 	struct dp_self *self = dp_self_get();
-	struct dp_node *edge = dp_node_get(back->edge_idx);
-	__u32 segment_bytes = dp_segment_bytes(skb, p), overhead = 0, is_local;
-	struct dp_nat nat = {};
+	__u32 segment_bytes, overhead = 0, is_local, reason;
+	struct dp_node *edge;
 
-	if (!host || !self || !edge)
-		return dp_exit(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
-	is_local = back->edge_idx == self->node_idx;
+	if (!w || !host || !self)
+		return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
+	edge = dp_node_get(w->back.edge_idx);
+	if (!edge)
+		return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
+	segment_bytes = dp_segment_bytes(skb, &w->pkt);
+	is_local = w->back.edge_idx == self->node_idx;
 	if (!is_local) {
 		if (dp_addr_is_zero(edge->addr))
-			return dp_exit(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
-		overhead = dp_overhead(host, edge->addr);
+			return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
+		overhead = dp_overhead(host, edge->addr, 0);
 	}
-	dp_addr_copy(nat.addr, back->vip);
-	nat.sport_be = back->vport_be;
-	nat.dport_be = back->cport_be;
-	nat.is_src = 1;
-	if (dp_nat(skb, p, &nat) || (!is_local && dp_clamp_syn(skb, p, host->mesh_mtu, overhead)))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	if (dp_reply_rewrite(skb, w, host->mesh_mtu, overhead))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	if (is_local)
-		return dp_reply_local(skb, p, host, l2, hook);
-	return dp_reply_mesh(skb, host, edge, l2, segment_bytes);
+		return dp_reply_local(skb, w, host);
+	reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_BACK : DP_R_REPLY_ENCAP;
+	return dp_reply_mesh(skb, w, host, segment_bytes, reason);
 }
 
-/* The whole of a reply hook, once the packet is known to be IPv4 or IPv6 at l2. */
-static __always_inline int dp_reply(struct __sk_buff *skb, const struct dp_pkt *p, int parse_rc,
-				    __u32 l2, __u32 hook)
+/* The whole of a reply hook, once dp_work.pkt is filled in. */
+__noinline int dp_reply(struct __sk_buff *skb, __u32 l2, __u32 hook)
 {
-	struct dp_back back = {};
+	struct dp_work *w = dp_work_get();
+	int out = DP_GO;
 
-	if (parse_rc || (p->l4_proto != IPPROTO_TCP && p->l4_proto != IPPROTO_UDP))
+	if (!w)
 		return dp_reply_pass(hook);
-	if (p->frag == DP_FRAG_LATER) {
-		if (dp_frag_is_noted(p))
-			return dp_exit(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT);
+	w->path.l2 = l2;
+	w->path.hook = hook;
+	w->path.is_mesh = 0;
+	if (w->pkt.frag == DP_FRAG_LATER)
+		out = dp_frag_worker_out(skb);
+	else if (dp_is_icmp(&w->pkt) && !w->pkt.frag)
+		out = dp_icmp_worker_out(skb);
+	else if (!dp_is_tcp_udp(&w->pkt) || !dp_flow_back(hook == DP_REPLY_BRIDGE))
+		out = DP_IS_PASS;
+	else if (w->pkt.frag && dp_frag_worker_note())
+		out = DP_OUT(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT);
+	if (out == DP_IS_PASS)
 		return dp_reply_pass(hook);
-	}
-	if (!dp_flow_back(p, hook == DP_REPLY_BRIDGE, &back))
-		return dp_reply_pass(hook);
-	if (p->frag == DP_FRAG_FIRST) {
-		(void)dp_frag_note(p); /* LRU: it evicts rather than fails */
-		return dp_exit(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT);
-	}
-	return dp_reply_send(skb, p, &back, l2, hook);
+	return out == DP_GO ? dp_reply_send(skb) : out;
 }
 
 #endif

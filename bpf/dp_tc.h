@@ -3,6 +3,7 @@
 #ifndef DP_TC_H
 #define DP_TC_H
 
+#include "bpf/dp_edge.h"
 #include "bpf/dp_reply.h"
 
 static __always_inline int dp_skb_is_ip(const struct __sk_buff *skb)
@@ -13,86 +14,113 @@ static __always_inline int dp_skb_is_ip(const struct __sk_buff *skb)
 
 /* ---- Public interface, ingress ---- */
 
-/* What XDP left: PASS_NOT_OURS, FORWARD_CHOSEN with *c filled in, or -1: nothing usable, decide here. */
+/* What XDP left: DP_IS_PASS; DP_IS_ROW or DP_IS_BACKEND with *c filled in; or DP_GO: nothing usable, decide here. */
 static __always_inline int dp_verdict_get(struct __sk_buff *skb, struct dp_choice *c)
 {
 	struct dp_verdict *v = (void *)(long)skb->data_meta;
 
 	if ((void *)(v + 1) > (void *)(long)skb->data || v->magic != DP_VERDICT_MAGIC ||
 	    v->version != DP_VERDICT_VERSION)
-		return -1;
-	if (v->verdict == DP_VERDICT_PASS)
-		return DP_R_PASS_NOT_OURS;
+		return DP_GO;
 	c->svc_idx = v->svc_idx;
 	/* The owner may have died, or the table been rebuilt, since XDP looked: then ask again. */
-	return dp_row_usable(v->row, c) ? DP_R_FORWARD_CHOSEN : -1;
+	switch (v->verdict) {
+	case DP_VERDICT_PASS:
+		return DP_IS_PASS;
+	case DP_VERDICT_FORWARD:
+		return dp_row_usable(v->row, c) ? DP_IS_ROW : DP_GO;
+	case DP_VERDICT_BACKEND:
+		return dp_backend_usable(v->row, c) ? DP_IS_BACKEND : DP_GO;
+	}
+	return DP_GO;
 }
 
-static __noinline int dp_pub_local(struct __sk_buff *skb, const struct dp_pkt *p, __u32 token)
+static __always_inline int dp_pub_local(struct __sk_buff *skb, struct dp_work *w)
 {
 	struct dp_self *self = dp_self_get();
-	struct dp_path path = {.l2 = DP_ETH_BYTES};
-	struct dp_hop hop = {};
-	int rc;
+	int out;
 
 	if (!self)
-		return dp_exit(DP_R_NOT_READY, TC_ACT_SHOT);
-	rc = dp_flow_in(p, token, self->node_idx, &hop);
-	if (rc)
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	return dp_deliver(skb, p, &hop, &path);
+		return DP_OUT(DP_R_NOT_READY, TC_ACT_SHOT);
+	__builtin_memset(&w->tunnel, 0, sizeof(w->tunnel));
+	w->tunnel.edge_idx = self->node_idx;
+	w->tunnel.from_idx = self->node_idx;
+	w->tunnel.key = DP_GRE_KEY(0, DP_BE_TOKEN(w->choice.backend_word));
+	w->tunnel.seq = dp_second_seq(&w->choice);
+	w->path.l2 = DP_ETH_BYTES;
+	w->path.is_mesh = 0;
+	w->path.mss_overhead = 0;
+	out = dp_deliver_where(skb, w);
+	return out == DP_GO ? dp_deliver(skb) : out;
 }
 
-static __always_inline int dp_pub_remote(struct __sk_buff *skb, const struct dp_pkt *p,
-					 const struct dp_node *node, __u32 token)
+static __always_inline int dp_pub_remote(struct __sk_buff *skb, struct dp_work *w)
 {
-	__u8 addr[16] __attribute__((aligned(8)));
+	__u32 frame_bytes = w->pkt.l3_off + w->pkt.l3_bytes;
 	struct dp_host *host = dp_host_get();
-	__u32 frame_bytes = p->l3_off + p->l3_bytes;
+	struct dp_svc *svc = dp_svc_get(w->choice.svc_idx);
+	struct dp_node *node;
 	int rc;
 
-	if (!host)
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	if (!host || !svc)
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	/* Short frames are padded by the link; the padding is no part of the packet. */
 	if (!skb->gso_size && frame_bytes < skb->len && bpf_skb_change_tail(skb, frame_bytes, 0))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	dp_addr_copy(addr, node->addr);
-	rc = dp_encap(skb, DP_ETH_BYTES, addr, DP_GRE_KEY(0, token), dp_segment_bytes(skb, p));
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	w->wrap.node_idx = DP_BE_NODE(w->choice.backend_word);
+	w->wrap.key = DP_GRE_KEY(0, DP_BE_TOKEN(w->choice.backend_word));
+	w->wrap.seq = dp_second_seq(&w->choice);
+	w->wrap.l2 = DP_ETH_BYTES;
+	w->wrap.segment_bytes = dp_segment_bytes(skb, &w->pkt);
+	w->wrap.may_exceed = !w->pkt.is_df || (svc->flags & DP_SVC_CARRY) || w->pkt.frag;
+	rc = dp_encap(skb);
+	if (rc == DP_R_TOO_BIG) {
+		node = dp_node_get(w->wrap.node_idx);
+		if (!node)
+			return DP_OUT(rc, TC_ACT_SHOT);
+		return dp_too_big(skb, host->mesh_mtu - dp_overhead(host, node->addr, w->wrap.seq));
+	}
 	if (rc)
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	return dp_exit(DP_R_FORWARDED, dp_send_mesh(host));
+		return DP_OUT(rc, TC_ACT_SHOT);
+	return DP_OUT(DP_R_FORWARDED, dp_send_mesh(host));
+}
+
+static __always_inline int dp_pub_in_run(struct __sk_buff *skb)
+{
+	struct dp_work *w = dp_work_get();
+	struct dp_choice c = {};
+	struct dp_node *node;
+	int rc, out;
+
+	if (!w || !dp_skb_is_ip(skb))
+		return DP_OUT(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
+	out = dp_verdict_get(skb, &c);
+	if (out == DP_IS_PASS)
+		return DP_OUT(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
+	rc = dp_parse_skb(skb, DP_ETH_BYTES, skb->protocol);
+	if (out == DP_GO) {
+		out = dp_edge(skb, &w->pkt, rc, &c, 0);
+		if (out == DP_IS_PASS)
+			return DP_OUT(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
+		if (out >= 0)
+			return out;
+		dp_stat_add(c.svc_idx, c.backend_idx, dp_packets(skb), skb->len - DP_ETH_BYTES);
+	} else if (rc) {
+		return DP_OUT(rc, TC_ACT_SHOT);
+	}
+	w->choice = c;
+	node = dp_node_get(DP_BE_NODE(c.backend_word));
+	if (!node)
+		return DP_OUT(DP_R_NO_BACKEND, TC_ACT_SHOT);
+	return node->flags & DP_NODE_SELF ? dp_pub_local(skb, w) : dp_pub_remote(skb, w);
 }
 
 SEC("tc")
 int dp_tc_pub_in(struct __sk_buff *skb)
 {
-	struct dp_choice c = {};
-	struct dp_node *node;
-	struct dp_pkt p;
-	int rc, reason;
+	__u64 began_ns = dp_see_begin();
 
-	if (!dp_skb_is_ip(skb))
-		return dp_exit(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
-	reason = dp_verdict_get(skb, &c);
-	if (reason == DP_R_PASS_NOT_OURS)
-		return dp_exit(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
-	rc = dp_parse_skb(skb, DP_ETH_BYTES, skb->protocol, &p);
-	if (reason < 0) {
-		reason = (int)dp_choose(&p, rc, &c);
-		if (reason == DP_R_PASS_NOT_OURS)
-			return dp_exit(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
-		if (reason != DP_R_FORWARD_CHOSEN)
-			return dp_exit((__u32)reason, TC_ACT_SHOT);
-		dp_stat_add(c.svc_idx, c.backend_idx, dp_packets(skb), skb->len - DP_ETH_BYTES);
-	} else if (rc) {
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	}
-	node = dp_node_get(DP_BE_NODE(c.backend_word));
-	if (!node)
-		return dp_exit(DP_R_NO_BACKEND, TC_ACT_SHOT);
-	if (node->flags & DP_NODE_SELF)
-		return dp_pub_local(skb, &p, DP_BE_TOKEN(c.backend_word));
-	return dp_pub_remote(skb, &p, node, DP_BE_TOKEN(c.backend_word));
+	return dp_leave_tc(skb, DP_HOOK_PUB_IN, began_ns, dp_pub_in_run(skb));
 }
 
 /* ---- Mesh device, ingress ---- */
@@ -131,27 +159,30 @@ static __always_inline int dp_swap_bytes(struct __sk_buff *skb, __u32 off, __u32
 }
 
 /* Answers in place. Swapping addresses and ports leaves every checksum as it is; only the kind changes. */
-static __noinline int dp_ping_answer(struct __sk_buff *skb, const struct dp_pkt *p)
+__noinline int dp_ping_answer(struct __sk_buff *skb)
 {
-	__u32 addr_off = p->l3_off + (p->family == 4 ? offsetof(struct iphdr, saddr)
-						     : offsetof(struct ipv6hdr, saddr));
-	__u32 kind_off = p->l4_off + sizeof(struct udphdr) + offsetof(struct dp_ping, kind_be);
-	__be32 reply_be = bpf_htonl(1);
+	struct dp_work *w = dp_work_get();
 	struct dp_host *host = dp_host_get();
+	__u32 addr_off, kind_off, is_v4;
+	__be32 reply_be = bpf_htonl(1);
 	int rc;
 
-	if (!host)
-		return dp_exit(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
+	if (!host || !w)
+		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
 	if (!dp_ping_is_allowed())
-		return dp_exit(DP_R_PING_LIMITED, TC_ACT_SHOT);
-	rc = p->family == 4 ? dp_swap_bytes(skb, addr_off, 4) : dp_swap_bytes(skb, addr_off, 16);
-	rc = rc || dp_swap_bytes(skb, p->l4_off, 2);
-	rc = rc || bpf_l4_csum_replace(skb, p->l4_off + offsetof(struct udphdr, check), 0, reply_be,
-				       BPF_F_MARK_MANGLED_0 | sizeof(reply_be));
+		return DP_OUT(DP_R_PING_LIMITED, TC_ACT_SHOT);
+	is_v4 = w->pkt.family == 4;
+	addr_off = w->pkt.l3_off +
+		   (is_v4 ? offsetof(struct iphdr, saddr) : offsetof(struct ipv6hdr, saddr));
+	kind_off = w->pkt.l4_off + sizeof(struct udphdr) + offsetof(struct dp_ping, kind_be);
+	rc = is_v4 ? dp_swap_bytes(skb, addr_off, 4) : dp_swap_bytes(skb, addr_off, 16);
+	rc = rc || dp_swap_bytes(skb, w->pkt.l4_off, 2);
+	rc = rc || bpf_l4_csum_replace(skb, w->pkt.l4_off + offsetof(struct udphdr, check), 0,
+				       reply_be, BPF_F_MARK_MANGLED_0 | sizeof(reply_be));
 	rc = rc || bpf_skb_store_bytes(skb, kind_off, &reply_be, sizeof(reply_be), 0);
 	if (rc)
-		return dp_exit(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
-	return dp_exit(DP_R_PING_ANSWERED, dp_send_mesh(host));
+		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
+	return DP_OUT(DP_R_PING_ANSWERED, dp_send_mesh(host));
 }
 
 static __always_inline int dp_is_ping(struct __sk_buff *skb, const struct dp_pkt *p)
@@ -166,28 +197,31 @@ static __always_inline int dp_is_ping(struct __sk_buff *skb, const struct dp_pkt
 	return ping.magic_be == bpf_htonl(DP_PING_MAGIC_BE) && ping.kind_be == 0;
 }
 
-/* A GRE packet of ours, as far as it has been read. */
-struct dp_tunnel {
-	__u32 edge_idx; /* node it came from */
-	__u32 key;
-	__u32 inner_off;
-	__u32 outer_family;
-	__u32 inner_proto_be;
-};
-
-static __always_inline int dp_tunnel_read(struct __sk_buff *skb, const struct dp_pkt *outer,
-					  struct dp_tunnel *t)
+static __always_inline __u32 *dp_known_get(const void *addr)
 {
 	struct dp_addr_key from __attribute__((aligned(8)));
-	struct dp_gre gre;
+
+	dp_addr_copy(from.addr, addr);
+	return bpf_map_lookup_elem(&dp_known, &from);
+}
+
+/* Reads the tunnel of dp_work.pkt into dp_work.tunnel. 0 or the reason to drop. */
+__noinline int dp_tunnel_read(struct __sk_buff *skb)
+{
+	struct dp_work *w = dp_work_get();
+	struct dp_tunnel *t;
 	__u32 *node_idx;
+	struct dp_gre gre;
+	__be32 seq_be = 0;
 	__u16 flags;
 
-	dp_addr_copy(from.addr, outer->src);
-	node_idx = bpf_map_lookup_elem(&dp_known, &from);
+	if (!w)
+		return DP_R_GRE_BAD;
+	t = &w->tunnel;
+	node_idx = dp_known_get(w->pkt.src);
 	if (!node_idx)
 		return DP_R_GRE_UNKNOWN_PEER;
-	if (outer->frag || bpf_skb_load_bytes(skb, outer->l4_off, &gre, sizeof(gre)))
+	if (w->pkt.frag || bpf_skb_load_bytes(skb, w->pkt.l4_off, &gre, sizeof(gre)))
 		return DP_R_GRE_BAD;
 	flags = bpf_ntohs(gre.flags_be);
 	t->key = bpf_ntohl(gre.key_be);
@@ -196,146 +230,184 @@ static __always_inline int dp_tunnel_read(struct __sk_buff *skb, const struct dp
 		return DP_R_GRE_BAD;
 	if (gre.proto_be != bpf_htons(ETH_P_IP) && gre.proto_be != bpf_htons(ETH_P_IPV6))
 		return DP_R_GRE_BAD;
+	t->inner_off = w->pkt.l4_off + DP_GRE_BYTES;
+	if (flags & DP_GRE_FLAG_SEQ) {
+		if (bpf_skb_load_bytes(skb, t->inner_off, &seq_be, sizeof(seq_be)))
+			return DP_R_GRE_BAD;
+		t->inner_off += DP_GRE_SEQ_BYTES;
+	}
+	t->seq = bpf_ntohl(seq_be);
+	t->from_idx = *node_idx;
 	t->edge_idx = *node_idx;
-	t->outer_family = outer->family;
+	t->outer_family = w->pkt.family;
 	t->inner_proto_be = gre.proto_be;
-	t->inner_off = outer->l4_off + DP_GRE_BYTES + (flags & DP_GRE_FLAG_SEQ ? 4 : 0);
 	return 0;
 }
 
-/* Strips the tunnel and makes the offsets in *p those of the bare packet. */
-static __always_inline int dp_tunnel_strip(struct __sk_buff *skb, const struct dp_tunnel *t,
-					   __u32 l2, struct dp_pkt *p)
+/* Strips the tunnel and makes the offsets in dp_work.pkt (and .embed) those of the bare packet. */
+__noinline int dp_tunnel_strip(struct __sk_buff *skb)
 {
-	__u32 strip = t->inner_off - l2;
+	struct dp_work *w = dp_work_get();
+	__u32 strip;
 
-	if (dp_decap(skb, strip, t->outer_family, p->family))
+	if (!w)
 		return -1;
-	p->l3_off -= strip;
-	p->l4_off -= strip;
+	if (!w->tunnel.outer_family)
+		return 0;
+	strip = w->tunnel.inner_off - w->path.l2;
+	if (dp_decap(skb, strip, w->tunnel.outer_family, w->pkt.family))
+		return -1;
+	w->pkt.l3_off -= strip;
+	w->pkt.l4_off -= strip;
+	w->embed.l3_off -= strip;
+	w->embed.l4_off -= strip;
 	return 0;
+}
+
+/* Is a worker's reply one that a service of ours could have given? DP_GO, or how the program ends. */
+static __always_inline int dp_mesh_reply_check(struct __sk_buff *skb, struct dp_work *w)
+{
+	struct dp_vip *vip;
+
+	if (w->pkt.frag == DP_FRAG_LATER)
+		return dp_frag_edge_out(skb);
+	if (dp_is_icmp(&w->pkt))
+		return w->pkt.frag ? DP_OUT(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT)
+				   : dp_icmp_edge_out(skb);
+	vip = dp_vip_find(w->pkt.src);
+	if (!vip || !dp_svc_on_port(vip, w->pkt.l4_proto, w->pkt.sport_be))
+		return DP_OUT(DP_R_REPLY_NOT_SERVICE, TC_ACT_SHOT);
+	return w->pkt.frag ? dp_frag_edge_out(skb) : DP_GO;
 }
 
 /* We are the edge: a worker's reply, out to the client. */
-static __noinline int dp_mesh_to_client(struct __sk_buff *skb, struct dp_pkt *p,
-					const struct dp_tunnel *t, __u32 l2)
+__noinline int dp_mesh_to_client(struct __sk_buff *skb)
 {
+	struct dp_work *w = dp_work_get();
 	struct dp_host *host = dp_host_get();
-	struct dp_vip *vip;
+	int out;
 
-	if (p->frag)
-		return dp_exit(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT);
-	vip = dp_vip_get(p->src, p->l4_proto);
-	if (!vip || !dp_svc_on_port(vip, p->sport_be))
-		return dp_exit(DP_R_REPLY_NOT_SERVICE, TC_ACT_SHOT);
-	if (!host || !host->uplink_ifindex)
-		return dp_exit(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
-	if (dp_tunnel_strip(skb, t, l2, p) || dp_put_eth(skb, l2, p->family, 0))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	if (!w || !host || !host->uplink_ifindex)
+		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
+	out = dp_mesh_reply_check(skb, w);
+	if (out != DP_GO)
+		return out;
+	if (dp_tunnel_strip(skb) || dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	skb->mark = 0;
-	return dp_exit(DP_R_REPLY_OUT, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
+	return DP_OUT(dp_is_icmp(&w->pkt) ? DP_R_ICMP_OUT : DP_R_REPLY_OUT,
+		      bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
 }
 
 /* We are the worker: a client's packet from an edge. */
-static __noinline int dp_mesh_to_backend(struct __sk_buff *skb, struct dp_pkt *p,
-					 const struct dp_tunnel *t, __u32 l2)
+__noinline int dp_mesh_to_backend(struct __sk_buff *skb)
 {
-	struct dp_path path = {.l2 = l2, .is_mesh = 1};
-	struct dp_hop hop = {};
-	int rc;
+	struct dp_work *w = dp_work_get();
+	int out;
 
-	if (p->frag)
-		return dp_exit(DP_R_FRAGMENT, TC_ACT_SHOT);
-	rc = dp_flow_in(p, DP_GRE_KEY_TOKEN(t->key), t->edge_idx, &hop);
-	if (rc)
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	path.mss_overhead = DP_GRE_BYTES +
-			    (t->outer_family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
-	if (dp_tunnel_strip(skb, t, l2, p))
-		return dp_exit(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return dp_deliver(skb, p, &hop, &path);
+	if (!w)
+		return DP_OUT(DP_R_TOKEN_UNKNOWN, TC_ACT_SHOT);
+	w->path.mss_overhead = DP_GRE_BYTES + (w->tunnel.outer_family == 6 ? sizeof(struct ipv6hdr)
+									   : sizeof(struct iphdr));
+	out = dp_deliver_where(skb, w);
+	if (out != DP_GO)
+		return out;
+	if (dp_tunnel_strip(skb))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	return dp_deliver(skb);
 }
 
-/* The inner packet takes the place of the outer one in *p: the stack of all calls together is 512 bytes. */
-static __always_inline int dp_mesh_gre(struct __sk_buff *skb, struct dp_pkt *p,
-				       const struct dp_tunnel *t, __u32 l2)
+/* The inner packet takes the place of the outer one in dp_work.pkt. */
+static __always_inline int dp_mesh_gre(struct __sk_buff *skb, struct dp_work *w)
 {
-	int rc;
+	int rc = dp_tunnel_read(skb);
 
-	rc = dp_parse_skb(skb, t->inner_off, t->inner_proto_be, p);
+	if (!rc)
+		rc = dp_parse_skb(skb, w->tunnel.inner_off, w->tunnel.inner_proto_be);
 	if (rc)
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	if (p->l4_proto != IPPROTO_TCP && p->l4_proto != IPPROTO_UDP)
-		return dp_exit(DP_R_PROTO_UNSUPPORTED, TC_ACT_SHOT);
-	if (DP_GRE_KEY_FLAGS(t->key) & DP_GRE_F_REPLY)
-		return dp_mesh_to_client(skb, p, t, l2);
-	return dp_mesh_to_backend(skb, p, t, l2);
+		return DP_OUT(rc, TC_ACT_SHOT);
+	if (!dp_is_tcp_udp(&w->pkt) && !dp_is_icmp(&w->pkt))
+		return DP_OUT(DP_R_PROTO_UNSUPPORTED, TC_ACT_SHOT);
+	if (DP_GRE_KEY_FLAGS(w->tunnel.key) & DP_GRE_F_REPLY)
+		return dp_mesh_to_client(skb);
+	return dp_mesh_to_backend(skb);
+}
+
+static __always_inline int dp_mesh_in_run(struct __sk_buff *skb)
+{
+	struct dp_work *w = dp_work_get();
+	struct dp_host *host = dp_host_get();
+
+	if (!host || !w || !dp_skb_is_ip(skb) || dp_parse_skb(skb, dp_mesh_l2, skb->protocol))
+		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
+	if (!dp_addr_same(w->pkt.dst, w->pkt.family == 4 ? host->mesh_addr4 : host->mesh_addr6))
+		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
+	if (dp_is_ping(skb, &w->pkt))
+		return dp_ping_answer(skb);
+	if (w->pkt.l4_proto != DP_NH_GRE)
+		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
+	w->path.l2 = dp_mesh_l2;
+	w->path.is_mesh = 1;
+	return dp_mesh_gre(skb, w);
 }
 
 SEC("tc")
 int dp_tc_mesh_in(struct __sk_buff *skb)
 {
-	struct dp_host *host = dp_host_get();
-	struct dp_tunnel t = {};
-	struct dp_pkt p;
-	__u32 l2 = dp_mesh_l2;
-	int rc;
+	__u64 began_ns = dp_see_begin();
 
-	if (!host || !dp_skb_is_ip(skb) || dp_parse_skb(skb, l2, skb->protocol, &p))
-		return dp_exit(DP_R_MESH_PASS, TC_ACT_UNSPEC);
-	if (!dp_addr_same(p.dst, p.family == 4 ? host->mesh_addr4 : host->mesh_addr6))
-		return dp_exit(DP_R_MESH_PASS, TC_ACT_UNSPEC);
-	if (dp_is_ping(skb, &p))
-		return dp_ping_answer(skb, &p);
-	if (p.l4_proto != DP_NH_GRE)
-		return dp_exit(DP_R_MESH_PASS, TC_ACT_UNSPEC);
-	rc = dp_tunnel_read(skb, &p, &t);
-	if (rc)
-		return dp_exit((__u32)rc, TC_ACT_SHOT);
-	return dp_mesh_gre(skb, &p, &t, l2);
+	return dp_leave_tc(skb, DP_HOOK_MESH_IN, began_ns, dp_mesh_in_run(skb));
 }
 
 /* ---- What leaves ---- */
 
-SEC("tc")
-int dp_tc_mesh_out(struct __sk_buff *skb)
+static __always_inline int dp_mesh_out_run(struct __sk_buff *skb)
 {
+	struct dp_work *w = dp_work_get();
 	struct dp_host *host = dp_host_get();
-	struct dp_pkt p;
 	int rc;
 
 	if (host && host->gre_mark && skb->mark == host->gre_mark)
-		return dp_exit(DP_R_MESH_OUT_MARKED, TC_ACT_UNSPEC);
-	if (!dp_skb_is_ip(skb))
-		return dp_exit(DP_R_MESH_PASS, TC_ACT_UNSPEC);
-	rc = dp_parse_skb(skb, dp_mesh_l2, skb->protocol, &p);
-	if (!rc && p.l4_proto == DP_NH_GRE)
-		return dp_exit(DP_R_GRE_UNMARKED, TC_ACT_SHOT);
-	return dp_reply(skb, &p, rc, dp_mesh_l2, DP_REPLY_MESH);
+		return DP_OUT(DP_R_MESH_OUT_MARKED, TC_ACT_UNSPEC);
+	if (!w || !dp_skb_is_ip(skb))
+		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
+	rc = dp_parse_skb(skb, dp_mesh_l2, skb->protocol);
+	if (rc)
+		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
+	if (w->pkt.l4_proto == DP_NH_GRE)
+		return DP_OUT(DP_R_GRE_UNMARKED, TC_ACT_SHOT);
+	return dp_reply(skb, dp_mesh_l2, DP_REPLY_MESH);
+}
+
+SEC("tc")
+int dp_tc_mesh_out(struct __sk_buff *skb)
+{
+	__u64 began_ns = dp_see_begin();
+
+	return dp_leave_tc(skb, DP_HOOK_MESH_OUT, began_ns, dp_mesh_out_run(skb));
+}
+
+static __always_inline int dp_eth_out_run(struct __sk_buff *skb, __u32 hook)
+{
+	if (!dp_skb_is_ip(skb) || dp_parse_skb(skb, DP_ETH_BYTES, skb->protocol))
+		return DP_OUT(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
+	return dp_reply(skb, DP_ETH_BYTES, hook);
 }
 
 SEC("tc")
 int dp_tc_up_out(struct __sk_buff *skb)
 {
-	struct dp_pkt p;
-	int rc;
+	__u64 began_ns = dp_see_begin();
 
-	if (!dp_skb_is_ip(skb))
-		return dp_exit(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
-	rc = dp_parse_skb(skb, DP_ETH_BYTES, skb->protocol, &p);
-	return dp_reply(skb, &p, rc, DP_ETH_BYTES, DP_REPLY_UPLINK);
+	return dp_leave_tc(skb, DP_HOOK_UP_OUT, began_ns, dp_eth_out_run(skb, DP_REPLY_UPLINK));
 }
 
 SEC("tc")
 int dp_tc_br_in(struct __sk_buff *skb)
 {
-	struct dp_pkt p;
-	int rc;
+	__u64 began_ns = dp_see_begin();
 
-	if (!dp_skb_is_ip(skb))
-		return dp_exit(DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
-	rc = dp_parse_skb(skb, DP_ETH_BYTES, skb->protocol, &p);
-	return dp_reply(skb, &p, rc, DP_ETH_BYTES, DP_REPLY_BRIDGE);
+	return dp_leave_tc(skb, DP_HOOK_BR_IN, began_ns, dp_eth_out_run(skb, DP_REPLY_BRIDGE));
 }
 
 #endif

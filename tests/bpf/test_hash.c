@@ -77,7 +77,8 @@ static void test_class_rows_when_class_unknown_then_zero(void **state)
 	(void)state;
 	assert_int_equal(dp_class_rows(0), 251);
 	assert_int_equal(dp_class_rows(4), 65537);
-	assert_int_equal(dp_class_rows(5), 0);
+	assert_int_equal(dp_class_rows(5), 1);
+	assert_int_equal(dp_class_rows(6), 0);
 	assert_int_equal(dp_class_rows(255), 0);
 }
 

@@ -54,7 +54,7 @@ static void test_doc_when_map_exists_then_listed(void **state)
 
 	(void)state;
 	for (char *at = maps; (at = strstr(at, "} dp_")); at++) {
-		if (sscanf(at, "} %15[a-z_] SEC", name) != 1)
+		if (sscanf(at, "} %15[a-z0-9_] SEC", name) != 1)
 			continue;
 
 		snprintf(quoted, sizeof(quoted), "`%s`", name);

@@ -15,6 +15,7 @@
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #include "bpf/dp.skel.h"
 #pragma GCC diagnostic pop
+#include "bpf/dp_hash.h"
 
 #define ROWS 251u
 #define PAGES 64u
@@ -174,23 +175,32 @@ void bf_set_local(struct bf *b, uint32_t slot, const struct dp_local *l)
 	put(b, "dp_local", &slot, l);
 }
 
+/* A VIP's index is that of its first service, and so is its directory. */
+static void set_vip(struct bf *b, uint32_t idx, const char *addr)
+{
+	struct dp_vip vip = {.dir_tcp = idx, .dir_udp = idx};
+	uint32_t slot, there = 0, at;
+	struct dp_addr_key key;
+
+	bf_addr(addr, vip.addr);
+	memcpy(key.addr, vip.addr, sizeof(key.addr));
+	put(b, "dp_vip", &idx, &vip);
+	put(b, "dp_vipmap", &key, &idx);
+	slot = dp_vip_slot(vip.addr);
+	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_vipslot"), &slot, &there), 0);
+	at = there && there != idx ? DP_VIP_SLOT_ASK : idx;
+	put(b, "dp_vipslot", &slot, &at);
+}
+
 /* One directory and up to two pages for a service, directories shared by the services of one VIP. */
 static void set_ports(struct bf *b, uint32_t svc, const struct svc_row *w, uint32_t *next_page)
 {
-	static const uint8_t protos[] = {0, IPPROTO_TCP, IPPROTO_UDP};
-	struct dp_vip_key key = {};
-	struct dp_vip vip = {};
 	uint32_t dir = svc, port;
 
-	for (uint32_t i = 1; i < svc; i++)
+	for (uint32_t i = svc; i-- > 1;)
 		if (world[i].vip && !strcmp(world[i].vip, w->vip))
 			dir = i;
-	bf_addr(w->vip, key.addr);
-	for (size_t i = 0; i < sizeof(protos); i++) {
-		key.l4_proto = protos[i];
-		vip.dir_idx = protos[i] ? dir : 0;
-		put(b, "dp_vip", &key, &vip);
-	}
+	set_vip(b, dir, w->vip);
 	for (port = w->lo; port <= w->hi; port++) {
 		uint32_t at = dir * 256 + (port >> 8), page = 0;
 
