@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 /* bpftool's output, not ours to mend: it multiplies counts as int. */
@@ -103,6 +104,12 @@ static bool is_flow_map(const char *name)
 	return !strncmp(name, "dp_fwd", 6) || !strncmp(name, "dp_rev", 6);
 }
 
+/* What one packet's functions tell each other: worth nothing to the next program, so never pinned or adopted. */
+static bool is_scratch_map(const char *name)
+{
+	return !strcmp(name, "dp_work");
+}
+
 /* Use the pinned map in place of a new one if it is the same kind of map: 1, 0 = no pin, or an error. */
 static int adopt_map(struct bpf_map *map, const char *path, struct err *e)
 {
@@ -167,7 +174,7 @@ static int adopt_maps(struct dp_loader *d, const struct dp_sizes *sizes, size_t 
 		char path[DP_PATH_MAX];
 		uint32_t entries = configured_size(sizes, bpf_map__name(map));
 
-		if (bpf_map__is_internal(map))
+		if (bpf_map__is_internal(map) || is_scratch_map(bpf_map__name(map)))
 			continue;
 		if (entries)
 			(void)bpf_map__set_max_entries(map, entries); /* fails only after load */
@@ -194,8 +201,8 @@ static int pin_maps(struct dp_loader *d, struct err *e)
 
 	bpf_object__for_each_map(map, d->obj)
 	{
-		if (bpf_map__is_internal(map) || map_pin_path(d, map, path) < 0 ||
-		    access(path, F_OK) == 0)
+		if (bpf_map__is_internal(map) || is_scratch_map(bpf_map__name(map)) ||
+		    map_pin_path(d, map, path) < 0 || access(path, F_OK) == 0)
 			continue;
 		if (done_count == DP_PINNED_MAX) {
 			rc = err_set(e, -E2BIG, "more than %d maps", DP_PINNED_MAX);
@@ -232,19 +239,38 @@ static int collect_fds(struct dp_loader *d, struct err *e)
 	return 0;
 }
 
+/* The programs count in ticks of the kernel's clock; its coarse clocks advance by one tick. */
+static int set_constants(struct dp_loader *d, struct err *e)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(d->obj, ".rodata");
+	size_t bytes = 0;
+	const void *defaults = map ? bpf_map__initial_value(map, &bytes) : NULL;
+	struct dp__rodata constants;
+	struct timespec tick;
+
+	if (!defaults || bytes != sizeof(constants) ||
+	    clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_nsec <= 0)
+		return err_set(e, -EINVAL, "cannot set the constants of the BPF object");
+	memcpy(&constants, defaults, sizeof(constants));
+	constants.dp_hz = (uint32_t)((1000000000L + tick.tv_nsec / 2) / tick.tv_nsec);
+	return bpf_map__set_initial_value(map, &constants, bytes);
+}
+
 static int load(struct dp_loader *d, const struct dp_sizes *sizes, bool *ret_was_adopted,
 		struct err *e)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "dp");
 	struct dp_host host;
-	size_t bytes, adopted;
+	size_t bytes, adopted = 0;
 	const void *elf = dp__elf_bytes(&bytes);
 
 	d->obj = bpf_object__open_mem(elf, bytes, &opts);
 	if (!d->obj)
 		return err_set(e, -errno, "cannot open the BPF object: %s", strerror(errno));
-	int rc = adopt_maps(d, sizes, &adopted, e);
+	int rc = set_constants(d, e);
 
+	if (rc == 0)
+		rc = adopt_maps(d, sizes, &adopted, e);
 	if (rc < 0)
 		return rc;
 	rc = bpf_object__load(d->obj);
