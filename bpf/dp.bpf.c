@@ -4,5 +4,6 @@
 
 #include "bpf/dp_xdp.h"
 #include "bpf/dp_tc.h"
+#include "bpf/dp_trace.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -170,7 +170,8 @@ struct dp_ctl {
 	__u32 capture_every;   /* one packet in so many goes to dp_capture, 0 = none */
 	__u64 capture_reasons; /* bit per enum dp_reason; 0 = all */
 	__u32 hist_every;      /* time one packet in so many, 0 = none */
-	__u32 pad[3];
+	__u32 pad;
+	__u64 capture_reasons_hi; /* reasons 64 and up */
 };
 DP_ASSERT_SIZE(struct dp_ctl, 32);
 #define DP_CTL_FILTER 1u /* there are prefixes of every service in dp_filter */

@@ -14,17 +14,17 @@ static __always_inline void dp_count(__u32 reason)
 }
 
 /* Every program returns through one of these, once. began_ns is what dp_see_begin() said. */
-static __always_inline int dp_leave_xdp(struct xdp_md *ctx, __u64 began_ns, int out)
+static __always_inline int dp_leave_xdp(struct xdp_md *ctx, __u32 hook, __u64 began_ns, int out)
 {
 	dp_count(DP_OUT_REASON(out));
-	dp_see_xdp(ctx, began_ns, DP_OUT_REASON(out));
+	dp_see_xdp(ctx, hook, began_ns, out);
 	return DP_OUT_ACTION(out);
 }
 
 static __always_inline int dp_leave_tc(struct __sk_buff *skb, __u32 hook, __u64 began_ns, int out)
 {
 	dp_count(DP_OUT_REASON(out));
-	dp_see_tc(skb, hook, began_ns, DP_OUT_REASON(out));
+	dp_see_tc(skb, hook, began_ns, out);
 	return DP_OUT_ACTION(out);
 }
 

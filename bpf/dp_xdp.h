@@ -65,7 +65,7 @@ int dp_xdp(struct xdp_md *ctx)
 {
 	__u64 began_ns = dp_see_begin();
 
-	return dp_leave_xdp(ctx, began_ns, dp_xdp_run(ctx));
+	return dp_leave_xdp(ctx, DP_HOOK_XDP, began_ns, dp_xdp_run(ctx));
 }
 
 #endif

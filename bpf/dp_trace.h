@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* bpf/dp_trace.h - asks the live maps what would become of a packet, with the functions that decide for real packets.
+ *
+ * Never attached: edgefwd runs it by BPF_PROG_TEST_RUN. It changes no counter, no flow and no limit's bucket; what it
+ * finds goes to dp_trace_out. It runs in process context, so it keeps off dp_work, which packets of its CPU may write
+ * meanwhile. (A look into an LRU table marks the entry as used: that much it does change.)
+ */
+#ifndef DP_TRACE_H
+#define DP_TRACE_H
+
+#include "bpf/dp_choose.h"
+
+/* 0 -> findings. Writer dp_trace; reader edgefwd, right after the run. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_trace);
+} dp_trace_out SEC(".maps");
+
+/* One row: what stands in it and why it can or can't serve. 1 if it can. */
+static __always_inline int dp_trace_row(struct dp_trace *t, __u32 i, __u32 row)
+{
+	struct dp_choice c = {};
+	struct dp_trace_try *at;
+	struct dp_node *node;
+	int is_usable;
+
+	if (i >= DP_TRACE_TRIES)
+		return 0;
+	is_usable = dp_row_usable(row, &c);
+	at = &t->try[i];
+	at->row = row;
+	at->owner = c.backend_idx;
+	at->be_state = (__u8)DP_BE_STATE(c.backend_word);
+	at->node_idx = DP_BE_NODE(c.backend_word);
+	node = dp_node_get(at->node_idx);
+	at->node_state = node ? (__u8)node->state : DP_NODE_DOWN;
+	t->try_count = i + 1;
+	if (!is_usable)
+		return 0;
+	t->backend_word = c.backend_word;
+	t->backend_idx = c.backend_idx;
+	t->prev_idx = c.prev_idx;
+	t->node_idx = at->node_idx;
+	if (node) {
+		dp_addr_copy(t->node_addr, node->addr);
+		t->node_flags = node->flags;
+	}
+	return 1;
+}
+
+/* dp_pick() and dp_pick_row(), step by step. */
+static __always_inline __u32 dp_trace_table(struct dp_trace *t, const struct dp_pkt *p,
+					    const struct dp_svc *svc, const struct dp_self *self)
+{
+	__u64 table = *(volatile __u64 *)&svc->table;
+	__u32 rows = dp_class_rows(DP_TABLE_CLASS(table)), first;
+
+	if (svc->hash == DP_HASH_PACKET)
+		t->hash = bpf_get_prandom_u32();
+	else
+		t->hash = (__u32)dp_flow_hash(self->seed, svc->hash, p->family, p->src, p->dst,
+					      p->sport_be, p->dport_be, p->l4_proto);
+	if (!(table & DP_TABLE_VALID) || !rows)
+		return DP_R_NO_BACKEND;
+	t->steps |= DP_TRACE_TABLE;
+	t->rows = rows;
+	first = dp_row_pick(t->hash, rows);
+	for (__u32 try = 0; try < DP_TRACE_TRIES; try++) {
+		__u32 row = try ? dp_row_subst(first, try, rows) : first;
+
+		if (dp_trace_row(t, try, DP_TABLE_OFFSET(table) + row)) {
+			t->steps |= DP_TRACE_OWNER;
+			return DP_R_FORWARDED;
+		}
+	}
+	return DP_R_NO_BACKEND;
+}
+
+/* Is the source in a list? The longest prefix of the service's own ones decides, else of those of all services. */
+static __always_inline __u32 dp_trace_listed(struct dp_trace *t, const struct dp_pkt *p,
+					     __u32 svc_id)
+{
+	struct dp_filter_key key __attribute__((aligned(8)));
+	__u32 *verb;
+
+	key.prefix_bits = 160;
+	key.svc_id = svc_id;
+	dp_addr_copy(key.addr, p->src);
+	verb = bpf_map_lookup_elem(&dp_filter, &key);
+	if (!verb)
+		return 0;
+	t->filter_own = !!svc_id;
+	t->filter_verb = *verb;
+	return *verb;
+}
+
+static __always_inline __u32 dp_trace_gate(struct dp_trace *t, const struct dp_pkt *p,
+					   const struct dp_svc *svc, const struct dp_ctl *ctl)
+{
+	__u32 own = 0, all = 0;
+
+	t->gate_reason = DP_TRACE_PASSES;
+	t->steps |= DP_TRACE_GATE;
+	if (svc->flags & DP_SVC_FILTER)
+		own = dp_trace_listed(t, p, svc->svc_id);
+	if (!own && (ctl->flags & DP_CTL_FILTER))
+		all = dp_trace_listed(t, p, 0);
+	if (own == DP_FILTER_DENY || all == DP_FILTER_DENY ||
+	    ((svc->flags & DP_SVC_CLOSED) && own != DP_FILTER_ALLOW))
+		t->gate_reason = DP_R_DENIED;
+	return t->gate_reason;
+}
+
+/* How an edge ends it: the questions of dp_edge(), in its order. */
+static __always_inline __u32 dp_trace_edge(struct dp_trace *t, const struct dp_pkt *p,
+					   const struct dp_vip *vip, const struct dp_self *self)
+{
+	struct dp_ctl *ctl = dp_ctl_get();
+	struct dp_svc *svc;
+	__u32 reason;
+
+	t->svc_idx = dp_svc_on_port(vip, p->l4_proto, p->dport_be);
+	svc = t->svc_idx ? dp_svc_get(t->svc_idx) : 0;
+	if (!svc || !ctl)
+		return vip->flags & DP_VIP_REJECT ? DP_R_REJECTED : DP_R_NO_SERVICE;
+	t->steps |= DP_TRACE_SVC;
+	t->svc_flags = svc->flags;
+	t->svc_id = svc->svc_id;
+	t->svc_hash = svc->hash;
+	if ((svc->flags & DP_SVC_GATE) || (ctl->flags & DP_CTL_FILTER)) {
+		reason = dp_trace_gate(t, p, svc, ctl);
+		if (reason != DP_TRACE_PASSES)
+			return reason;
+	}
+	return dp_trace_table(t, p, svc, self);
+}
+
+/* What this node's flow tables know of it, and which backend here it would reach. */
+static __always_inline void dp_trace_flows(struct dp_trace *t, const struct dp_pkt *p)
+{
+	struct dp_flow_fwd_key key __attribute__((aligned(8)));
+	struct dp_flow_fwd *f;
+	struct dp_local *l = 0;
+
+	__builtin_memset(&key, 0, sizeof(key));
+	dp_addr_copy(key.client, p->src);
+	dp_addr_copy(key.vip, p->dst);
+	key.cport_be = p->sport_be;
+	key.vport_be = p->dport_be;
+	key.l4_proto = p->l4_proto;
+	t->steps |= DP_TRACE_FLOWS;
+	f = bpf_map_lookup_elem(&dp_fwd, &key);
+	t->flow = f ? DP_TRACE_FLOW_ASSURED : DP_TRACE_FLOW_NONE;
+	if (!f) {
+		f = bpf_map_lookup_elem(&dp_fwd_new, &key);
+		t->flow = f ? DP_TRACE_FLOW_NEW : DP_TRACE_FLOW_NONE;
+	}
+	if (f) {
+		t->flow_state = f->state;
+		t->flow_slot = f->slot;
+		t->flow_use = f->use_count;
+		t->flow_edge_idx = f->edge_idx;
+		t->flow_away_idx = f->away_idx;
+		t->flow_idle_s = dp_now_s() - f->seen_s;
+		t->flow_cport = bpf_ntohs(f->cport_be);
+		if (!f->away_idx)
+			l = dp_local_get(f->slot);
+		if (l && l->use_count != f->use_count)
+			l = 0;
+	} else if (t->backend_idx && (t->node_flags & DP_NODE_SELF)) {
+		l = dp_local_get(DP_TOKEN_SLOT(DP_BE_TOKEN(t->backend_word)));
+		if (l && l->use_count != DP_TOKEN_USE(DP_BE_TOKEN(t->backend_word)))
+			l = 0;
+	}
+	if (!l)
+		return;
+	t->steps |= DP_TRACE_LOCAL;
+	dp_addr_copy(t->local_addr, l->addr);
+	t->local_port = l->port;
+	t->local_idx = l->backend_idx;
+	t->local_ifindex = l->ifindex;
+	t->local_live = l->live;
+}
+
+SEC("xdp")
+int dp_trace(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct dp_self *self = dp_self_get();
+	struct ethhdr *eth = data;
+	struct dp_trace *t;
+	struct dp_vip *vip;
+	struct dp_pkt p;
+	__u32 zero = 0;
+	int rc;
+
+	t = bpf_map_lookup_elem(&dp_trace_out, &zero);
+	if (!t || !self || (void *)(eth + 1) > end)
+		return XDP_ABORTED;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->reason = DP_R_PASS_NOT_OURS;
+	t->self_idx = self->node_idx;
+	rc = dp_parse(data, end, sizeof(*eth), eth->h_proto, &p);
+	if (rc) {
+		t->reason = (__u32)rc;
+		return XDP_DROP;
+	}
+	t->steps = DP_TRACE_PARSED;
+	vip = dp_vip_find(p.dst);
+	if (vip) {
+		t->steps |= DP_TRACE_VIP;
+		t->vip_flags = vip->flags;
+		t->reason = DP_R_NOT_READY;
+		if (self->ready) {
+			t->steps |= DP_TRACE_READY;
+			t->reason = dp_trace_edge(t, &p, vip, self);
+		}
+	} else if (self->ready) {
+		t->steps |= DP_TRACE_READY;
+	}
+	dp_trace_flows(t, &p);
+	return XDP_PASS;
+}
+
+#endif
