@@ -85,7 +85,7 @@ static size_t build_l4(const struct pkt_spec *s, uint8_t *p)
 		}
 	}
 	for (size_t i = 0; i < s->payload; i++)
-		p[head + i] = (uint8_t)(i * 7 + 3);
+		p[head + i] = s->data ? ((const uint8_t *)s->data)[i] : (uint8_t)(i * 7 + 3);
 	if (s->ping_kind) {
 		put32(p + head, DP_PING_MAGIC_BE);
 		put32(p + head + 4, s->ping_kind - 1u);

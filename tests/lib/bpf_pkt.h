@@ -23,6 +23,7 @@ struct pkt_spec {
 	uint16_t mss; /* TCP: MSS option, after mss_nops NOPs */
 	uint8_t mss_nops;
 	uint16_t payload;     /* bytes */
+	const void *data;     /* that many, NULL = a pattern */
 	uint8_t ip_options;   /* IPv4: 32-bit words of NOP options */
 	uint8_t dest_options; /* IPv6: that many 8-byte destination option headers */
 	bool is_first_frag, is_later_frag, is_atomic_frag;
