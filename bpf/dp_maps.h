@@ -252,16 +252,74 @@ struct {
 	__type(value, struct dp_frag);
 } dp_frag SEC(".maps");
 
-/* 0 -> pings answered in the window under way, per CPU. Writer and reader dp_tc_mesh_in. */
+/* enum dp_rate_kind -> answers given in the window under way, per CPU. Writers and readers: who answers. */
+enum dp_rate_kind {
+	DP_RATE_PING = 0,   /* data-path pings */
+	DP_RATE_ECHO = 1,   /* ICMP echo */
+	DP_RATE_ERROR = 2,  /* ICMP errors and resets of our own */
+	DP_RATE_REJECT = 3, /* what XDP lets through to TC to be refused there */
+	DP_RATE_KINDS
+};
 struct dp_rate {
 	__u64 window;
 	__u64 used;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, DP_RATE_KINDS);
 	__type(key, __u32);
 	__type(value, struct dp_rate);
 } dp_rate SEC(".maps");
+
+/* service -> its rates, as dp_meter.h keeps them. Writers and readers XDP and TC, for services with DP_SVC_GATE. */
+struct dp_gate {
+	__u64 due;	  /* packets */
+	__u64 syn_due;	  /* SYNs of sources not proved, in XDP */
+	__u64 syn_until;  /* challenged until then */
+	__u64 syn_tc_due; /* SYNs that XDP did not see */
+	__u64 pad[4];	  /* a cache line each: a flood on one service slows no other */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct dp_gate);
+} dp_gate SEC(".maps");
+
+/* service -> packets that this CPU has taken from its rate and not used yet. */
+struct dp_lot {
+	__u64 taken; /* when */
+	__u32 left;
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct dp_lot);
+} dp_lot SEC(".maps");
+
+/* source prefix at a service -> its rate. Writers and readers XDP and TC, for services with source_pps. Full: the least
+ * recently used goes, and may begin anew. */
+struct dp_source_key {
+	__u8 addr[16];
+	__u32 svc_idx;
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct dp_source_key);
+	__type(value, __u64);
+} dp_source SEC(".maps");
+
+/* source that proved its address in a SYN flood -> until when that is good, jiffies. Writer XDP; readers XDP and TC. Full: the
+ * least recently used goes, and must prove itself again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct dp_addr_key);
+	__type(value, __u64);
+} dp_proved SEC(".maps");
 
 #endif
