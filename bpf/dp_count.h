@@ -45,4 +45,28 @@ static __always_inline void dp_stat_add(__u32 svc_idx, __u32 backend_idx, __u32 
 	dp_stat_one(&dp_be_stat, backend_idx, packets, bytes);
 }
 
+/* What a CPU answers within one window of 2^26 ns, 67 ms: a flood of questions makes no flood of answers. */
+#define DP_RATE_WINDOW_SHIFT 26
+#define DP_RATE_PING_MAX 134 /* about 2,000 a second */
+#define DP_RATE_ECHO_MAX 670 /* about 10,000 */
+#define DP_RATE_ERROR_MAX 67 /* about 1,000, as Linux limits its own */
+
+/* One more answer of that enum dp_rate_kind: 1 = give it. */
+static __always_inline int dp_rate_take(__u32 kind, __u32 max)
+{
+	__u64 window = bpf_ktime_get_ns() >> DP_RATE_WINDOW_SHIFT;
+	struct dp_rate *r = bpf_map_lookup_elem(&dp_rate, &kind);
+
+	if (!r)
+		return 0;
+	if (r->window != window) {
+		r->window = window;
+		r->used = 0;
+	}
+	if (r->used >= max)
+		return 0;
+	r->used++;
+	return 1;
+}
+
 #endif

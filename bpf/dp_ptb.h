@@ -4,7 +4,7 @@
 #ifndef DP_PTB_H
 #define DP_PTB_H
 
-#include "bpf/dp_choose.h"
+#include "bpf/dp_icmp.h"
 
 /* The bare packet at Ethernet doesn't fit into mtu bytes: tell the client, through the interface it came by. */
 __noinline int dp_too_big(struct __sk_buff *skb, __u32 mtu)

@@ -8,12 +8,6 @@
 
 #include "bpf/dp_deliver.h"
 
-enum dp_reply_hook {
-	DP_REPLY_UPLINK = 0, /* egress of an uplink: a host socket's */
-	DP_REPLY_MESH = 1,   /* egress of the mesh device: a host socket's, routed there */
-	DP_REPLY_BRIDGE = 2, /* ingress of a bridge: a container's or VM's */
-};
-
 static __always_inline int dp_reply_pass(__u32 hook)
 {
 	return DP_OUT(hook == DP_REPLY_MESH ? DP_R_MESH_PASS : DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);

@@ -125,28 +125,6 @@ int dp_tc_pub_in(struct __sk_buff *skb)
 
 /* ---- Mesh device, ingress ---- */
 
-/* Pings a CPU answers within one window of 2^26 ns: about 2,000 a second. */
-#define DP_PING_WINDOW_SHIFT 26
-#define DP_PING_WINDOW_MAX 134
-
-static __always_inline int dp_ping_is_allowed(void)
-{
-	__u64 window = bpf_ktime_get_ns() >> DP_PING_WINDOW_SHIFT;
-	__u32 zero = 0;
-	struct dp_rate *r = bpf_map_lookup_elem(&dp_rate, &zero);
-
-	if (!r)
-		return 0;
-	if (r->window != window) {
-		r->window = window;
-		r->used = 0;
-	}
-	if (r->used >= DP_PING_WINDOW_MAX)
-		return 0;
-	r->used++;
-	return 1;
-}
-
 static __always_inline int dp_swap_bytes(struct __sk_buff *skb, __u32 off, __u32 half)
 {
 	__u8 a[16], b[16];
@@ -169,7 +147,7 @@ __noinline int dp_ping_answer(struct __sk_buff *skb)
 
 	if (!host || !w)
 		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
-	if (!dp_ping_is_allowed())
+	if (!dp_rate_take(DP_RATE_PING, DP_RATE_PING_MAX))
 		return DP_OUT(DP_R_PING_LIMITED, TC_ACT_SHOT);
 	is_v4 = w->pkt.family == 4;
 	addr_off = w->pkt.l3_off +

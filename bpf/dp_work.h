@@ -61,6 +61,12 @@ struct dp_back {
 	__u32 slot;
 };
 
+enum dp_reply_hook {
+	DP_REPLY_UPLINK = 0, /* egress of an uplink: a host socket's */
+	DP_REPLY_MESH = 1,   /* egress of the mesh device: a host socket's, routed there */
+	DP_REPLY_BRIDGE = 2, /* ingress of a bridge: a container's or VM's */
+};
+
 /* Where the packet came in, for the way on. */
 struct dp_path {
 	__u32 l2;      /* link header in front of it now */

@@ -267,8 +267,8 @@ static void test_mesh_in_when_reply_is_wrong_then_dropped(void **state)
 		in = reply(family, IPPROTO_UDP, 6);
 		in.pkt.outer_src = "fd99::77";
 		expect_shot(b, BF_MESH_IN, &in, DP_R_GRE_UNKNOWN_PEER, "unknown node");
-		in = reply(family, IPPROTO_ICMP, 4);
-		expect_shot(b, BF_MESH_IN, &in, DP_R_PROTO_UNSUPPORTED, "ICMP inside");
+		in = reply(family, family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 4);
+		expect_shot(b, BF_MESH_IN, &in, DP_R_ICMP_UNKNOWN, "ICMP inside");
 	}
 	h.uplink_ifindex = 0;
 	bf_set_host(b, &h);
