@@ -77,7 +77,7 @@ static int adopt(struct agent *a, struct err *e)
 	agent_tokens_adopt(a);
 	TAILQ_FOREACH(o, &a->own, link)
 	memset(&o->written, 0, sizeof(o->written));
-	agent_log("info", "maps_adopted", "vips=%zu", image.vip_count);
+	agent_log("info", "maps_adopted", "vips=%zu", plan_vip_count(s));
 	return 0;
 }
 

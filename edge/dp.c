@@ -49,6 +49,8 @@ const char *dp_libbpf_text(void)
 /* Maps whose size is configured; all others keep the size that the object gives them. */
 static uint32_t configured_size(const struct dp_sizes *s, const char *map)
 {
+	/* a VIP that is served takes at least one directory */
+	uint32_t vips = !s->dirs ? 1024 : s->dirs < DP_VIP_MAX ? s->dirs : DP_VIP_MAX;
 	const struct {
 		const char *map;
 		uint32_t entries;
@@ -56,14 +58,19 @@ static uint32_t configured_size(const struct dp_sizes *s, const char *map)
 		{"dp_rows", s->rows ? s->rows : 1u << 20},
 		{"dp_svc", s->svcs ? s->svcs : 4096},
 		{"dp_svc_stat", s->svcs ? s->svcs : 4096},
+		{"dp_gate", s->svcs ? s->svcs : 4096},
+		{"dp_lot", s->svcs ? s->svcs : 4096},
 		{"dp_backend", s->backends ? s->backends : 16384},
 		{"dp_be_stat", s->backends ? s->backends : 16384},
 		{"dp_node", s->nodes ? s->nodes : 4096},
 		{"dp_known", s->nodes ? s->nodes : 4096},
+		{"dp_num", s->nodes ? s->nodes : 4096},
+		{"dp_l2", s->nodes ? s->nodes : 4096},
+		{"dp_quic", s->backends ? s->backends : 16384},
 		{"dp_portpage", (s->pages ? s->pages : 4096) * DP_PORTS_PER_PAGE},
 		{"dp_portdir", (s->dirs ? s->dirs : 1024) * DP_PORTS_PER_PAGE},
-		/* three keys a VIP, and a VIP that is served takes at least one directory */
-		{"dp_vip", 4 * (s->dirs ? s->dirs : 1024)},
+		{"dp_vip", vips},
+		{"dp_vipmap", vips},
 		{"dp_fwd", s->flows ? s->flows : 262144},
 		{"dp_rev", s->flows ? s->flows : 262144},
 		{"dp_fwd_new", s->flows_new ? s->flows_new : 65536},

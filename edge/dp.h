@@ -30,6 +30,8 @@
 	X(self, "dp_self") \
 	X(beat, "dp_beat") \
 	X(vip, "dp_vip") \
+	X(vipmap, "dp_vipmap") \
+	X(vipslot, "dp_vipslot") \
 	X(portdir, "dp_portdir") \
 	X(portpage, "dp_portpage") \
 	X(svc, "dp_svc") \
@@ -37,6 +39,10 @@
 	X(backend, "dp_backend") \
 	X(node, "dp_node") \
 	X(known, "dp_known") \
+	X(num, "dp_num") \
+	X(quic, "dp_quic") \
+	X(filter, "dp_filter") \
+	X(ctl, "dp_ctl") \
 	X(local, "dp_local") \
 	X(reason, "dp_reason") \
 	X(svc_stat, "dp_svc_stat") \
@@ -59,7 +65,7 @@ struct dp_sizes {	    /* entries at creation; 0 = default */
 	uint32_t backends;  /* 16384 */
 	uint32_t nodes;	    /* 4096 */
 	uint32_t pages;	    /* 4096 */
-	uint32_t dirs;	    /* 1024 */
+	uint32_t dirs;	    /* 1024; also VIPs, DP_VIP_MAX at most */
 	uint32_t flows;	    /* 262144 assured */
 	uint32_t flows_new; /* 65536 unassured */
 };

@@ -20,12 +20,13 @@
 #define ROW_FREE UINT32_MAX
 #define ROWS_PER_BACKEND 100u /* imbalance then is about 1 %, as the paper measures it */
 #define ROWS_LIGHTEST 10u     /* the lightest backend's share is then exact to a tenth */
+#define CLASS_LARGEST 4u      /* the class behind it is for a backend that is alone, see dp_abi.h */
 
-static const uint32_t size_class[DP_SIZE_CLASSES] = DP_SIZE_CLASS_LIST;
+static const uint32_t class_rows[DP_SIZE_CLASSES] = DP_SIZE_CLASS_LIST;
 
 uint32_t maglev_size(uint8_t k)
 {
-	return k < DP_SIZE_CLASSES ? size_class[k] : 0;
+	return k < DP_SIZE_CLASSES ? class_rows[k] : 0;
 }
 
 static bool is_enough(uint32_t size, size_t n, uint64_t least, uint64_t sum)
@@ -43,7 +44,7 @@ uint8_t maglev_class(const uint32_t *w, size_t n)
 		if (w[i] < least)
 			least = w[i];
 	}
-	while (k < DP_SIZE_CLASSES - 1 && !is_enough(size_class[k], n, least, sum))
+	while (k < CLASS_LARGEST && !is_enough(class_rows[k], n, least, sum))
 		k++;
 	return k;
 }
@@ -104,7 +105,7 @@ int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, u
 {
 	struct turn *heap;
 
-	if (n == 0 || n > UINT32_MAX - 1 || size < 2)
+	if (n == 0 || n > UINT32_MAX - 1 || size == 0)
 		return -EINVAL;
 	for (size_t i = 0; i < n; i++)
 		if (w[i] == 0)
@@ -120,7 +121,8 @@ int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, u
 			.weight = w[i],
 			.owner = (uint32_t)i,
 			.row = (uint32_t)(h[i] % size),
-			.skip = (uint32_t)(maglev_hash_end(h[i] + 1) % (size - 1)) + 1,
+			.skip = size > 1 ? (uint32_t)(maglev_hash_end(h[i] + 1) % (size - 1)) + 1
+					 : 1,
 		};
 	}
 	for (size_t i = n / 2; i-- > 0;)

@@ -17,22 +17,36 @@ struct area {
 	size_t bytes;
 };
 
+enum {
+	AREA_NODE,
+	AREA_BACKEND,
+	AREA_SVC,
+	AREA_ROWS,
+	AREA_PORTDIR,
+	AREA_PORTPAGE,
+	AREA_VIP,
+	AREA_VIPSLOT,
+	AREA_BEAT,
+	AREA_CTL,
+	AREA_COUNT
+};
+
 struct mapw {
 	struct dp_fds fds;
 	struct plan_sizes sizes;
 	uint32_t locals;
-	struct area node_area, backend_area, svc_area, rows_area, portdir_area, portpage_area,
-		beat_area;
+	struct area area[AREA_COUNT];
 	struct dp_node *node;
 	uint64_t *backend;
 	struct dp_svc *svc;
 	struct dp_row *row;
 	uint32_t *portdir, *portpage; /* WORD_STRIDE apart */
+	struct dp_vip *vip;
+	uint32_t *vipslot; /* WORD_STRIDE apart */
 	struct dp_beat *beat;
+	struct dp_ctl *ctl;
 	/* mapw_image() */
-	uint32_t *image_dir, *image_page;
-	struct dp_vip_key *image_key;
-	struct dp_vip *image_vip;
+	uint32_t *image_dir, *image_page, *image_slot;
 };
 
 /* What each map must look like; 0 = any. */
@@ -73,47 +87,68 @@ static int map_area(int fd, const char *name, uint32_t value_size, struct area *
 	return 0;
 }
 
-static int map_all(struct mapw *m, struct err *e)
+static int map_areas(struct mapw *m, struct err *e)
 {
 	const struct dp_fds *f = &m->fds;
 	struct plan_sizes *s = &m->sizes;
-	uint32_t one;
-	int rc;
+	uint32_t slots, one;
+	const struct {
+		int fd;
+		const char *name;
+		uint32_t value_size;
+		uint32_t *ret_entries;
+	} want[AREA_COUNT] = {
+		[AREA_NODE] = {f->node, "dp_node", sizeof(struct dp_node), &s->nodes},
+		[AREA_BACKEND] = {f->backend, "dp_backend", sizeof(uint64_t), &s->backends},
+		[AREA_SVC] = {f->svc, "dp_svc", sizeof(struct dp_svc), &s->svcs},
+		[AREA_ROWS] = {f->rows, "dp_rows", sizeof(struct dp_row), &s->rows},
+		[AREA_PORTDIR] = {f->portdir, "dp_portdir", sizeof(uint32_t), &s->dirs},
+		[AREA_PORTPAGE] = {f->portpage, "dp_portpage", sizeof(uint32_t), &s->pages},
+		[AREA_VIP] = {f->vip, "dp_vip", sizeof(struct dp_vip), &s->vips},
+		[AREA_VIPSLOT] = {f->vipslot, "dp_vipslot", sizeof(uint32_t), &slots},
+		[AREA_BEAT] = {f->beat, "dp_beat", sizeof(struct dp_beat), &one},
+		[AREA_CTL] = {f->ctl, "dp_ctl", sizeof(struct dp_ctl), &one},
+	};
+	int rc = 0;
 
-	rc = map_area(f->node, "dp_node", sizeof(struct dp_node), &m->node_area, &s->nodes, e);
-	if (!rc)
-		rc = map_area(f->backend, "dp_backend", sizeof(uint64_t), &m->backend_area,
-			      &s->backends, e);
-	if (!rc)
-		rc = map_area(f->svc, "dp_svc", sizeof(struct dp_svc), &m->svc_area, &s->svcs, e);
-	if (!rc)
-		rc = map_area(f->rows, "dp_rows", sizeof(struct dp_row), &m->rows_area, &s->rows,
-			      e);
-	if (!rc)
-		rc = map_area(f->portdir, "dp_portdir", sizeof(uint32_t), &m->portdir_area,
-			      &s->dirs, e);
-	if (!rc)
-		rc = map_area(f->portpage, "dp_portpage", sizeof(uint32_t), &m->portpage_area,
-			      &s->pages, e);
-	if (!rc)
-		rc = map_area(f->beat, "dp_beat", sizeof(struct dp_beat), &m->beat_area, &one, e);
-	if (!rc)
-		rc = map_info(f->vip, "dp_vip", BPF_MAP_TYPE_HASH, sizeof(struct dp_vip_key),
-			      sizeof(struct dp_vip), &s->vips, e);
-	if (!rc)
-		rc = map_info(f->known, "dp_known", BPF_MAP_TYPE_HASH, sizeof(struct dp_addr_key),
-			      sizeof(uint32_t), NULL, e);
-	if (!rc)
-		rc = map_info(f->local, "dp_local", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
-			      sizeof(struct dp_local), &m->locals, e);
-	if (!rc)
-		rc = map_info(f->host, "dp_host", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
-			      sizeof(struct dp_host), NULL, e);
-	if (!rc)
-		rc = map_info(f->self, "dp_self", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
-			      sizeof(struct dp_self), NULL, e);
+	for (size_t i = 0; i < AREA_COUNT && !rc; i++)
+		rc = map_area(want[i].fd, want[i].name, want[i].value_size, &m->area[i],
+			      want[i].ret_entries, e);
+	if (rc)
+		return rc;
+	if (slots != DP_VIP_SLOTS)
+		return err_set(e, -EPROTONOSUPPORT, "map dp_vipslot: got %u entries, want %u",
+			       slots, DP_VIP_SLOTS);
 	s->dirs /= DP_PORTS_PER_PAGE;
 	s->pages /= DP_PORTS_PER_PAGE;
+	return 0;
+}
+
+static int map_all(struct mapw *m, struct err *e)
+{
+	const struct dp_fds *f = &m->fds;
+	const struct {
+		int fd;
+		const char *name;
+		enum bpf_map_type type;
+		uint32_t key_size, value_size;
+		uint32_t *ret_entries;
+	} want[] = {
+		{f->vipmap, "dp_vipmap", BPF_MAP_TYPE_HASH, sizeof(struct dp_addr_key), 4, NULL},
+		{f->known, "dp_known", BPF_MAP_TYPE_HASH, sizeof(struct dp_addr_key), 4, NULL},
+		{f->num, "dp_num", BPF_MAP_TYPE_HASH, 4, 4, NULL},
+		{f->quic, "dp_quic", BPF_MAP_TYPE_HASH, sizeof(struct dp_quic_key), 4, NULL},
+		{f->filter, "dp_filter", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct dp_filter_key), 4,
+		 NULL},
+		{f->local, "dp_local", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dp_local), &m->locals},
+		{f->host, "dp_host", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dp_host), NULL},
+		{f->self, "dp_self", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dp_self), NULL},
+	};
+	int rc = map_areas(m, e);
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]) && !rc; i++)
+		rc = map_info(want[i].fd, want[i].name, want[i].type, want[i].key_size,
+			      want[i].value_size, want[i].ret_entries, e);
 	return rc;
 }
 
@@ -130,13 +165,16 @@ int mapw_open(const struct dp_fds *fds, struct mapw **ret_mapw, struct err *e)
 		mapw_close(m);
 		return rc;
 	}
-	m->node = m->node_area.p;
-	m->backend = m->backend_area.p;
-	m->svc = m->svc_area.p;
-	m->row = m->rows_area.p;
-	m->portdir = m->portdir_area.p;
-	m->portpage = m->portpage_area.p;
-	m->beat = m->beat_area.p;
+	m->node = m->area[AREA_NODE].p;
+	m->backend = m->area[AREA_BACKEND].p;
+	m->svc = m->area[AREA_SVC].p;
+	m->row = m->area[AREA_ROWS].p;
+	m->portdir = m->area[AREA_PORTDIR].p;
+	m->portpage = m->area[AREA_PORTPAGE].p;
+	m->vip = m->area[AREA_VIP].p;
+	m->vipslot = m->area[AREA_VIPSLOT].p;
+	m->beat = m->area[AREA_BEAT].p;
+	m->ctl = m->area[AREA_CTL].p;
 	*ret_mapw = m;
 	return 0;
 }
@@ -145,25 +183,17 @@ static void image_free(struct mapw *m)
 {
 	free(m->image_dir);
 	free(m->image_page);
-	free(m->image_key);
-	free(m->image_vip);
-	m->image_dir = m->image_page = NULL;
-	m->image_key = NULL;
-	m->image_vip = NULL;
+	free(m->image_slot);
+	m->image_dir = m->image_page = m->image_slot = NULL;
 }
 
 void mapw_close(struct mapw *m)
 {
-	const struct area *area[7];
-
 	if (!m)
 		return;
-	area[0] = &m->node_area, area[1] = &m->backend_area, area[2] = &m->svc_area;
-	area[3] = &m->rows_area, area[4] = &m->portdir_area, area[5] = &m->portpage_area;
-	area[6] = &m->beat_area;
-	for (size_t i = 0; i < 7; i++)
-		if (area[i]->p)
-			munmap(area[i]->p, area[i]->bytes);
+	for (size_t i = 0; i < AREA_COUNT; i++)
+		if (m->area[i].p)
+			munmap(m->area[i].p, m->area[i].bytes);
 	image_free(m);
 	free(m);
 }
@@ -175,25 +205,34 @@ void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes)
 
 /* ---- operations */
 
-static int write_known(struct mapw *m, const uint8_t addr[16], uint32_t node_idx)
+static int write_addr(int fd, const uint8_t addr[16], uint32_t idx)
 {
 	struct dp_addr_key key;
 
 	memcpy(key.addr, addr, sizeof(key.addr));
-	return bpf_map_update_elem(m->fds.known, &key, &node_idx, BPF_ANY) ? -errno : 0;
+	return bpf_map_update_elem(fd, &key, &idx, BPF_ANY) ? -errno : 0;
+}
+
+static int remove_key(int fd, const void *key)
+{
+	return bpf_map_delete_elem(fd, key) && errno != ENOENT ? -errno : 0;
 }
 
 /* Everything but the state first: what sees the state sees the rest. */
 static int write_node(struct mapw *m, const struct plan_op *op)
 {
 	struct dp_node *to = &m->node[op->idx], from = op->arg.node;
+	int rc;
 
 	to->node_num = from.node_num;
 	memcpy(to->addr, from.addr, sizeof(to->addr));
 	to->flags = from.flags;
 	to->pad = 0;
 	__atomic_store_n(&to->state, from.state, __ATOMIC_RELEASE);
-	return write_known(m, from.addr, op->idx);
+	rc = write_addr(m->fds.known, from.addr, op->idx);
+	if (!rc && bpf_map_update_elem(m->fds.num, &from.node_num, &op->idx, BPF_ANY))
+		rc = -errno;
+	return rc;
 }
 
 static int clear_node(struct mapw *m, const struct plan_op *op)
@@ -201,14 +240,33 @@ static int clear_node(struct mapw *m, const struct plan_op *op)
 	static const struct dp_addr_key zero;
 	struct dp_node *to = &m->node[op->idx];
 	struct dp_addr_key key;
+	int rc = 0;
 
 	memcpy(key.addr, op->arg.node.addr, sizeof(key.addr));
-	if (memcmp(&key, &zero, sizeof(zero)) != 0 && bpf_map_delete_elem(m->fds.known, &key) &&
-	    errno != ENOENT)
-		return -errno;
+	if (memcmp(&key, &zero, sizeof(zero)) != 0)
+		rc = remove_key(m->fds.known, &key);
+	if (!rc && op->arg.node.node_num)
+		rc = remove_key(m->fds.num, &op->arg.node.node_num);
+	if (rc)
+		return rc;
 	__atomic_store_n(&to->state, DP_NODE_DOWN, __ATOMIC_RELEASE);
 	memset(to, 0, sizeof(*to));
 	return 0;
+}
+
+/* The address of an entry in use never changes; its directories are words. */
+static int write_vip(struct mapw *m, const struct plan_op *op)
+{
+	struct dp_vip *to = &m->vip[op->idx];
+	const struct dp_vip *from = &op->arg.vip;
+
+	__atomic_store_n(&to->dir_tcp, from->dir_tcp, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->dir_udp, from->dir_udp, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->flags, from->flags, __ATOMIC_RELAXED);
+	to->pad = 0;
+	memcpy(to->addr, from->addr, sizeof(to->addr));
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	return write_addr(m->fds.vipmap, from->addr, op->idx);
 }
 
 /* A table: rows, then (release) the word. A service that loses its table loses the word first. */
@@ -258,17 +316,22 @@ static bool is_in_bounds(const struct mapw *m, const struct plan_op *op)
 	case PLAN_PORTDIR:
 		return op->idx && op->idx < m->sizes.dirs;
 	case PLAN_VIP:
-		return op->dir_idx < m->sizes.dirs;
+		return op->idx && op->idx < m->sizes.vips && op->arg.vip.dir_tcp < m->sizes.dirs &&
+		       op->arg.vip.dir_udp < m->sizes.dirs;
+	case PLAN_VIP_SLOT:
+		return op->idx < DP_VIP_SLOTS &&
+		       (op->arg.slot < m->sizes.vips || op->arg.slot == DP_VIP_SLOT_ASK);
 	case PLAN_VIP_GONE:
-		return true;
+	case PLAN_VIP_FREE:
+		return op->idx && op->idx < m->sizes.vips;
 	}
 	return false;
 }
 
 static int real_apply(void *arg, const struct plan_op *op)
 {
-	struct dp_vip vip = {.dir_idx = op->dir_idx};
 	struct mapw *m = arg;
+	struct dp_addr_key key;
 
 	if (!is_in_bounds(m, op))
 		return -ERANGE;
@@ -296,11 +359,17 @@ static int real_apply(void *arg, const struct plan_op *op)
 		write_words(m->portdir, op);
 		return 0;
 	case PLAN_VIP:
-		return bpf_map_update_elem(m->fds.vip, &op->arg.vip_key, &vip, BPF_ANY) ? -errno
-											: 0;
+		return write_vip(m, op);
+	case PLAN_VIP_SLOT:
+		__atomic_store_n(&m->vipslot[(size_t)op->idx * WORD_STRIDE], op->arg.slot,
+				 __ATOMIC_RELEASE);
+		return 0;
 	case PLAN_VIP_GONE:
-		return bpf_map_delete_elem(m->fds.vip, &op->arg.vip_key) && errno != ENOENT ? -errno
-											    : 0;
+		memcpy(key.addr, op->arg.vip.addr, sizeof(key.addr));
+		return remove_key(m->fds.vipmap, &key);
+	case PLAN_VIP_FREE:
+		memset(&m->vip[op->idx], 0, sizeof(m->vip[op->idx]));
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -341,7 +410,7 @@ int mapw_apply(const struct mapw_ops *ops, const struct plan_list *l, struct err
 		if (!rc)
 			continue;
 		if (op->kind == PLAN_VIP || op->kind == PLAN_VIP_GONE) {
-			memcpy(a.b, op->arg.vip_key.addr, sizeof(a.b));
+			memcpy(a.b, op->arg.vip.addr, sizeof(a.b));
 			ip_text(&a, vip);
 		}
 		return err_set(e, rc, "map write %zu of %zu: %s %u%s%s: %s", i + 1, l->op_count,
@@ -388,9 +457,8 @@ int mapw_get_local(const struct mapw *m, uint32_t slot, struct dp_local *ret_loc
 	return 0;
 }
 
-static uint32_t *packed_words(const uint32_t *area, uint32_t units)
+static uint32_t *packed_words(const uint32_t *area, size_t n)
 {
-	size_t n = (size_t)units * DP_PORTS_PER_PAGE;
 	uint32_t *w = calloc(n ? n : 1, sizeof(*w));
 
 	for (size_t i = 0; w && i < n; i++)
@@ -398,43 +466,14 @@ static uint32_t *packed_words(const uint32_t *area, uint32_t units)
 	return w;
 }
 
-/* All entries of dp_vip; bounded by the size of the map, whatever the kernel walks. */
-static int read_vips(struct mapw *m, size_t *ret_count)
-{
-	const struct dp_vip_key *last = NULL;
-	size_t n = 0;
-
-	m->image_key = calloc(m->sizes.vips + 1, sizeof(*m->image_key));
-	m->image_vip = calloc(m->sizes.vips + 1, sizeof(*m->image_vip));
-	if (!m->image_key || !m->image_vip)
-		return -ENOMEM;
-	while (n < m->sizes.vips) {
-		if (bpf_map_get_next_key(m->fds.vip, last, &m->image_key[n])) {
-			if (errno == ENOENT)
-				break;
-			return -errno;
-		}
-		if (bpf_map_lookup_elem(m->fds.vip, &m->image_key[n], &m->image_vip[n]))
-			return -errno;
-		last = &m->image_key[n++];
-	}
-	*ret_count = n;
-	return 0;
-}
-
 int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e)
 {
-	size_t vip_count = 0;
-	int rc;
-
 	image_free(m);
-	m->image_dir = packed_words(m->portdir, m->sizes.dirs);
-	m->image_page = packed_words(m->portpage, m->sizes.pages);
-	if (!m->image_dir || !m->image_page)
+	m->image_dir = packed_words(m->portdir, (size_t)m->sizes.dirs * DP_PORTS_PER_PAGE);
+	m->image_page = packed_words(m->portpage, (size_t)m->sizes.pages * DP_PORTS_PER_PAGE);
+	m->image_slot = packed_words(m->vipslot, DP_VIP_SLOTS);
+	if (!m->image_dir || !m->image_page || !m->image_slot)
 		return err_set(e, -ENOMEM, "map image: out of memory");
-	rc = read_vips(m, &vip_count);
-	if (rc)
-		return err_set(e, rc, "map dp_vip: cannot read it: %s", strerror(-rc));
 	*ret_image = (struct plan_image){
 		.sizes = m->sizes,
 		.node = m->node,
@@ -443,9 +482,8 @@ int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e)
 		.row = m->row,
 		.portdir = m->image_dir,
 		.portpage = m->image_page,
-		.vip_key = m->image_key,
-		.vip = m->image_vip,
-		.vip_count = vip_count,
+		.vip = m->vip,
+		.vipslot = m->image_slot,
 	};
 	return 0;
 }

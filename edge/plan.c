@@ -29,8 +29,12 @@ const char *plan_op_text(enum plan_op_kind kind)
 		return "port directory";
 	case PLAN_VIP:
 		return "VIP";
+	case PLAN_VIP_SLOT:
+		return "VIP slot";
 	case PLAN_VIP_GONE:
 		return "VIP gone";
+	case PLAN_VIP_FREE:
+		return "VIP free";
 	}
 	return "?";
 }
@@ -53,7 +57,7 @@ int plan_state_new(const struct plan_sizes *sizes, struct plan_state **ret_state
 	const uint32_t cap[POOL_COUNT] = {
 		[POOL_NODE] = sizes->nodes, [POOL_BACKEND] = sizes->backends,
 		[POOL_SVC] = sizes->svcs,   [POOL_PAGE] = sizes->pages,
-		[POOL_DIR] = sizes->dirs,
+		[POOL_DIR] = sizes->dirs,   [POOL_VIP] = sizes->vips,
 	};
 	struct plan_state *s = calloc(1, sizeof(*s));
 
@@ -75,7 +79,8 @@ void plan_state_done(struct plan_state *s)
 	for (size_t i = 0; i < s->svc_count; i++)
 		plan_block_unref(s->svc[i].rows);
 	for (size_t i = 0; i < s->vip_count; i++)
-		plan_block_unref(s->vip[i].dir);
+		for (size_t k = 0; k < PLAN_DIRS; k++)
+			plan_block_unref(s->vip[i].dir[k]);
 	for (size_t i = 0; i < s->page_count; i++)
 		plan_block_unref(s->page[i].page);
 	free(s->node);
@@ -83,6 +88,7 @@ void plan_state_done(struct plan_state *s)
 	free(s->svc);
 	free(s->vip);
 	free(s->page);
+	free(s->slot);
 	for (size_t i = 0; i < POOL_COUNT; i++)
 		free(s->pool[i].free);
 	free(s->rows.r);
@@ -141,14 +147,6 @@ int plan_svc_cmp(const char *name_a, uint8_t family_a, const char *name_b, uint8
 	return rc ? rc : (int)family_a - (int)family_b;
 }
 
-int plan_page_cmp(const struct dp_vip_key *ka, uint8_t high_a, const struct dp_vip_key *kb,
-		  uint8_t high_b)
-{
-	int rc = memcmp(ka, kb, sizeof(*ka));
-
-	return rc ? rc : (int)high_a - (int)high_b;
-}
-
 /* ---- lookups */
 
 static struct plan_node_ent *find_node(const struct plan_state *s, const struct node_id *id)
@@ -195,13 +193,13 @@ static struct plan_backend_ent *find_backend(const struct plan_state *s, const s
 	return NULL;
 }
 
-struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const struct dp_vip_key *key)
+struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16])
 {
 	size_t lo = 0, hi = s->vip_count;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int rc = memcmp(&s->vip[mid].key, key, sizeof(*key));
+		int rc = memcmp(s->vip[mid].value.addr, addr, sizeof(s->vip[mid].value.addr));
 
 		if (rc == 0)
 			return &s->vip[mid];
@@ -213,14 +211,13 @@ struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const struct dp_v
 	return NULL;
 }
 
-struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct dp_vip_key *key,
-				     uint8_t high)
+struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct plan_page_key *key)
 {
 	size_t lo = 0, hi = s->page_count;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int rc = plan_page_cmp(&s->page[mid].key, s->page[mid].high, key, high);
+		int rc = memcmp(&s->page[mid].key, key, sizeof(*key));
 
 		if (rc == 0)
 			return &s->page[mid];
@@ -263,6 +260,18 @@ uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t f
 			hi = mid;
 	}
 	return 0;
+}
+
+uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip)
+{
+	const struct plan_vip_ent *v = plan_find_vip(s, vip->b);
+
+	return v ? v->idx : 0;
+}
+
+size_t plan_vip_count(const struct plan_state *s)
+{
+	return s->vip_count;
 }
 
 /* ---- urgent words */

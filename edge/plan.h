@@ -5,7 +5,7 @@
  * compares it with a wanted state and appends operations in the order that keeps every packet served:
  *   1 words of backends and nodes that died     2 what rested a second since nothing refers to it: zeroed, free again
  *   3 new nodes, then backends that are new, changed or back     4 rows of rebuilt tables, into free ranges
- *   5 service words (the flips), then words of nodes that left     6 port pages, directories, VIPs
+ *   5 service words (the flips), then words of nodes that left     6 port pages, directories, VIPs, VIP slots
  *   7 VIPs that are gone, services left without a table
  * A list may be cut anywhere (the process dies): what was applied so far serves, and plan_adopt() goes on from there.
  *
@@ -13,7 +13,8 @@
  *           changes gets a new one (16 bytes can't be exchanged under readers). Freed ones rest PLAN_REST_MS.
  * Words     a backend's word is DEAD when its health is not good or its record is gone; a draining one stays UP until
  *           no table has it. A node is DOWN when suspect or dead, and when it left, once no table has it.
- * VIPs      three dp_vip keys each, protocols 0, TCP and UDP; without ports dir_idx is 0: to a VIP, but no service
+ * VIPs      one index each; a directory per protocol, 0 = no service there. dp_vipslot names the only VIP of a slot, or
+ *           says that several share it
  * Cost      O(nodes + backends + services + rows) per diff
  * Memory    heap; sorted arrays. Threads: the caller's
  */
@@ -24,37 +25,39 @@
 #include "edge/route.h"
 
 enum plan_op_kind {
-	PLAN_NODE, /* dp_node[idx] = node, then dp_known[node.addr] = idx */
-	PLAN_NODE_GONE, /* dp_known without arg.node.addr (zero: leave dp_known alone), then dp_node[idx] zero */
+	PLAN_NODE, /* dp_node[idx] = node, then dp_known[node.addr] and dp_num[node.node_num] = idx */
+	PLAN_NODE_GONE, /* dp_known without node.addr, dp_num without node.node_num (zero: left alone), then dp_node[idx] zero */
 	PLAN_NODE_STATE, /* dp_node[idx].state = arg.node.state, one word */
 	PLAN_BACKEND,	 /* dp_backend[idx] = word; 0 = gone */
 	PLAN_ROWS,	 /* dp_rows[idx .. +count] = rows */
 	PLAN_SVC,	 /* dp_svc[idx] = svc, table word last; all zero = gone */
 	PLAN_PORTPAGE,	 /* dp_portpage[idx * 256 ..] = 256 service indexes */
 	PLAN_PORTDIR,	 /* dp_portdir[idx * 256 ..] = 256 page indexes */
-	PLAN_VIP,	 /* dp_vip[key] = dir_idx */
-	PLAN_VIP_GONE,	 /* dp_vip without key */
+	PLAN_VIP,	 /* dp_vip[idx] = vip, then dp_vipmap[vip.addr] = idx */
+	PLAN_VIP_SLOT,	 /* dp_vipslot[idx] = slot */
+	PLAN_VIP_GONE, /* dp_vipmap without vip.addr; the entry stays for those who read its index just now */
+	PLAN_VIP_FREE, /* dp_vip[idx] zero */
 };
 const char *plan_op_text(enum plan_op_kind kind);
 
 struct plan_op {
 	enum plan_op_kind kind;
-	uint32_t idx;	/* node, backend, service, page, directory; first row for PLAN_ROWS */
+	uint32_t
+		idx; /* node, backend, service, page, directory, VIP, VIP slot; first row for PLAN_ROWS */
 	uint32_t count; /* PLAN_ROWS */
 	union plan_arg {
 		struct dp_node node;
 		uint64_t word;
 		struct dp_svc svc;
-		struct dp_vip_key vip_key;
+		struct dp_vip vip;
+		uint32_t slot;		   /* what dp_vipslot says */
 		const struct dp_row *rows; /* valid until plan_list_clear() */
 		const uint32_t *words;	   /* 256 of them, likewise */
 	} arg;
-	uint32_t dir_idx; /* PLAN_VIP */
 };
 
 struct plan_sizes { /* of the maps, from the kernel: entries; portpage and portdir divided by 256 */
-	uint32_t svcs, backends, nodes, rows, pages, dirs;
-	uint32_t vips; /* dp_vip entries, three per VIP; 0 = not looked at */
+	uint32_t svcs, backends, nodes, rows, pages, dirs, vips;
 };
 
 struct plan_block;
@@ -88,9 +91,8 @@ struct plan_image {
 	const struct dp_svc *svc;
 	const struct dp_row *row;
 	const uint32_t *portdir, *portpage; /* 256 per directory, page */
-	const struct dp_vip_key *vip_key;
 	const struct dp_vip *vip;
-	size_t vip_count;
+	const uint32_t *vipslot; /* DP_VIP_SLOTS */
 };
 /* Into a fresh state, before the first plan_diff(): nodes are recognised by number and address, backends by node and
  * token, services by svc_id, a hash of their name; they keep their indexes and tables, so the first diff disturbs no
@@ -110,6 +112,10 @@ uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id);
 uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node,
 			  const char *backend_key);
 uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family);
+
+/* 0 = not in the maps: no service has it, or there was no room. */
+uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);
+size_t plan_vip_count(const struct plan_state *s);
 
 /* The number that stands for a node in maps and on the wire: the first 4 bytes of its id, big-endian. */
 uint32_t plan_node_num(const struct node_id *id);

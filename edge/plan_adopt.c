@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf/dp_hash.h"
 #include "edge/plan_priv.h"
 
 struct adopt {
@@ -63,8 +64,10 @@ static int adopt_nodes(struct adopt *a)
 		return -ENOMEM;
 	for (uint32_t i = 1; i < s->sizes.nodes; i++) {
 		const struct dp_node *value = &a->image->node[i];
-		struct plan_rest r = {
-			.kind = REST_NODE, .idx = i, .at_ms = a->now_ms + PLAN_REST_MS};
+		struct plan_rest r = {.kind = REST_NODE,
+				      .idx = i,
+				      .at_ms = a->now_ms + PLAN_REST_MS,
+				      .node_num = value->node_num};
 		const struct route_node *n;
 
 		if (memcmp(value, &none, sizeof(none)) == 0)
@@ -172,19 +175,20 @@ static int adopt_backends(struct adopt *a)
 	return rc;
 }
 
-/* ---- ports: keys, directories and pages as they are; what makes no sense is left out and written anew */
+/* ---- ports: VIPs, directories and pages as they are; what makes no sense is left out and written anew */
 
 static int vip_ent_cmp(const void *a, const void *b)
 {
 	const struct plan_vip_ent *x = a, *y = b;
+	int rc = memcmp(x->value.addr, y->value.addr, sizeof(x->value.addr));
 
-	return memcmp(&x->key, &y->key, sizeof(x->key));
+	return rc ? rc : x->idx < y->idx ? -1 : x->idx > y->idx;
 }
 
-static int adopt_pages(struct adopt *a, const struct plan_vip_ent *v)
+static int adopt_pages(struct adopt *a, const struct plan_vip_ent *v, enum plan_dir which)
 {
 	struct plan_state *s = a->s;
-	const uint32_t *dir = plan_words_of(v->dir);
+	const uint32_t *dir = plan_words_of(v->dir[which]);
 
 	for (uint32_t high = 0; high < DP_PORTS_PER_PAGE; high++) {
 		uint32_t idx = dir[high];
@@ -199,12 +203,12 @@ static int adopt_pages(struct adopt *a, const struct plan_vip_ent *v)
 		s->page_room = s->page_count + 1;
 		p += s->page_count;
 		*p = (struct plan_page_ent){
-			.key = v->key,
-			.high = (uint8_t)high,
+			.key = {.which = (uint8_t)which, .high = (uint8_t)high},
 			.idx = idx,
 			.page = plan_block_words(a->image->portpage +
 						 (size_t)idx * DP_PORTS_PER_PAGE),
 		};
+		memcpy(p->key.addr, v->value.addr, sizeof(p->key.addr));
 		if (!p->page)
 			return -ENOMEM;
 		a->is_used[POOL_PAGE][idx] = true;
@@ -213,35 +217,75 @@ static int adopt_pages(struct adopt *a, const struct plan_vip_ent *v)
 	return 0;
 }
 
+static int adopt_dir(struct adopt *a, struct plan_vip_ent *v, enum plan_dir which)
+{
+	uint32_t *idx = plan_dir_of(&v->value, which);
+
+	if (*idx >= a->s->sizes.dirs || a->is_used[POOL_DIR][*idx])
+		*idx = 0;
+	if (!*idx)
+		return 0;
+	v->dir[which] = plan_block_words(a->image->portdir + (size_t)*idx * DP_PORTS_PER_PAGE);
+	if (!v->dir[which])
+		return -ENOMEM;
+	a->is_used[POOL_DIR][*idx] = true;
+	return adopt_pages(a, v, which);
+}
+
 static int adopt_vips(struct adopt *a)
 {
+	static const struct dp_vip none;
 	struct plan_state *s = a->s;
-	size_t n = a->image->vip_count;
+	size_t kept = 0;
 	int rc = 0;
 
-	s->vip = calloc(n + 1, sizeof(*s->vip));
+	s->vip = calloc((size_t)s->sizes.vips + 1, sizeof(*s->vip));
 	if (!s->vip)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
-		s->vip[i] = (struct plan_vip_ent){.key = a->image->vip_key[i],
-						  .dir_idx = a->image->vip[i].dir_idx};
-	s->vip_count = n;
-	qsort(s->vip, n, sizeof(*s->vip), vip_ent_cmp);
-	for (size_t i = 0; i < n && !rc; i++) {
-		struct plan_vip_ent *v = &s->vip[i];
+	for (uint32_t i = 1; i < s->sizes.vips; i++)
+		if (memcmp(&a->image->vip[i], &none, sizeof(none)) != 0)
+			s->vip[s->vip_count++] =
+				(struct plan_vip_ent){.idx = i, .value = a->image->vip[i]};
+	qsort(s->vip, s->vip_count, sizeof(*s->vip), vip_ent_cmp);
+	for (size_t i = 0; i < s->vip_count; i++) {
+		struct plan_vip_ent v = s->vip[i];
 
-		if (v->dir_idx >= s->sizes.dirs || a->is_used[POOL_DIR][v->dir_idx])
-			v->dir_idx = 0;
-		if (!v->dir_idx)
+		a->is_used[POOL_VIP][v.idx] = true;
+		if (!kept || memcmp(s->vip[kept - 1].value.addr, v.value.addr, 16) != 0) {
+			s->vip[kept++] = v;
 			continue;
-		v->dir = plan_block_words(a->image->portdir +
-					  (size_t)v->dir_idx * DP_PORTS_PER_PAGE);
-		if (!v->dir)
+		}
+		/* An address twice: one of them rested when the writer died. */
+		if (a->image->vipslot[dp_vip_slot(v.value.addr)] == v.idx) {
+			const struct plan_vip_ent other = s->vip[kept - 1];
+
+			s->vip[kept - 1] = v;
+			v = other;
+		}
+		if (rest(a, REST_VIP, POOL_VIP, v.idx))
 			return -ENOMEM;
-		a->is_used[POOL_DIR][v->dir_idx] = true;
-		rc = adopt_pages(a, v);
 	}
+	s->vip_count = kept;
+	for (size_t i = 0; i < kept && !rc; i++)
+		for (enum plan_dir k = 0; k < PLAN_DIRS && !rc; k++)
+			rc = adopt_dir(a, &s->vip[i], k);
 	return rc;
+}
+
+static int adopt_slots(struct adopt *a)
+{
+	struct plan_state *s = a->s;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < DP_VIP_SLOTS; i++)
+		n += a->image->vipslot[i] != 0;
+	s->slot = calloc(n + 1, sizeof(*s->slot));
+	if (!s->slot)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < DP_VIP_SLOTS; i++)
+		if (a->image->vipslot[i])
+			s->slot[s->slot_count++] = (struct plan_slot_ent){i, a->image->vipslot[i]};
+	return 0;
 }
 
 /* ---- services, by the hash of their name, and family */
@@ -370,7 +414,8 @@ static int fill_pools(struct adopt *a)
 static bool is_same_size(const struct plan_sizes *a, const struct plan_sizes *b)
 {
 	return a->svcs == b->svcs && a->backends == b->backends && a->nodes == b->nodes &&
-	       a->rows == b->rows && a->pages == b->pages && a->dirs == b->dirs;
+	       a->rows == b->rows && a->pages == b->pages && a->dirs == b->dirs &&
+	       a->vips == b->vips;
 }
 
 int plan_adopt(struct plan_state *s, const struct plan_image *image, const struct route_view *view,
@@ -404,6 +449,8 @@ int plan_adopt(struct plan_state *s, const struct plan_image *image, const struc
 		rc = adopt_backends(&a);
 	if (!rc)
 		rc = adopt_vips(&a);
+	if (!rc)
+		rc = adopt_slots(&a);
 	if (!rc)
 		rc = adopt_svcs(&a);
 	if (!rc)

@@ -10,7 +10,7 @@ int plan_take(struct plan_work *w, enum plan_pool_kind kind, uint32_t *ret_idx)
 {
 	static const char *const what[POOL_COUNT] = {
 		[POOL_NODE] = "nodes", [POOL_BACKEND] = "backends",	[POOL_SVC] = "services",
-		[POOL_PAGE] = "pages", [POOL_DIR] = "port directories",
+		[POOL_PAGE] = "pages", [POOL_DIR] = "port directories", [POOL_VIP] = "VIPs",
 	};
 
 	if (plan_pool_take(&w->next.pool[kind], ret_idx))
@@ -36,7 +36,10 @@ static int rows_rest(struct plan_work *w, uint32_t offset, uint32_t count)
 
 static int node_rests(struct plan_work *w, const struct plan_node_ent *n)
 {
-	struct plan_rest r = {.kind = REST_NODE, .idx = n->idx, .at_ms = w->now_ms + PLAN_REST_MS};
+	struct plan_rest r = {.kind = REST_NODE,
+			      .idx = n->idx,
+			      .at_ms = w->now_ms + PLAN_REST_MS,
+			      .node_num = n->value.node_num};
 
 	memcpy(r.addr.b, n->value.addr, sizeof(r.addr.b));
 	return plan_rest_add(&w->next, &r);
@@ -57,6 +60,14 @@ static bool is_address_wanted(const struct plan_work *w, const struct ip_addr *a
 	return false;
 }
 
+static bool is_number_wanted(const struct plan_work *w, uint32_t node_num)
+{
+	for (size_t i = 0; i < w->node_order_count; i++)
+		if (plan_node_num(&w->view->node[w->node_order[i]].id) == node_num)
+			return true;
+	return false;
+}
+
 static int expire(struct plan_work *w, const struct plan_rest *r)
 {
 	struct plan_op op = {.idx = r->idx};
@@ -66,9 +77,12 @@ static int expire(struct plan_work *w, const struct plan_rest *r)
 	switch (r->kind) {
 	case REST_NODE:
 		op.kind = PLAN_NODE_GONE;
-		/* Another node may have the address by now: dp_known is that one's then. */
+		/* Another node may have the address by now: dp_known is that one's then. The node itself may have
+		 * another address: dp_num is that index's. */
 		if (!is_address_wanted(w, &r->addr))
 			memcpy(op.arg.node.addr, r->addr.b, sizeof(r->addr.b));
+		if (!is_number_wanted(w, r->node_num))
+			op.arg.node.node_num = r->node_num;
 		pool = POOL_NODE;
 		break;
 	case REST_BACKEND:
@@ -81,6 +95,10 @@ static int expire(struct plan_work *w, const struct plan_rest *r)
 		/* A packet may have read the table word just now. */
 		if (r->count && rows_rest(w, r->offset, r->count))
 			return -ENOMEM;
+		break;
+	case REST_VIP:
+		op.kind = PLAN_VIP_FREE;
+		pool = POOL_VIP;
 		break;
 	case REST_PAGE:
 		return plan_pool_give(&w->next.pool[POOL_PAGE], r->idx);
@@ -204,13 +222,11 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 
 static int diff_nodes(struct plan_work *w)
 {
-	size_t *order = calloc(w->view->node_count + 1, sizeof(*order)), count, i = 0, j = 0;
+	const size_t *order = w->node_order, count = w->node_order_count;
 	const struct plan_state *old = w->old;
-	int rc = -ENOMEM;
+	size_t i = 0, j = 0;
+	int rc;
 
-	if (!order)
-		return rc;
-	count = wanted_nodes(w->view, order);
 	w->next.node = calloc(count + 1, sizeof(*w->next.node));
 	rc = w->next.node ? 0 : -ENOMEM;
 	while (!rc && (i < count || j < old->node_count)) {
@@ -240,7 +256,6 @@ static int diff_nodes(struct plan_work *w)
 		if (!rc)
 			rc = diff_node(w, o, order[i - 1]);
 	}
-	free(order);
 	return rc;
 }
 
@@ -374,6 +389,32 @@ static int new_table(struct plan_work *w, const struct route_entry *e, struct pl
 	return plan_list_add(&w->stage[STAGE_ROWS], &op, next->rows);
 }
 
+/* 1 + slot of a backend of this machine that takes packets of this service, 0 = none: one that is used anywhere if
+ * there is one, else one that drains; the lowest. */
+static uint32_t local_slot(const struct plan_work *w, const struct route_entry *e)
+{
+	uint32_t found = 0;
+	bool is_found_used = false;
+
+	for (size_t i = 0; i < e->choice_count; i++) {
+		const struct route_choice *c = &e->choice[i];
+		const struct route_backend *b = &w->view->backend[c->backend_idx];
+		bool is_used = c->why == ROUTE_USED || c->why == ROUTE_FARTHER_TIER;
+		uint32_t slot = 1 + DP_TOKEN_SLOT(b->backend.token);
+
+		if (node_id_cmp(&w->view->node[b->node_idx].id, w->self) != 0 ||
+		    (!is_used && c->why != ROUTE_DRAINING && c->why != ROUTE_OVERRIDDEN) ||
+		    !model_health_is_good(&b->backend.check, b->health))
+			continue;
+		if (!found || (is_used && !is_found_used) ||
+		    (is_used == is_found_used && slot < found)) {
+			found = slot;
+			is_found_used = is_used;
+		}
+	}
+	return found;
+}
+
 static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 		    const struct route_entry *e)
 {
@@ -387,7 +428,8 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 			  .port_lo = model_service_port_lo(s),
 			  .hash = s->hash,
 			  .family = e->family,
-			  .svc_id = plan_svc_id(s->name)},
+			  .svc_id = plan_svc_id(s->name),
+			  .local_slot = local_slot(w, e)},
 	};
 	memcpy(next->name, s->name, sizeof(next->name));
 	w->next.svc_count++; /* from here on its block is freed with it */
@@ -463,11 +505,13 @@ static int begin(struct plan_work *w)
 	int rc = 0;
 
 	w->next.sizes = w->old->sizes;
+	w->node_order = calloc(view->node_count + 1, sizeof(*w->node_order));
 	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
 	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
 	w->svc_idx = calloc(2 * view->service_count + 1, sizeof(*w->svc_idx));
-	if (!w->node_idx || !w->backend_idx || !w->svc_idx)
+	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->svc_idx)
 		return -ENOMEM;
+	w->node_order_count = wanted_nodes(view, w->node_order);
 	for (size_t i = 0; i < POOL_COUNT && !rc; i++)
 		rc = plan_pool_copy(&w->old->pool[i], &w->next.pool[i]);
 	if (!rc)
@@ -539,6 +583,7 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	plan_state_done(&w.next);
 	for (size_t i = 0; i < STAGE_COUNT; i++)
 		plan_list_clear(&w.stage[i]);
+	free(w.node_order);
 	free(w.node_idx);
 	free(w.backend_idx);
 	free(w.svc_idx);

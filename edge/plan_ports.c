@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Port pages, directories and VIP keys of the next mirror. */
+/* Port pages, directories, VIPs and their slots of the next mirror. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf/dp_hash.h"
 #include "edge/plan_priv.h"
 
-/* Protocols of the keys of a VIP, ascending: 0 is for all that is neither TCP nor UDP. */
-static const uint8_t key_protos[] = {0, IPPROTO_TCP, IPPROTO_UDP};
-#define KEYS_PER_VIP 3u
+static const uint8_t dir_proto[PLAN_DIRS] = {
+	[PLAN_DIR_TCP] = IPPROTO_TCP,
+	[PLAN_DIR_UDP] = IPPROTO_UDP,
+};
 
 static int addr_order(const void *a, const void *b)
 {
@@ -57,10 +59,10 @@ static struct plan_page_ent *page_append(struct plan_state *s)
 }
 
 /* A page with these words: the old one, the old index with new words, or a new one. */
-static int diff_page(struct plan_work *w, const struct dp_vip_key *key, uint8_t high,
-		     const uint32_t word[256], uint32_t *ret_idx)
+static int diff_page(struct plan_work *w, const struct plan_page_key *key, const uint32_t word[256],
+		     uint32_t *ret_idx)
 {
-	const struct plan_page_ent *old = plan_find_page(w->old, key, high);
+	const struct plan_page_ent *old = plan_find_page(w->old, key);
 	struct plan_page_ent *next = page_append(&w->next);
 	struct plan_op op = {.kind = PLAN_PORTPAGE};
 	int rc;
@@ -68,7 +70,6 @@ static int diff_page(struct plan_work *w, const struct dp_vip_key *key, uint8_t 
 	if (!next)
 		return -ENOMEM;
 	next->key = *key;
-	next->high = high;
 	if (old)
 		next->idx = old->idx;
 	else if ((rc = plan_take(w, POOL_PAGE, &next->idx))) {
@@ -89,123 +90,195 @@ static int diff_page(struct plan_work *w, const struct dp_vip_key *key, uint8_t 
 }
 
 static int diff_dir(struct plan_work *w, const struct plan_vip_ent *old, struct plan_vip_ent *next,
-		    const uint32_t word[256])
+		    enum plan_dir which, const uint32_t word[256])
 {
-	struct plan_op op = {.kind = PLAN_PORTDIR};
+	struct plan_vip_ent was = old ? *old : (struct plan_vip_ent){0};
+	struct plan_block *block = was.dir[which];
+	struct plan_op op = {.kind = PLAN_PORTDIR, .idx = *plan_dir_of(&was.value, which)};
 	int rc;
 
-	if (old && old->dir_idx)
-		next->dir_idx = old->dir_idx;
-	else if ((rc = plan_take(w, POOL_DIR, &next->dir_idx)))
+	if (!op.idx && (rc = plan_take(w, POOL_DIR, &op.idx)))
 		return rc;
-	if (old && old->dir && memcmp(plan_words_of(old->dir), word, 256 * sizeof(*word)) == 0) {
-		next->dir = plan_block_ref(old->dir);
+	*plan_dir_of(&next->value, which) = op.idx;
+	if (block && memcmp(plan_words_of(block), word, 256 * sizeof(*word)) == 0) {
+		next->dir[which] = plan_block_ref(block);
 		return 0;
 	}
-	next->dir = plan_block_words(word);
-	if (!next->dir)
+	next->dir[which] = plan_block_words(word);
+	if (!next->dir[which])
 		return -ENOMEM;
-	op.idx = next->dir_idx;
-	op.arg.words = plan_words_of(next->dir);
-	return plan_list_add(&w->stage[STAGE_DIR], &op, next->dir);
+	op.arg.words = plan_words_of(next->dir[which]);
+	return plan_list_add(&w->stage[STAGE_DIR], &op, next->dir[which]);
 }
 
 /* No room is no reason to hold back what has room: these ports are not served, and e says so. */
-static int without(struct plan_work *w, const struct dp_vip_key *key)
+static int without(struct plan_work *w, const uint8_t addr[16])
 {
 	char text[IP_TEXT_MAX], why[sizeof(w->e->text)];
 	struct ip_addr vip;
 
 	if (!w->e)
 		return 0;
-	memcpy(vip.b, key->addr, sizeof(vip.b));
+	memcpy(vip.b, addr, sizeof(vip.b));
 	snprintf(why, sizeof(why), "%.100s", w->e->text);
 	(void)err_set(w->e, -ENOSPC, "%s; ports of VIP %s are not served", why,
 		      ip_text(&vip, text));
 	return 0;
 }
 
-static int put_page(struct plan_work *w, const struct dp_vip_key *key, int high,
-		    const uint32_t word[256], uint32_t dir[256], bool *ret_has_pages)
+static int put_page(struct plan_work *w, const struct plan_page_key *key, const uint32_t word[256],
+		    uint32_t dir[256], bool *ret_has_pages)
 {
-	int rc = diff_page(w, key, (uint8_t)high, word, &dir[high]);
+	int rc = diff_page(w, key, word, &dir[key->high]);
 
 	if (rc == -ENOSPC)
-		return without(w, key);
+		return without(w, key->addr);
 	*ret_has_pages |= !rc;
 	return rc;
 }
 
-/* Claims [*at, ..) of this key, page by page; *at moves behind them. `dir` gets the pages' indexes. */
-static int diff_pages(struct plan_work *w, const struct dp_vip_key *key, size_t *at,
+/* Claims [*at, ..) of this VIP and protocol, page by page; *at moves behind them. `dir` gets the pages' indexes. */
+static int diff_pages(struct plan_work *w, const uint8_t addr[16], enum plan_dir which, size_t *at,
 		      uint32_t dir[256], bool *ret_has_pages)
 {
 	const struct route_claims *c = &w->claims;
+	struct plan_page_key key = {.which = (uint8_t)which};
 	uint32_t word[256] = {0};
 	int high = -1, rc;
 
 	*ret_has_pages = false;
+	memcpy(key.addr, addr, sizeof(key.addr));
 	for (; *at < c->claim_count; ++*at) {
 		const struct route_claim *claim = &c->claim[*at];
 		size_t is_v6 = !ip_is_v4(&claim->vip);
 		uint32_t svc_idx = w->svc_idx[2 * claim->service_idx + is_v6];
 
-		if (memcmp(claim->vip.b, key->addr, sizeof(key->addr)) != 0 ||
-		    claim->l4_proto != key->l4_proto)
+		if (memcmp(claim->vip.b, addr, sizeof(claim->vip.b)) != 0 ||
+		    claim->l4_proto != dir_proto[which])
 			break;
 		for (uint32_t port = claim->ports.lo; port <= claim->ports.hi; port++) {
 			if ((int)(port >> 8) != high) {
-				if (high >= 0 &&
-				    (rc = put_page(w, key, high, word, dir, ret_has_pages)))
+				if (high >= 0 && (rc = put_page(w, &key, word, dir, ret_has_pages)))
 					return rc;
 				memset(word, 0, sizeof(word));
 				high = (int)(port >> 8);
+				key.high = (uint8_t)high;
 			}
 			word[port & 255] = svc_idx;
 		}
 	}
-	return high < 0 ? 0 : put_page(w, key, high, word, dir, ret_has_pages);
+	return high < 0 ? 0 : put_page(w, &key, word, dir, ret_has_pages);
 }
 
-static int diff_key(struct plan_work *w, const struct dp_vip_key *key, size_t *at)
+static int diff_vip(struct plan_work *w, const uint8_t addr[16], size_t *at)
 {
-	const struct plan_vip_ent *old = plan_find_vip(w->old, key);
-	struct plan_vip_ent *next = &w->next.vip[w->next.vip_count++];
-	struct plan_op op = {.kind = PLAN_VIP, .arg.vip_key = *key};
-	uint32_t dir[256] = {0};
-	bool has_pages = false;
+	const struct plan_vip_ent *old = plan_find_vip(w->old, addr);
+	struct plan_vip_ent *next = &w->next.vip[w->next.vip_count];
+	struct plan_op op = {.kind = PLAN_VIP};
 	int rc = 0;
 
-	*next = (struct plan_vip_ent){.key = *key};
-	if (key->l4_proto)
-		rc = diff_pages(w, key, at, dir, &has_pages);
-	if (!rc && has_pages)
-		rc = diff_dir(w, old, next, dir);
-	if (rc == -ENOSPC)
-		rc = without(w, key);
-	if (rc || (old && old->dir_idx == next->dir_idx && !w->old->is_adopted))
+	*next = (struct plan_vip_ent){.idx = old ? old->idx : 0};
+	memcpy(next->value.addr, addr, sizeof(next->value.addr));
+	if (!old && (rc = plan_take(w, POOL_VIP, &next->idx)))
 		return rc;
-	op.dir_idx = next->dir_idx;
+	w->next.vip_count++;
+	for (enum plan_dir k = 0; k < PLAN_DIRS; k++) {
+		uint32_t dir[256] = {0};
+		bool has_pages;
+
+		rc = diff_pages(w, addr, k, at, dir, &has_pages);
+		if (!rc && has_pages)
+			rc = diff_dir(w, old, next, k, dir);
+		if (rc == -ENOSPC)
+			rc = without(w, addr);
+		if (rc)
+			return rc;
+	}
+	if (old && memcmp(&old->value, &next->value, sizeof(old->value)) == 0 &&
+	    !w->old->is_adopted)
+		return 0;
+	op.idx = next->idx;
+	op.arg.vip = next->value;
 	return plan_list_add(&w->stage[STAGE_VIP], &op, NULL);
 }
 
-/* What the next mirror lacks: pages and directories rest; keys go, that of protocol 0 last, so that none of the
- * VIP's packets is taken for the host's while another key still serves. */
+/* ---- slots */
+
+static int slot_order(const void *a, const void *b)
+{
+	const struct plan_slot_ent *x = a, *y = b;
+
+	if (x->slot != y->slot)
+		return x->slot < y->slot ? -1 : 1;
+	return x->says < y->says ? -1 : x->says > y->says;
+}
+
+static int say_slot(struct plan_work *w, uint32_t slot, uint32_t says)
+{
+	struct plan_op op = {.kind = PLAN_VIP_SLOT, .idx = slot, .arg.slot = says};
+
+	return plan_list_add(&w->stage[STAGE_VIP_SLOT], &op, NULL);
+}
+
+static int diff_slots(struct plan_work *w)
+{
+	const struct plan_state *old = w->old;
+	struct plan_state *next = &w->next;
+	size_t i = 0, j = 0, kept = 0;
+	int rc = 0;
+
+	next->slot = calloc(next->vip_count + 1, sizeof(*next->slot));
+	if (!next->slot)
+		return -ENOMEM;
+	for (size_t k = 0; k < next->vip_count; k++)
+		next->slot[k] = (struct plan_slot_ent){dp_vip_slot(next->vip[k].value.addr),
+						       next->vip[k].idx};
+	qsort(next->slot, next->vip_count, sizeof(*next->slot), slot_order);
+	for (size_t k = 0; k < next->vip_count; k++) {
+		if (kept && next->slot[kept - 1].slot == next->slot[k].slot)
+			next->slot[kept - 1].says = DP_VIP_SLOT_ASK;
+		else
+			next->slot[kept++] = next->slot[k];
+	}
+	next->slot_count = kept;
+	while (!rc && (i < kept || j < old->slot_count)) {
+		const struct plan_slot_ent *n = i < kept ? &next->slot[i] : NULL;
+		const struct plan_slot_ent *o = j < old->slot_count ? &old->slot[j] : NULL;
+
+		if (!n || (o && o->slot < n->slot)) {
+			rc = say_slot(w, o->slot, 0);
+			j++;
+			continue;
+		}
+		if (!o || n->slot < o->slot || n->says != o->says)
+			rc = say_slot(w, n->slot, n->says);
+		j += o && n->slot == o->slot;
+		i++;
+	}
+	return rc;
+}
+
+/* ---- */
+
+/* What the next mirror lacks: pages, directories and VIPs rest. */
 static int drop_old(struct plan_work *w)
 {
 	const struct plan_state *old = w->old;
 	int rc = 0;
 
 	for (size_t i = 0; i < old->page_count && !rc; i++)
-		if (!plan_find_page(&w->next, &old->page[i].key, old->page[i].high))
+		if (!plan_find_page(&w->next, &old->page[i].key))
 			rc = plan_let_rest(w, REST_PAGE, old->page[i].idx);
-	for (size_t i = old->vip_count; i-- > 0 && !rc;) {
-		const struct plan_vip_ent *o = &old->vip[i];
-		const struct plan_vip_ent *n = plan_find_vip(&w->next, &o->key);
-		struct plan_op op = {.kind = PLAN_VIP_GONE, .arg.vip_key = o->key};
+	for (size_t i = 0; i < old->vip_count && !rc; i++) {
+		struct plan_vip_ent *o = &old->vip[i];
+		struct plan_vip_ent *n = plan_find_vip(&w->next, o->value.addr);
+		struct plan_op op = {.kind = PLAN_VIP_GONE, .idx = o->idx, .arg.vip = o->value};
 
-		if (o->dir_idx && (!n || !n->dir_idx))
-			rc = plan_let_rest(w, REST_DIR, o->dir_idx);
+		for (enum plan_dir k = 0; k < PLAN_DIRS && !rc; k++)
+			if (*plan_dir_of(&o->value, k) && (!n || !*plan_dir_of(&n->value, k)))
+				rc = plan_let_rest(w, REST_DIR, *plan_dir_of(&o->value, k));
+		if (!rc && !n)
+			rc = plan_let_rest(w, REST_VIP, o->idx);
 		if (!rc && !n)
 			rc = plan_list_add(&w->stage[STAGE_VIP_GONE], &op, NULL);
 	}
@@ -214,6 +287,7 @@ static int drop_old(struct plan_work *w)
 
 int plan_diff_ports(struct plan_work *w)
 {
+	const struct route_claims *c = &w->claims;
 	struct ip_addr *vip = NULL;
 	size_t count, at = 0;
 	int rc = gather_vips(w->view, &vip, &count);
@@ -221,24 +295,20 @@ int plan_diff_ports(struct plan_work *w)
 	if (rc)
 		return rc;
 	rc = -ENOMEM;
-	w->next.vip = calloc(KEYS_PER_VIP * count + 1, sizeof(*w->next.vip));
+	w->next.vip = calloc(count + 1, sizeof(*w->next.vip));
 	if (!w->next.vip)
 		goto out;
-	rc = -ENOSPC;
-	if (w->next.sizes.vips && KEYS_PER_VIP * count > w->next.sizes.vips) {
-		(void)err_set(w->e, rc, "forwarder: VIPs: room for %u, want %zu",
-			      w->next.sizes.vips / KEYS_PER_VIP, count);
-		goto out;
-	}
 	rc = 0;
 	for (size_t i = 0; i < count && !rc; i++) {
-		for (size_t k = 0; k < KEYS_PER_VIP && !rc; k++) {
-			struct dp_vip_key key = {.l4_proto = key_protos[k]};
-
-			memcpy(key.addr, vip[i].b, sizeof(key.addr));
-			rc = diff_key(w, &key, &at);
+		rc = diff_vip(w, vip[i].b, &at);
+		if (rc == -ENOSPC) {
+			while (at < c->claim_count && ip_equal(&c->claim[at].vip, &vip[i]))
+				at++;
+			rc = without(w, vip[i].b);
 		}
 	}
+	if (!rc)
+		rc = diff_slots(w);
 	if (!rc)
 		rc = drop_old(w);
 out:

@@ -60,11 +60,20 @@ int plan_ranges_take_at(struct plan_ranges *s, uint32_t offset,
 			uint32_t count); /* -EEXIST: not all free */
 int plan_ranges_give(struct plan_ranges *s, uint32_t offset, uint32_t count); /* 0 | -ENOMEM */
 
-enum plan_pool_kind { POOL_NODE, POOL_BACKEND, POOL_SVC, POOL_PAGE, POOL_DIR, POOL_COUNT };
+enum plan_pool_kind {
+	POOL_NODE,
+	POOL_BACKEND,
+	POOL_SVC,
+	POOL_PAGE,
+	POOL_DIR,
+	POOL_VIP,
+	POOL_COUNT
+};
 
 struct plan_rest {
 	enum plan_rest_kind {
-		REST_SVC, /* the order in which they go */
+		REST_VIP, /* the order in which they go */
+		REST_SVC,
 		REST_BACKEND,
 		REST_NODE,
 		REST_PAGE,
@@ -76,6 +85,7 @@ struct plan_rest {
 	uint32_t offset, count; /* REST_ROWS, and the table that goes with a REST_SVC */
 	uint64_t at_ms;
 	struct ip_addr addr; /* REST_NODE */
+	uint32_t node_num;   /* REST_NODE */
 };
 
 struct plan_node_ent { /* by id */
@@ -100,16 +110,26 @@ struct plan_svc_ent { /* by (name, family) */
 	struct dp_svc value;
 	struct plan_block *rows; /* NULL = no table */
 };
-struct plan_vip_ent { /* by key */
-	struct dp_vip_key key;
-	uint32_t dir_idx;
-	struct plan_block *dir; /* NULL where dir_idx is 0 */
+/* Protocols of a VIP's directories, ascending. */
+enum plan_dir { PLAN_DIR_TCP, PLAN_DIR_UDP, PLAN_DIRS };
+struct plan_vip_ent { /* by address */
+	uint32_t idx;
+	struct dp_vip value;
+	struct plan_block *dir[PLAN_DIRS]; /* NULL where the directory's index is 0 */
 };
-struct plan_page_ent { /* by (key, high) */
-	struct dp_vip_key key;
-	uint8_t high;
+struct plan_page_key {
+	uint8_t addr[16];
+	uint8_t which; /* enum plan_dir */
+	uint8_t high;  /* port >> 8 */
+};
+struct plan_page_ent { /* by key */
+	struct plan_page_key key;
 	uint32_t idx;
 	struct plan_block *page;
+};
+struct plan_slot_ent { /* by slot; slots of which dp_vipslot says 0 have none */
+	uint32_t slot;
+	uint32_t says;
 };
 
 struct plan_state {
@@ -124,6 +144,8 @@ struct plan_state {
 	size_t vip_count;
 	struct plan_page_ent *page;
 	size_t page_count, page_room;
+	struct plan_slot_ent *slot;
+	size_t slot_count;
 	struct plan_pool pool[POOL_COUNT];
 	struct plan_ranges rows;
 	struct plan_rest *rest;
@@ -139,11 +161,12 @@ int plan_backend_key_cmp(const struct plan_backend_key *a, const struct plan_bac
 void plan_backend_key_of(const struct route_view *view, size_t backend_idx,
 			 struct plan_backend_key *ret_key);
 int plan_svc_cmp(const char *name_a, uint8_t family_a, const char *name_b, uint8_t family_b);
-int plan_page_cmp(const struct dp_vip_key *ka, uint8_t high_a, const struct dp_vip_key *kb,
-		  uint8_t high_b);
-struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const struct dp_vip_key *key);
-struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct dp_vip_key *key,
-				     uint8_t high);
+struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16]);
+struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct plan_page_key *key);
+static inline uint32_t *plan_dir_of(struct dp_vip *vip, enum plan_dir which)
+{
+	return which == PLAN_DIR_TCP ? &vip->dir_tcp : &vip->dir_udp;
+}
 
 /* Stages of a list, in order. */
 enum plan_stage {
@@ -157,6 +180,7 @@ enum plan_stage {
 	STAGE_PAGE,
 	STAGE_DIR,
 	STAGE_VIP,
+	STAGE_VIP_SLOT,
 	STAGE_VIP_GONE,
 	STAGE_SVC_EMPTY,
 	STAGE_COUNT
@@ -170,6 +194,8 @@ struct plan_work {
 	uint64_t now_ms;
 	struct err *e;
 	struct plan_list stage[STAGE_COUNT];
+	size_t *node_order; /* view indexes of the nodes that belong in the maps, by id */
+	size_t node_order_count;
 	uint32_t *node_idx;    /* by view.node; 0 = not in the maps */
 	uint32_t *backend_idx; /* by view.backend */
 	uint32_t *svc_idx;     /* by view.service * 2 + (family == 6) */

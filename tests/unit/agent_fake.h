@@ -26,8 +26,13 @@
 
 /* ---- maps in memory */
 
-static const struct plan_sizes sizes = {
-	.svcs = 512, .backends = 4096, .nodes = 64, .rows = 1 << 19, .pages = 512, .dirs = 512};
+static const struct plan_sizes sizes = {.svcs = 512,
+					.backends = 4096,
+					.nodes = 64,
+					.rows = 1 << 19,
+					.pages = 512,
+					.dirs = 512,
+					.vips = 512};
 
 struct fake_maps {
 	struct dp_node node[64];
@@ -35,9 +40,8 @@ struct fake_maps {
 	struct dp_svc svc[512];
 	struct dp_row row[1 << 19];
 	uint32_t portdir[512 * 256], portpage[512 * 256];
-	struct dp_vip_key vip_key[1024];
-	struct dp_vip vip[1024];
-	size_t vip_count;
+	struct dp_vip vip[512];
+	uint32_t vipslot[DP_VIP_SLOTS];
 	struct dp_local local[DP_LOCAL_MAX];
 	struct dp_self self;
 	/* But of dp_self, and of nodes, services and VIPs: those are repeated as they are after adopting. */
@@ -49,27 +53,6 @@ struct mapw {
 	int unused;
 };
 static struct mapw the_mapw;
-
-static int fake_vip(const struct dp_vip_key *key, uint32_t dir_idx, bool is_gone)
-{
-	size_t i = 0;
-
-	while (i < maps->vip_count && memcmp(&maps->vip_key[i], key, sizeof(*key)))
-		i++;
-	if (is_gone) {
-		if (i < maps->vip_count) {
-			maps->vip_count--;
-			maps->vip_key[i] = maps->vip_key[maps->vip_count];
-			maps->vip[i] = maps->vip[maps->vip_count];
-		}
-		return 0;
-	}
-	maps->vip_key[i] = *key;
-	maps->vip[i] = (struct dp_vip){.dir_idx = dir_idx};
-	if (i == maps->vip_count)
-		maps->vip_count++;
-	return 0;
-}
 
 static int fake_apply(void *arg, const struct plan_op *op)
 {
@@ -107,9 +90,16 @@ static int fake_apply(void *arg, const struct plan_op *op)
 		memcpy(&maps->portdir[op->idx * 256], op->arg.words, 1024);
 		break;
 	case PLAN_VIP:
-		return fake_vip(&op->arg.vip_key, op->dir_idx, false);
+		maps->vip[op->idx] = op->arg.vip;
+		break;
+	case PLAN_VIP_SLOT:
+		maps->vipslot[op->idx] = op->arg.slot;
+		break;
 	case PLAN_VIP_GONE:
-		return fake_vip(&op->arg.vip_key, 0, true);
+		break;
+	case PLAN_VIP_FREE:
+		memset(&maps->vip[op->idx], 0, sizeof(struct dp_vip));
+		break;
 	}
 	return 0;
 }
@@ -206,9 +196,8 @@ int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e)
 					 .row = maps->row,
 					 .portdir = maps->portdir,
 					 .portpage = maps->portpage,
-					 .vip_key = maps->vip_key,
 					 .vip = maps->vip,
-					 .vip_count = maps->vip_count};
+					 .vipslot = maps->vipslot};
 	return 0;
 }
 

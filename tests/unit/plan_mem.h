@@ -3,6 +3,7 @@
 #ifndef PLAN_MEM_H
 #define PLAN_MEM_H
 
+#include "bpf/dp_hash.h"
 #include "tests/unit/plan_world.h"
 
 struct mem {
@@ -11,37 +12,68 @@ struct mem {
 	struct dp_svc svc[20];
 	struct dp_row row[60000];
 	uint32_t portdir[24 * 256], portpage[60 * 256];
-	struct dp_vip_key vip_key[64];
-	struct dp_vip vip[64];
-	size_t vip_count;
+	struct dp_vip vip[12];
+	uint32_t vipslot[DP_VIP_SLOTS];
+	struct mem_addrs { /* a hash by address */
+		struct {
+			uint8_t addr[16];
+			uint32_t idx;
+		} at[64];
+		size_t count;
+	} known, vipmap;
 	struct {
-		uint8_t addr[16];
-		uint32_t idx;
-	} known[64];
-	size_t known_count;
+		uint32_t node_num, idx;
+	} num[64];
+	size_t num_count;
 };
 
-static void known_del(struct mem *m, const uint8_t a[16])
+static void addrs_del(struct mem_addrs *h, const uint8_t a[16])
 {
-	for (size_t i = 0; i < m->known_count; i++)
-		if (memcmp(m->known[i].addr, a, 16) == 0)
-			m->known[i--] = m->known[--m->known_count];
+	for (size_t i = 0; i < h->count; i++)
+		if (memcmp(h->at[i].addr, a, 16) == 0)
+			h->at[i--] = h->at[--h->count];
 }
 
-static uint32_t known_get(const struct mem *m, const uint8_t a[16])
+static uint32_t addrs_get(const struct mem_addrs *h, const uint8_t a[16])
 {
-	for (size_t i = 0; i < m->known_count; i++)
-		if (memcmp(m->known[i].addr, a, 16) == 0)
-			return m->known[i].idx;
+	for (size_t i = 0; i < h->count; i++)
+		if (memcmp(h->at[i].addr, a, 16) == 0)
+			return h->at[i].idx;
 	return 0;
 }
 
-static struct dp_vip *vip_get(struct mem *m, const struct dp_vip_key *key)
+static void addrs_put(struct mem_addrs *h, const uint8_t a[16], uint32_t idx)
 {
-	for (size_t i = 0; i < m->vip_count; i++)
-		if (memcmp(&m->vip_key[i], key, sizeof(*key)) == 0)
-			return &m->vip[i];
-	return NULL;
+	addrs_del(h, a);
+	assert_true(h->count < 64);
+	memcpy(h->at[h->count].addr, a, 16);
+	h->at[h->count++].idx = idx;
+}
+
+static void num_del(struct mem *m, uint32_t node_num)
+{
+	for (size_t i = 0; i < m->num_count; i++)
+		if (m->num[i].node_num == node_num)
+			m->num[i--] = m->num[--m->num_count];
+}
+
+static uint32_t num_get(const struct mem *m, uint32_t node_num)
+{
+	for (size_t i = 0; i < m->num_count; i++)
+		if (m->num[i].node_num == node_num)
+			return m->num[i].idx;
+	return 0;
+}
+
+/* As a program looks a VIP up: NULL = none of ours. */
+static const struct dp_vip *vip_get(const struct mem *m, const uint8_t a[16])
+{
+	uint32_t idx = m->vipslot[dp_vip_slot(a)];
+
+	if (idx == DP_VIP_SLOT_ASK)
+		idx = addrs_get(&m->vipmap, a);
+	assert_true(idx < sizes.vips);
+	return idx && memcmp(m->vip[idx].addr, a, 16) == 0 ? &m->vip[idx] : NULL;
 }
 
 static uint32_t table_rows(uint64_t table)
@@ -58,17 +90,31 @@ static bool is_referred(const struct mem *m, uint32_t backend_idx)
 	return false;
 }
 
+static bool is_svc_in_dir(const struct mem *m, uint32_t dir, uint32_t svc_idx)
+{
+	for (uint32_t h = 0; dir && h < 256; h++) {
+		uint32_t page = m->portdir[dir * 256 + h];
+
+		for (uint32_t p = 0; page && p < 256; p++)
+			if (m->portpage[page * 256 + p] == svc_idx)
+				return true;
+	}
+	return false;
+}
+
+static bool is_vip_reachable(const struct mem *m, uint32_t idx)
+{
+	const struct dp_vip *v = vip_get(m, m->vip[idx].addr);
+
+	return v && v == &m->vip[idx];
+}
+
 static bool is_svc_reachable(const struct mem *m, uint32_t svc_idx)
 {
-	for (size_t v = 0; v < m->vip_count; v++) {
-		for (uint32_t h = 0; m->vip[v].dir_idx && h < 256; h++) {
-			uint32_t page = m->portdir[m->vip[v].dir_idx * 256 + h];
-
-			for (uint32_t p = 0; page && p < 256; p++)
-				if (m->portpage[page * 256 + p] == svc_idx)
-					return true;
-		}
-	}
+	for (uint32_t v = 1; v < sizes.vips; v++)
+		if (is_vip_reachable(m, v) && (is_svc_in_dir(m, m->vip[v].dir_tcp, svc_idx) ||
+					       is_svc_in_dir(m, m->vip[v].dir_udp, svc_idx)))
+			return true;
 	return false;
 }
 
@@ -85,10 +131,11 @@ static void apply_node(struct mem *m, const struct plan_op *op)
 		if (n->node_num)
 			assert_memory_equal(n->addr, op->arg.node.addr, 16);
 		*n = op->arg.node;
-		known_del(m, n->addr);
-		assert_true(m->known_count < 64);
-		memcpy(m->known[m->known_count].addr, n->addr, 16);
-		m->known[m->known_count++].idx = op->idx;
+		addrs_put(&m->known, n->addr, op->idx);
+		num_del(m, n->node_num);
+		assert_true(m->num_count < 64);
+		m->num[m->num_count].node_num = n->node_num;
+		m->num[m->num_count++].idx = op->idx;
 		return;
 	case PLAN_NODE_STATE:
 		assert_true(n->node_num);
@@ -98,38 +145,48 @@ static void apply_node(struct mem *m, const struct plan_op *op)
 		for (size_t b = 1; b < sizes.backends; b++)
 			if (DP_BE_STATE(m->backend[b]) == DP_BE_UP)
 				assert_int_not_equal(DP_BE_NODE(m->backend[b]), op->idx);
-		known_del(m, op->arg.node.addr);
+		addrs_del(&m->known, op->arg.node.addr);
+		num_del(m, op->arg.node.node_num);
 		memset(n, 0, sizeof(*n));
 	}
 }
 
-static void apply_ports(struct mem *m, const struct plan_op *op)
+static void apply_vip(struct mem *m, const struct plan_op *op)
 {
-	struct dp_vip *v;
+	static const struct dp_vip none;
+	struct dp_vip *v = &m->vip[op->idx];
 
+	assert_in_range(op->idx, 1, sizes.vips - 1);
 	switch (op->kind) {
-	case PLAN_PORTPAGE:
-		assert_in_range(op->idx, 1, sizes.pages - 1);
-		memcpy(m->portpage + op->idx * 256, op->arg.words, 1024);
-		return;
-	case PLAN_PORTDIR:
-		assert_in_range(op->idx, 1, sizes.dirs - 1);
-		memcpy(m->portdir + op->idx * 256, op->arg.words, 1024);
-		return;
 	case PLAN_VIP:
-		v = vip_get(m, &op->arg.vip_key);
-		if (!v) {
-			assert_true(m->vip_count < 64);
-			m->vip_key[m->vip_count] = op->arg.vip_key;
-			v = &m->vip[m->vip_count++];
-		}
-		*v = (struct dp_vip){.dir_idx = op->dir_idx};
+		/* An index is another VIP's only after it was empty. */
+		if (memcmp(v, &none, sizeof(none)) != 0)
+			assert_memory_equal(v->addr, op->arg.vip.addr, 16);
+		*v = op->arg.vip;
+		addrs_put(&m->vipmap, v->addr, op->idx);
+		return;
+	case PLAN_VIP_GONE:
+		assert_false(is_vip_reachable(m, op->idx));
+		assert_memory_equal(v->addr, op->arg.vip.addr, 16);
+		addrs_del(&m->vipmap, v->addr);
 		return;
 	default:
-		v = vip_get(m, &op->arg.vip_key);
-		assert_non_null(v);
-		*v = m->vip[--m->vip_count];
-		m->vip_key[v - m->vip] = m->vip_key[m->vip_count];
+		assert_false(is_vip_reachable(m, op->idx));
+		*v = none;
+	}
+}
+
+static void apply_slot(struct mem *m, const struct plan_op *op)
+{
+	assert_true(op->idx < DP_VIP_SLOTS);
+	m->vipslot[op->idx] = op->arg.slot;
+	/* Whoever is asked for there is already in its place. */
+	if (!op->arg.slot)
+		return;
+	if (op->arg.slot != DP_VIP_SLOT_ASK) {
+		assert_in_range(op->arg.slot, 1, sizes.vips - 1);
+		assert_int_equal(dp_vip_slot(m->vip[op->arg.slot].addr), op->idx);
+		assert_int_equal(addrs_get(&m->vipmap, m->vip[op->arg.slot].addr), op->arg.slot);
 	}
 }
 
@@ -178,10 +235,20 @@ static void apply(struct mem *m, const struct plan_op *op)
 		apply_svc(m, op);
 		return;
 	case PLAN_PORTPAGE:
+		assert_in_range(op->idx, 1, sizes.pages - 1);
+		memcpy(m->portpage + op->idx * 256, op->arg.words, 1024);
+		return;
 	case PLAN_PORTDIR:
+		assert_in_range(op->idx, 1, sizes.dirs - 1);
+		memcpy(m->portdir + op->idx * 256, op->arg.words, 1024);
+		return;
 	case PLAN_VIP:
 	case PLAN_VIP_GONE:
-		apply_ports(m, op);
+	case PLAN_VIP_FREE:
+		apply_vip(m, op);
+		return;
+	case PLAN_VIP_SLOT:
+		apply_slot(m, op);
 		return;
 	}
 }

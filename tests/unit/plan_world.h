@@ -24,8 +24,13 @@
 #define VIPS 4
 
 /* Small, so that indexes are used again. */
-static const struct plan_sizes sizes = {
-	.svcs = 20, .backends = 60, .nodes = 24, .rows = 60000, .pages = 60, .dirs = 24};
+static const struct plan_sizes sizes = {.svcs = 20,
+					.backends = 60,
+					.nodes = 24,
+					.rows = 60000,
+					.pages = 60,
+					.dirs = 24,
+					.vips = 12};
 
 static struct ip_addr addr(const char *text)
 {
@@ -59,9 +64,10 @@ static unsigned int rnd(unsigned int n)
 	return (unsigned int)rand_r(&seed) % n;
 }
 
+/* The first two share a slot of dp_vipslot; the others have one each. */
 static struct ip_addr vip_at(unsigned int i)
 {
-	static const char *const text[VIPS] = {"192.0.2.1", "192.0.2.2", "2001:db8::1",
+	static const char *const text[VIPS] = {"192.0.2.1", "192.0.96.224", "2001:db8::1",
 					       "2001:db8::2"};
 
 	return addr(text[i]);

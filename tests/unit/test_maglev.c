@@ -87,7 +87,7 @@ static void test_fill_when_arguments_are_bad_then_einval(void **state)
 	weight[1] = 0;
 	assert_int_equal(maglev_fill(hash, weight, 3, row_a, 251), -EINVAL);
 	weight[1] = 1;
-	assert_int_equal(maglev_fill(hash, weight, 3, row_a, 1), -EINVAL);
+	assert_int_equal(maglev_fill(hash, weight, 3, row_a, 0), -EINVAL);
 	assert_int_equal(maglev_fill(hash, weight, 3, row_a, 251), 0);
 }
 

@@ -15,6 +15,7 @@
 #include <bpf/bpf.h>
 #include <cmocka.h>
 
+#include "bpf/dp_hash.h"
 #include "edge/mapw.h"
 
 struct maps {
@@ -42,6 +43,7 @@ static int array(const char *name, size_t value, uint32_t entries)
 
 static int setup(void **state)
 {
+	LIBBPF_OPTS(bpf_map_create_opts, no_prealloc, .map_flags = BPF_F_NO_PREALLOC);
 	struct maps *t = calloc(1, sizeof(*t));
 	const struct plan_sizes *s = &want_sizes;
 	struct err e;
@@ -53,8 +55,10 @@ static int setup(void **state)
 		.host = create(BPF_MAP_TYPE_ARRAY, "t_host", 4, sizeof(struct dp_host), 1, false),
 		.self = create(BPF_MAP_TYPE_ARRAY, "t_self", 4, sizeof(struct dp_self), 1, false),
 		.beat = array("t_beat", sizeof(struct dp_beat), 1),
-		.vip = create(BPF_MAP_TYPE_HASH, "t_vip", sizeof(struct dp_vip_key),
-			      sizeof(struct dp_vip), s->vips, false),
+		.vip = array("t_vip", sizeof(struct dp_vip), s->vips),
+		.vipmap = create(BPF_MAP_TYPE_HASH, "t_vipmap", sizeof(struct dp_addr_key), 4, 4,
+				 false),
+		.vipslot = array("t_vipslot", 4, DP_VIP_SLOTS),
 		.portdir = array("t_portdir", 4, s->dirs * 256),
 		.portpage = array("t_portpage", 4, s->pages * 256),
 		.svc = array("t_svc", sizeof(struct dp_svc), s->svcs),
@@ -63,6 +67,12 @@ static int setup(void **state)
 		.node = array("t_node", sizeof(struct dp_node), s->nodes),
 		.known = create(BPF_MAP_TYPE_HASH, "t_known", sizeof(struct dp_addr_key), 4, 16,
 				false),
+		.num = create(BPF_MAP_TYPE_HASH, "t_num", 4, 4, 16, false),
+		.quic = create(BPF_MAP_TYPE_HASH, "t_quic", sizeof(struct dp_quic_key), 4, 16,
+			       false),
+		.filter = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "t_filter",
+					 sizeof(struct dp_filter_key), 4, 16, &no_prealloc),
+		.ctl = array("t_ctl", sizeof(struct dp_ctl), 1),
 		.local = create(BPF_MAP_TYPE_ARRAY, "t_local", 4, sizeof(struct dp_local), 64,
 				false),
 		.reason = -1,
@@ -168,7 +178,7 @@ static void test_apply_when_node_comes_and_goes_then_known_follows(void **state)
 		.arg.node = {.state = DP_NODE_UP, .node_num = 77, .flags = DP_NODE_SELF}};
 	struct dp_addr_key key;
 	struct dp_node got;
-	uint32_t idx = 3, known;
+	uint32_t idx = 3, known, num = 77;
 
 	need_maps(t);
 	memset(op.arg.node.addr, 9, 16);
@@ -178,6 +188,8 @@ static void test_apply_when_node_comes_and_goes_then_known_follows(void **state)
 	assert_memory_equal(&got, &op.arg.node, sizeof(got));
 	assert_int_equal(bpf_map_lookup_elem(t->fds.known, &key, &known), 0);
 	assert_int_equal(known, 3);
+	assert_int_equal(bpf_map_lookup_elem(t->fds.num, &num, &known), 0);
+	assert_int_equal(known, 3);
 	op.kind = PLAN_NODE_STATE;
 	op.arg.node.state = DP_NODE_DOWN;
 	apply_ok(t, op);
@@ -185,14 +197,19 @@ static void test_apply_when_node_comes_and_goes_then_known_follows(void **state)
 	assert_int_equal(got.state, DP_NODE_DOWN);
 	assert_int_equal(got.node_num, 77);
 	op.kind = PLAN_NODE_GONE;
-	memset(op.arg.node.addr, 0, 16); /* another has the address: dp_known stays */
+	/* Another has the address, this node another index: dp_known and dp_num stay. */
+	memset(op.arg.node.addr, 0, 16);
+	op.arg.node.node_num = 0;
 	apply_ok(t, op);
 	assert_int_equal(bpf_map_lookup_elem(t->fds.node, &idx, &got), 0);
 	assert_int_equal(got.node_num, 0);
 	assert_int_equal(bpf_map_lookup_elem(t->fds.known, &key, &known), 0);
+	assert_int_equal(bpf_map_lookup_elem(t->fds.num, &num, &known), 0);
 	memcpy(op.arg.node.addr, key.addr, 16);
+	op.arg.node.node_num = num;
 	apply_ok(t, op);
 	assert_int_not_equal(bpf_map_lookup_elem(t->fds.known, &key, &known), 0);
+	assert_int_not_equal(bpf_map_lookup_elem(t->fds.num, &num, &known), 0);
 	apply_ok(t, op); /* gone twice is gone */
 }
 
@@ -249,29 +266,54 @@ static void test_apply_when_words_and_tables_then_kernel_has_them(void **state)
 	}
 }
 
+static struct dp_vip vip_of(uint8_t last, uint32_t dir_udp)
+{
+	return (struct dp_vip){.addr = {[10] = 255, [11] = 255, [12] = 192, [15] = last},
+			       .dir_udp = dir_udp};
+}
+
 static void test_apply_when_vip_then_added_changed_removed(void **state)
 {
-	struct plan_op op = {.kind = PLAN_VIP, .dir_idx = 5, .arg.vip_key = {.l4_proto = 17}};
+	struct plan_op op = {.kind = PLAN_VIP, .idx = 29, .arg.vip = vip_of(7, 5)};
 	struct maps *t = *state;
+	struct dp_addr_key key;
 	struct dp_vip vip;
+	uint32_t idx = 29, got;
 
 	need_maps(t);
+	memcpy(key.addr, op.arg.vip.addr, sizeof(key.addr));
 	apply_ok(t, op);
-	assert_int_equal(bpf_map_lookup_elem(t->fds.vip, &op.arg.vip_key, &vip), 0);
-	assert_int_equal(vip.dir_idx, 5);
-	op.dir_idx = 0;
+	assert_int_equal(bpf_map_lookup_elem(t->fds.vip, &idx, &vip), 0);
+	assert_memory_equal(&vip, &op.arg.vip, sizeof(vip));
+	assert_int_equal(bpf_map_lookup_elem(t->fds.vipmap, &key, &got), 0);
+	assert_int_equal(got, 29);
+	op.arg.vip.dir_udp = 0;
+	op.arg.vip.dir_tcp = 7;
 	apply_ok(t, op);
-	assert_int_equal(bpf_map_lookup_elem(t->fds.vip, &op.arg.vip_key, &vip), 0);
-	assert_int_equal(vip.dir_idx, 0);
+	assert_int_equal(bpf_map_lookup_elem(t->fds.vip, &idx, &vip), 0);
+	assert_memory_equal(&vip, &op.arg.vip, sizeof(vip));
+	apply_ok(t, (struct plan_op){.kind = PLAN_VIP_SLOT, .idx = 16383, .arg.slot = 29});
+	apply_ok(t, (struct plan_op){
+			    .kind = PLAN_VIP_SLOT, .idx = 16381, .arg.slot = DP_VIP_SLOT_ASK});
+	assert_int_equal(word_at(t->fds.vipslot, 16383), 29);
+	assert_int_equal(word_at(t->fds.vipslot, 16382), 0);
+	assert_int_equal(word_at(t->fds.vipslot, 16381), DP_VIP_SLOT_ASK);
+	/* First from the hash, the entry later. */
 	op.kind = PLAN_VIP_GONE;
 	apply_ok(t, op);
-	assert_int_not_equal(bpf_map_lookup_elem(t->fds.vip, &op.arg.vip_key, &vip), 0);
+	assert_int_not_equal(bpf_map_lookup_elem(t->fds.vipmap, &key, &got), 0);
+	assert_int_equal(bpf_map_lookup_elem(t->fds.vip, &idx, &vip), 0);
+	assert_int_equal(vip.dir_tcp, 7);
 	apply_ok(t, op);
+	op.kind = PLAN_VIP_FREE;
+	apply_ok(t, op);
+	assert_int_equal(bpf_map_lookup_elem(t->fds.vip, &idx, &vip), 0);
+	assert_memory_equal(&vip, &(struct dp_vip){0}, sizeof(vip));
 }
 
 static void test_apply_when_out_of_bounds_then_names_the_operation(void **state)
 {
-	static const struct {
+	const struct {
 		struct plan_op op;
 		const char *says;
 	} row[] = {
@@ -285,10 +327,12 @@ static void test_apply_when_out_of_bounds_then_names_the_operation(void **state)
 		{{.kind = PLAN_SVC, .idx = 16}, "service 16"},
 		{{.kind = PLAN_PORTPAGE, .idx = 8}, "port page 8"},
 		{{.kind = PLAN_PORTDIR, .idx = 0}, "port directory 0"},
-		{{.kind = PLAN_VIP,
-		  .dir_idx = 8,
-		  .arg.vip_key = {.addr = {[10] = 255, [11] = 255, [12] = 192}}},
-		 "VIP 0 192.0.0.0"},
+		{{.kind = PLAN_VIP, .idx = 2, .arg.vip = vip_of(0, 8)}, "VIP 2 192.0.0.0"},
+		{{.kind = PLAN_VIP, .idx = 30, .arg.vip = vip_of(1, 0)}, "VIP 30 192.0.0.1"},
+		{{.kind = PLAN_VIP_SLOT, .idx = 16384}, "VIP slot 16384"},
+		{{.kind = PLAN_VIP_SLOT, .idx = 1, .arg.slot = 30}, "VIP slot 1"},
+		{{.kind = PLAN_VIP_GONE, .idx = 0}, "VIP gone 0"},
+		{{.kind = PLAN_VIP_FREE, .idx = 30}, "VIP free 30"},
 	};
 	struct maps *t = *state;
 	struct dp_local local;
@@ -310,21 +354,21 @@ static void test_apply_when_out_of_bounds_then_names_the_operation(void **state)
 static void test_apply_when_vip_map_is_full_then_the_error_is_the_kernels(void **state)
 {
 	struct maps *t = *state;
-	struct plan_op op = {.kind = PLAN_VIP, .dir_idx = 1};
+	struct plan_op op = {.kind = PLAN_VIP, .idx = 1};
 	struct plan_list l = one(&op);
 	struct err e;
 	int rc = 0;
 
 	need_maps(t);
-	for (uint8_t i = 0; i <= want_sizes.vips && !rc; i++) {
-		op.arg.vip_key.addr[0] = (uint8_t)(i + 1);
+	for (uint8_t i = 0; i < 10 && !rc; i++) {
+		op.arg.vip = vip_of(i, 1);
 		rc = mapw_apply(&t->ops, &l, &e);
 	}
 	assert_int_equal(rc, -E2BIG);
 	assert_non_null(strstr(e.text, "VIP"));
 	op.kind = PLAN_VIP_GONE;
-	for (uint8_t i = 0; i <= want_sizes.vips; i++) {
-		op.arg.vip_key.addr[0] = (uint8_t)(i + 1);
+	for (uint8_t i = 0; i < 10; i++) {
+		op.arg.vip = vip_of(i, 1);
 		assert_int_equal(mapw_apply(&t->ops, &l, &e), 0);
 	}
 }
@@ -410,7 +454,9 @@ static void test_image_when_plan_was_applied_then_adoption_finds_it(void **state
 	plan_state_free(s);
 
 	assert_int_equal(mapw_image(t->m, &image, &e), 0);
-	assert_int_equal(image.vip_count, 3);
+	assert_int_equal(image.vip[1].addr[15], 1);
+	assert_int_not_equal(image.vip[1].dir_udp, 0);
+	assert_int_equal(image.vipslot[dp_vip_slot(image.vip[1].addr)], 1);
 	assert_int_equal(plan_state_new(&sizes, &s), 0);
 	assert_int_equal(plan_adopt(s, &image, &w.view, 0), 0);
 	assert_int_equal(plan_node_idx(s, &w.node.id), 1);
@@ -441,7 +487,7 @@ static void test_apply_when_unprivileged_then_works_through_the_fds(void **state
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		struct plan_op op = {.kind = PLAN_VIP, .dir_idx = 1, .arg.vip_key = {.addr = {1}}};
+		struct plan_op op = {.kind = PLAN_VIP, .idx = 1, .arg.vip = vip_of(1, 1)};
 		struct plan_list l = one(&op);
 		struct plan_image image;
 		struct mapw_ops ops;

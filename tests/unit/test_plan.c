@@ -50,8 +50,9 @@ static void test_diff_when_first_then_writes_all_of_it(void **state)
 	assert_int_equal(count_kind(&l, PLAN_SVC), 1);
 	assert_int_equal(count_kind(&l, PLAN_PORTPAGE), 1);
 	assert_int_equal(count_kind(&l, PLAN_PORTDIR), 1);
-	assert_int_equal(count_kind(&l, PLAN_VIP), 3);
-	assert_int_equal(l.op_count, NODES + 11);
+	assert_int_equal(count_kind(&l, PLAN_VIP), 1);
+	assert_int_equal(count_kind(&l, PLAN_VIP_SLOT), 1);
+	assert_int_equal(l.op_count, NODES + 10);
 	assert_true(plan_due_ms(s) == UINT64_MAX);
 	/* The self flag is on one node. */
 	for (size_t i = 0, selves = 0; i < l.op_count; i++) {
@@ -201,22 +202,153 @@ static void test_diff_when_things_go_then_indexes_rest_before_reuse(void **state
 	w.has_backend[5] = false;
 	w.has_service[0] = false;
 	diff(&w, s, 100, &l);
-	assert_int_equal(count_kind(&l, PLAN_VIP_GONE), 3);
-	/* That of protocol 0 goes last. */
-	assert_int_equal(l.op[l.op_count - 1].arg.vip_key.l4_proto, 0);
+	/* The slot, the hash, and later the entry. */
+	assert_int_equal(count_kind(&l, PLAN_VIP_SLOT), 1);
+	assert_int_equal(l.op[l.op_count - 2].kind, PLAN_VIP_SLOT);
+	assert_int_equal(l.op[l.op_count - 2].arg.slot, 0);
+	assert_int_equal(l.op[l.op_count - 1].kind, PLAN_VIP_GONE);
 	assert_int_equal(count_kind(&l, PLAN_SVC), 0);
 	assert_int_equal(plan_backend_idx(s, &w.node[5].id, key), 0);
 	diff(&w, s, 100 + PLAN_REST_MS - 1, &l);
 	assert_int_equal(l.op_count, 0);
 	diff(&w, s, 100 + PLAN_REST_MS, &l);
-	assert_int_equal(l.op_count, 2);
-	assert_int_equal(l.op[0].kind == PLAN_BACKEND ? l.op[0].idx : l.op[1].idx, idx);
-	assert_int_equal(l.op[0].kind == PLAN_SVC ? l.op[0].idx : l.op[1].idx, svc_idx);
+	assert_int_equal(l.op_count, 3);
+	assert_int_equal(l.op[0].kind, PLAN_VIP_FREE);
+	assert_int_equal(l.op[1].kind, PLAN_SVC);
+	assert_int_equal(l.op[1].idx, svc_idx);
+	assert_int_equal(l.op[2].kind, PLAN_BACKEND);
+	assert_int_equal(l.op[2].idx, idx);
 	/* Its rows rest once more, from the moment when its word went. */
 	assert_int_equal(plan_due_ms(s), 100 + 2 * PLAN_REST_MS);
 	diff(&w, s, 100 + 2 * PLAN_REST_MS, &l);
 	assert_int_equal(l.op_count, 0);
 	assert_true(plan_due_ms(s) == UINT64_MAX);
+	plan_list_clear(&l);
+	plan_state_free(s);
+}
+
+static uint32_t slot_said(const struct plan_list *l)
+{
+	for (size_t i = 0; i < l->op_count; i++)
+		if (l->op[i].kind == PLAN_VIP_SLOT)
+			return l->op[i].arg.slot;
+	fail_msg("no slot was written");
+	return 0;
+}
+
+static void test_diff_when_two_vips_share_a_slot_then_it_says_ask(void **state)
+{
+	struct plan_list l = {0};
+	struct plan_state *s;
+	struct ip_addr first, second;
+	struct world w;
+
+	(void)state;
+	small_world(&w);
+	first = vip_at(0);
+	second = vip_at(1);
+	assert_int_equal(plan_state_new(&sizes, &s), 0);
+	diff(&w, s, 0, &l);
+	assert_int_equal(slot_said(&l), plan_vip_idx(s, &first));
+	w.service[0].vip[1] = second;
+	w.service[0].vip_count = 2;
+	diff(&w, s, 10, &l);
+	assert_int_equal(slot_said(&l), DP_VIP_SLOT_ASK);
+	assert_int_equal(l.op[l.op_count - 1].kind, PLAN_VIP_SLOT);
+	assert_int_equal(l.op[l.op_count - 2].kind, PLAN_VIP);
+	w.service[0].vip[0] = second;
+	w.service[0].vip_count = 1;
+	diff(&w, s, 20, &l);
+	assert_int_equal(l.op_count, 2);
+	assert_int_equal(slot_said(&l), plan_vip_idx(s, &second));
+	assert_int_equal(l.op[1].kind, PLAN_VIP_GONE);
+	assert_int_equal(plan_vip_idx(s, &first), 0);
+	/* One for another. */
+	w.service[0].vip[0] = first;
+	diff(&w, s, 30, &l);
+	assert_int_equal(slot_said(&l), plan_vip_idx(s, &first));
+	assert_int_not_equal(plan_vip_idx(s, &first), 1); /* that one rests */
+	w.has_service[0] = false;
+	diff(&w, s, 40, &l);
+	assert_int_equal(slot_said(&l), 0);
+	plan_list_clear(&l);
+	plan_state_free(s);
+}
+
+static void test_diff_when_vips_have_no_room_then_the_others_are_served(void **state)
+{
+	struct plan_sizes one_vip = sizes;
+	struct plan_list l = {0};
+	struct ip_addr first, second;
+	struct plan_state *s;
+	struct seen o;
+	struct world w;
+	struct err e;
+
+	(void)state;
+	small_world(&w);
+	first = vip_at(0);
+	second = vip_at(1);
+	one_vip.vips = 2; /* one of them is "none" */
+	w.service[0].vip[1] = second;
+	w.service[0].vip_count = 2;
+	assert_int_equal(plan_state_new(&one_vip, &s), 0);
+	look(&w, &o);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 0, &l, &e), 0);
+	assert_non_null(strstr(e.text, "VIPs"));
+	assert_non_null(strstr(e.text, "are not served"));
+	assert_int_not_equal(plan_vip_idx(s, &first), 0);
+	assert_int_equal(plan_vip_idx(s, &second), 0);
+	assert_int_equal(count_kind(&l, PLAN_PORTPAGE), 1);
+	assert_int_equal(slot_said(&l), plan_vip_idx(s, &first));
+	plan_list_clear(&l);
+	/* The first goes, and when its index has rested, the second gets it. */
+	w.service[0].vip[0] = second;
+	w.service[0].vip_count = 1;
+	route_free(o.routes);
+	look(&w, &o);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 10, &l, &e), 0);
+	assert_non_null(strstr(e.text, "VIPs"));
+	assert_int_equal(plan_due_ms(s), 10 + PLAN_REST_MS);
+	plan_list_clear(&l);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 10 + PLAN_REST_MS, &l, &e),
+			 0);
+	assert_string_equal(e.text, "");
+	assert_int_equal(l.op[0].kind, PLAN_VIP_FREE);
+	assert_int_equal(plan_vip_idx(s, &second), 1);
+	plan_list_clear(&l);
+	route_free(o.routes);
+	plan_state_free(s);
+}
+
+/* Tokens of backends here stand in the service, for packets whose token misses. */
+static void test_diff_when_self_hosts_a_backend_then_service_names_its_slot(void **state)
+{
+	struct plan_list l = {0};
+	struct plan_state *s;
+	struct world w;
+
+	(void)state;
+	small_world(&w);
+	w.backend[5].node_idx = w.backend[10].node_idx = 0; /* diff() is node 0 */
+	w.backend[10].backend.addr = addr("10.0.0.2");
+	w.backend[5].backend.token = DP_TOKEN(9, 3);
+	w.backend[10].backend.token = DP_TOKEN(4, 1);
+	assert_int_equal(plan_state_new(&sizes, &s), 0);
+	diff(&w, s, 0, &l);
+	for (size_t i = 0; i < l.op_count; i++)
+		if (l.op[i].kind == PLAN_SVC)
+			assert_int_equal(l.op[i].arg.svc.local_slot, 5);
+	w.backend[10].backend.is_draining = true; /* the other is for new flows */
+	diff(&w, s, 10, &l);
+	assert_int_equal(l.op[l.op_count - 1].kind, PLAN_SVC);
+	assert_int_equal(l.op[l.op_count - 1].arg.svc.local_slot, 10);
+	w.backend[5].health = MODEL_HEALTH_FAILING;
+	diff(&w, s, 20, &l);
+	assert_int_equal(l.op[l.op_count - 1].arg.svc.local_slot, 5);
+	w.has_backend[10] = false;
+	diff(&w, s, 30, &l);
+	assert_int_equal(l.op[l.op_count - 1].arg.svc.local_slot, 0);
 	plan_list_clear(&l);
 	plan_state_free(s);
 }
@@ -335,11 +467,10 @@ static void test_diff_when_something_is_full_then_enospc_and_nothing_changed(voi
 		struct plan_sizes sizes;
 		const char *says;
 	} row[] = {
-		{{40, 120, 8, 60000, 60, 40, 0}, "nodes"},
-		{{40, 4, 40, 60000, 60, 40, 0}, "backends"},
-		{{1, 120, 40, 60000, 60, 40, 0}, "services"},
-		{{40, 120, 40, 1020, 60, 40, 0}, "rows"},
-		{{40, 120, 40, 60000, 60, 40, 2}, "VIPs"},
+		{{40, 120, 8, 60000, 60, 40, 9}, "nodes"},
+		{{40, 4, 40, 60000, 60, 40, 9}, "backends"},
+		{{1, 120, 40, 60000, 60, 40, 9}, "services"},
+		{{40, 120, 40, 1020, 60, 40, 9}, "rows"},
 		{{0, 0, 0, 0, 0, 0, 0}, "nodes"},
 	};
 	struct plan_list l = {0};
@@ -363,7 +494,7 @@ static void test_diff_when_something_is_full_then_enospc_and_nothing_changed(voi
 	}
 	route_free(o.routes);
 	/* Room for two tables of 1021 rows: a third one in time waits until the first has rested. */
-	assert_int_equal(plan_state_new(&(struct plan_sizes){40, 120, 40, 2042, 60, 40, 0}, &s), 0);
+	assert_int_equal(plan_state_new(&(struct plan_sizes){40, 120, 40, 2042, 60, 40, 9}, &s), 0);
 	diff(&w, s, 0, &l);
 	w.backend[5].backend.weight = 2;
 	diff(&w, s, 10, &l);
@@ -402,6 +533,9 @@ int main(void)
 		cmocka_unit_test(test_diff_when_node_left_then_its_state_follows_the_flips),
 		cmocka_unit_test(test_down_when_urgent_then_the_diff_does_not_repeat_it),
 		cmocka_unit_test(test_diff_when_things_go_then_indexes_rest_before_reuse),
+		cmocka_unit_test(test_diff_when_two_vips_share_a_slot_then_it_says_ask),
+		cmocka_unit_test(test_diff_when_vips_have_no_room_then_the_others_are_served),
+		cmocka_unit_test(test_diff_when_self_hosts_a_backend_then_service_names_its_slot),
 		cmocka_unit_test(test_diff_when_mesh_address_changes_then_new_index_and_words_move),
 		cmocka_unit_test(test_diff_when_two_nodes_have_one_address_then_the_live_one_is_in),
 		cmocka_unit_test(test_diff_when_ports_have_no_room_then_the_rest_goes_on),

@@ -69,7 +69,7 @@ struct world {
 };
 
 static const struct plan_sizes sizes = {
-	.svcs = 8, .backends = 32, .nodes = 16, .rows = 5000, .pages = 16, .dirs = 8};
+	.svcs = 8, .backends = 32, .nodes = 16, .rows = 5000, .pages = 16, .dirs = 8, .vips = 8};
 
 static void world_init(struct world *w, unsigned int variant)
 {
@@ -278,13 +278,11 @@ static uint64_t backend_mem[32];
 static struct dp_svc svc_mem[8];
 static struct dp_row row_mem[5000];
 static uint32_t dir_mem[8 * 256], page_mem[16 * 256];
-static struct dp_vip_key key_mem[16];
-static struct dp_vip vip_mem[16];
+static struct dp_vip vip_mem[8];
+static uint32_t slot_mem[DP_VIP_SLOTS];
 
-static size_t apply_all(const struct plan_list *l)
+static void apply_all(const struct plan_list *l)
 {
-	size_t vips = 0;
-
 	for (size_t i = 0; i < l->op_count; i++) {
 		const struct plan_op *op = &l->op[i];
 
@@ -301,11 +299,11 @@ static size_t apply_all(const struct plan_list *l)
 		} else if (op->kind == PLAN_PORTDIR) {
 			memcpy(dir_mem + op->idx * 256, op->arg.words, 1024);
 		} else if (op->kind == PLAN_VIP) {
-			key_mem[vips] = op->arg.vip_key;
-			vip_mem[vips++] = (struct dp_vip){.dir_idx = op->dir_idx};
+			vip_mem[op->idx] = op->arg.vip;
+		} else if (op->kind == PLAN_VIP_SLOT) {
+			slot_mem[op->idx] = op->arg.slot;
 		}
 	}
-	return vips;
 }
 
 static void test_adopt_when_memory_fails_then_state_is_as_before(void **state)
@@ -329,9 +327,9 @@ static void test_adopt_when_memory_fails_then_state_is_as_before(void **state)
 				      .row = row_mem,
 				      .portdir = dir_mem,
 				      .portpage = page_mem,
-				      .vip_key = key_mem,
 				      .vip = vip_mem,
-				      .vip_count = apply_all(&l)};
+				      .vipslot = slot_mem};
+	apply_all(&l);
 	plan_list_clear(&l);
 	plan_state_free(c.s);
 	assert_int_equal(plan_state_new(&sizes, &c.s), 0);

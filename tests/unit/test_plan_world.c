@@ -47,15 +47,10 @@ static void mutate(struct world *w)
 
 static uint32_t svc_on(struct mem *m, const struct ip_addr *vip, uint8_t l4_proto, uint32_t port)
 {
-	struct dp_vip_key key = {.l4_proto = l4_proto};
-	struct dp_vip *v;
-	uint32_t page;
+	const struct dp_vip *v = vip_get(m, vip->b);
+	uint32_t dir = !v ? 0 : l4_proto == IPPROTO_TCP ? v->dir_tcp : v->dir_udp, page;
 
-	memcpy(key.addr, vip->b, sizeof(key.addr));
-	v = vip_get(m, &key);
-	if (!v || !v->dir_idx)
-		return 0;
-	page = m->portdir[v->dir_idx * 256 + (port >> 8)];
+	page = dir ? m->portdir[dir * 256 + (port >> 8)] : 0;
 	return page ? m->portpage[page * 256 + (port & 255)] : 0;
 }
 
@@ -236,23 +231,25 @@ static void check_final(struct run *r, const struct seen *o, const struct plan_s
 		if (!idx)
 			continue; /* another node has its address */
 		assert_memory_equal(r->m.node[idx].addr, n->node.mesh_addr.b, 16);
-		assert_int_equal(known_get(&r->m, n->node.mesh_addr.b), idx);
+		assert_int_equal(addrs_get(&r->m.known, n->node.mesh_addr.b), idx);
+		assert_int_equal(num_get(&r->m, plan_node_num(&n->id)), idx);
 		assert_int_equal(r->m.node[idx].state,
 				 n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS);
 	}
 	for (size_t i = 0; i < o->view.service_count; i++) {
 		for (size_t v = 0; v < o->service[i].vip_count; v++) {
-			struct dp_vip_key key = {0};
+			const struct ip_addr *vip = &o->service[i].vip[v];
 
-			memcpy(key.addr, o->service[i].vip[v].b, 16);
-			for (size_t p = 0; p < 3; p++) {
-				key.l4_proto = (uint8_t)(p == 0 ? 0 : p == 1 ? 6 : 17);
-				assert_non_null(vip_get(&r->m, &key));
-			}
-			key.l4_proto = 0;
-			assert_int_equal(vip_get(&r->m, &key)->dir_idx, 0);
+			assert_non_null(vip_get(&r->m, vip->b));
+			assert_ptr_equal(vip_get(&r->m, vip->b), &r->m.vip[plan_vip_idx(s, vip)]);
 		}
 	}
+	for (uint32_t i = 0, said = 0; i < DP_VIP_SLOTS; i++) {
+		said += r->m.vipslot[i] != 0;
+		if (i + 1 == DP_VIP_SLOTS)
+			assert_true(said <= plan_vip_count(s));
+	}
+	assert_int_equal(r->m.vipmap.count, plan_vip_count(s));
 }
 
 /* Words of the dying come first, then what is free again, nodes, backends, rows, services, ports. */
@@ -261,7 +258,7 @@ static void check_order(const struct mem *m, const struct plan_list *l)
 	static const int rank[] = {
 		[PLAN_NODE] = 2, [PLAN_NODE_GONE] = 1, [PLAN_NODE_STATE] = 2, [PLAN_BACKEND] = 3,
 		[PLAN_ROWS] = 4, [PLAN_SVC] = 5,       [PLAN_PORTPAGE] = 6,   [PLAN_PORTDIR] = 7,
-		[PLAN_VIP] = 8,	 [PLAN_VIP_GONE] = 9,
+		[PLAN_VIP] = 8,	 [PLAN_VIP_SLOT] = 9,  [PLAN_VIP_GONE] = 10,  [PLAN_VIP_FREE] = 1,
 	};
 	int last = 0;
 
@@ -280,7 +277,7 @@ static void check_order(const struct mem *m, const struct plan_list *l)
 		if (op->kind == PLAN_SVC && !op->arg.svc.family)
 			k = 1;
 		else if (op->kind == PLAN_SVC && !op->arg.svc.table && m->svc[op->idx].table)
-			k = 10;
+			k = 11;
 		assert_true(k >= last);
 		last = k;
 	}
@@ -296,9 +293,8 @@ static void restart(struct run *r, const struct seen *o, uint64_t now_ms, struct
 		.row = r->m.row,
 		.portdir = r->m.portdir,
 		.portpage = r->m.portpage,
-		.vip_key = r->m.vip_key,
 		.vip = r->m.vip,
-		.vip_count = r->m.vip_count,
+		.vipslot = r->m.vipslot,
 	};
 
 	plan_state_free(*s);
@@ -483,9 +479,11 @@ static void test_adopt_when_maps_are_garbage_then_a_diff_mends_them(void **state
 			apply(&r.m, &l.op[i]);
 		plan_list_clear(&l);
 		for (size_t i = 0; i < 3000; i++)
-			p[rnd(offsetof(struct mem, vip_key))] = (uint8_t)rnd(256);
-		for (size_t i = 0; i < r.m.vip_count; i++)
-			r.m.vip[i].dir_idx = rnd(sizes.dirs + 5);
+			p[rnd(offsetof(struct mem, vipslot))] = (uint8_t)rnd(256);
+		for (uint32_t i = 1; i < sizes.vips; i++)
+			r.m.vip[i].dir_udp = rnd(sizes.dirs + 5);
+		for (size_t i = 0; i < 50; i++)
+			r.m.vipslot[rnd(DP_VIP_SLOTS)] = rnd(sizes.vips + 5);
 		restart(&r, &o, 5, &s);
 		/* Twice: what rests may fill the maps at first. */
 		for (uint64_t t = 5; t < 4000; t += PLAN_REST_MS) {
@@ -503,7 +501,16 @@ static void test_adopt_when_maps_are_garbage_then_a_diff_mends_them(void **state
 					       op->count * sizeof(r.m.row[0]));
 				else if (op->kind == PLAN_NODE_GONE)
 					memset(&r.m.node[op->idx], 0, sizeof(r.m.node[0]));
-				else
+				else if (op->kind == PLAN_VIP_SLOT)
+					r.m.vipslot[op->idx] = op->arg.slot;
+				else if (op->kind == PLAN_VIP_FREE)
+					memset(&r.m.vip[op->idx], 0, sizeof(r.m.vip[0]));
+				else if (op->kind == PLAN_VIP_GONE)
+					addrs_del(&r.m.vipmap, op->arg.vip.addr);
+				else if (op->kind == PLAN_VIP) {
+					r.m.vip[op->idx] = op->arg.vip;
+					addrs_put(&r.m.vipmap, op->arg.vip.addr, op->idx);
+				} else
 					apply(&r.m, op);
 			}
 			plan_list_clear(&l);
