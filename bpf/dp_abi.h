@@ -337,9 +337,9 @@ DP_ASSERT_SIZE(struct dp_flow_rev, 40);
 struct dp_frag_key {
 	__u8 src[16];
 	__u8 dst[16];
-	__u32 id; /* IPv6 fragment id, or the IPv4 id */
-	__u8 l4_proto;
-	__u8 where; /* enum dp_frag_where */
+	__u32 id;      /* IPv6 fragment id, or the IPv4 id */
+	__u8 l4_proto; /* IPv4; 0 for IPv6 */
+	__u8 where;    /* enum dp_frag_where */
 	__u8 pad[2];
 };
 DP_ASSERT_SIZE(struct dp_frag_key, 40);
@@ -356,9 +356,10 @@ struct dp_frag {
 	__u32 slot;	/* WORKER_IN: dp_local slot */
 	__u32 node_idx; /* WORKER_IN: away_idx of the flow; WORKER_OUT: the edge it goes back to */
 	__u32 seen_s;
-	__u32 count;  /* fragments that followed */
-	__u32 drop;   /* 1: the first one was not served, nor are these */
-	__u8 vip[16]; /* WORKER_OUT */
+	__u32 count;	   /* fragments that followed */
+	__u16 drop;	   /* 1: the first one was not served, nor are these */
+	__u16 first_bytes; /* of the datagram, in the first one: no other may begin before them */
+	__u8 vip[16];	   /* WORKER_OUT */
 };
 DP_ASSERT_SIZE(struct dp_frag, 48);
 

@@ -16,7 +16,8 @@ static __always_inline __u32 dp_packets(const struct __sk_buff *skb)
 static __always_inline int dp_deliver_bridge(struct __sk_buff *skb, const struct dp_work *w,
 					     __u32 ifindex)
 {
-	__u32 reason = w->path.is_mesh ? DP_R_DELIVERED_BRIDGE : DP_R_LOCAL_DELIVERED;
+	__u32 reason = dp_frag_reason(&w->pkt, w->path.is_mesh ? DP_R_DELIVERED_BRIDGE
+							       : DP_R_LOCAL_DELIVERED);
 
 	/* From the public interface there is an Ethernet header already, and the kernel rewrites it. */
 	if (w->path.is_mesh && dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
@@ -28,15 +29,17 @@ static __always_inline int dp_deliver_host(struct __sk_buff *skb, const struct d
 					   const struct dp_host *host)
 {
 	__u32 ifindex = w->pkt.family == 4 ? host->deliver_ifindex4 : host->deliver_ifindex6;
+	__u32 reason = dp_frag_reason(&w->pkt,
+				      w->path.is_mesh ? DP_R_DELIVERED_HOST : DP_R_LOCAL_DELIVERED);
 
 	if (!w->path.is_mesh)
-		return DP_OUT(DP_R_LOCAL_DELIVERED, TC_ACT_OK);
+		return DP_OUT(reason, TC_ACT_OK);
 	if (!ifindex || ifindex == host->mesh_ifindex)
-		return DP_OUT(DP_R_DELIVERED_HOST, TC_ACT_OK);
+		return DP_OUT(reason, TC_ACT_OK);
 	/* As if it had come in on the uplink: reverse path filters and firewalls expect clients there. */
 	if (dp_put_eth(skb, w->path.l2, w->pkt.family, 1))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return DP_OUT(DP_R_DELIVERED_HOST, bpf_redirect(ifindex, BPF_F_INGRESS));
+	return DP_OUT(reason, bpf_redirect(ifindex, BPF_F_INGRESS));
 }
 
 static __always_inline int dp_deliver_rewrite(struct __sk_buff *skb, struct dp_work *w,

@@ -35,6 +35,31 @@ static __always_inline void dp_edge_told(struct dp_choice *c)
 		*c = w->choice;
 }
 
+/* Limits and lists, where the service has some: DP_GO, or the outcome. */
+static __always_inline int dp_edge_gate(void *ctx, __u32 svc_idx, const int is_xdp)
+{
+	struct dp_svc *svc = dp_svc_get(svc_idx);
+	struct dp_ctl *ctl = dp_ctl_get();
+
+	if (!svc || !ctl)
+		return DP_EDGE_DROP(DP_R_NO_SERVICE);
+	if (!(svc->flags & DP_SVC_GATE) && !(ctl->flags & DP_CTL_FILTER))
+		return DP_GO;
+	return is_xdp ? dp_gate_xdp(ctx) : dp_gate_tc(ctx);
+}
+
+/* A later fragment, or one that has no ports at all. */
+static __always_inline int dp_edge_frag(void *ctx, const int is_xdp)
+{
+	int out = is_xdp ? dp_frag_edge_in_xdp(ctx) : dp_frag_edge_in_tc(ctx), gate;
+	struct dp_work *w = dp_work_get();
+
+	if (out >= 0 || !w)
+		return out;
+	gate = dp_edge_gate(ctx, w->choice.svc_idx, is_xdp);
+	return gate == DP_GO ? out : gate;
+}
+
 /* To a VIP, but not a packet with ports: ICMP, a later fragment, another protocol. */
 static __always_inline int dp_edge_odd(void *ctx, const struct dp_pkt *p, struct dp_choice *c,
 				       const int is_xdp)
@@ -44,7 +69,7 @@ static __always_inline int dp_edge_odd(void *ctx, const struct dp_pkt *p, struct
 	if (!dp_edge_show(p, c))
 		return DP_EDGE_DROP(DP_R_BAD_PACKET);
 	if (p->frag)
-		out = is_xdp ? dp_frag_edge_in_xdp(ctx) : dp_frag_edge_in_tc(ctx);
+		out = dp_edge_frag(ctx, is_xdp);
 	else if (dp_is_icmp(p))
 		out = is_xdp ? dp_icmp_edge_xdp(ctx) : dp_icmp_edge_tc(ctx);
 	else
@@ -62,7 +87,7 @@ static __always_inline int dp_edge_special(void *ctx, const struct dp_pkt *p, __
 	if (!dp_edge_show(p, c))
 		return DP_EDGE_DROP(DP_R_BAD_PACKET);
 	out = is_xdp ? dp_gate_xdp(ctx) : dp_gate_tc(ctx);
-	if (out == DP_GO && (svc_flags & DP_SVC_QUIC))
+	if (out == DP_GO && (svc_flags & DP_SVC_QUIC) && !p->frag)
 		out = is_xdp ? dp_quic_xdp(ctx) : dp_quic_tc(ctx);
 	dp_edge_told(c);
 	return out;

@@ -64,7 +64,8 @@ struct dp_pkt {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 is_df; /* may not be fragmented on the way: DF of IPv4, every IPv6 packet */
-	__u8 pad[3];
+	__u8 frag_head4; /* fragment: 32-bit words of its own headers, in front of its part of the datagram */
+	__u16 frag_at; /* fragment: byte of the datagram it begins at */
 };
 
 static __always_inline void dp_addr_copy(void *to, const void *from)
@@ -127,6 +128,8 @@ static __always_inline int dp_parse_ip4(void *data, void *end, __u32 l3_off, str
 	if (frag & 0x3fff) {
 		p->frag = frag & 0x1fff ? DP_FRAG_LATER : DP_FRAG_FIRST;
 		p->frag_id = ip->id;
+		p->frag_at = (__u16)((frag & 0x1fff) * 8);
+		p->frag_head4 = ip->ihl;
 	}
 	p->is_df = !!(frag & 0x4000);
 	p->l3_bytes = bpf_ntohs(ip->tot_len);
@@ -157,10 +160,14 @@ static __always_inline int dp_parse_ext6(void *data, void *end, __u32 l3_off, __
 		if (next == DP_NH_FRAGMENT) {
 			__u32 frag = (__u32)h[2] << 8 | h[3];
 
+			if (p->frag)
+				return DP_R_BAD_EXT_HEADER;
 			/* An "atomic" fragment (offset 0, nothing follows) is a whole packet. */
 			if (frag & 0xfff9) {
 				p->frag = frag & 0xfff8 ? DP_FRAG_LATER : DP_FRAG_FIRST;
 				p->frag_id = *(dp_word32 *)(h + 4);
+				p->frag_at = (__u16)(frag & 0xfff8);
+				p->frag_head4 = (__u8)((off + 8 - l3_off) / 4);
 			}
 			off += 8;
 			if (p->frag == DP_FRAG_LATER) {

@@ -17,13 +17,15 @@ static __always_inline int dp_reply_pass(__u32 hook)
 static __always_inline int dp_reply_local(struct __sk_buff *skb, const struct dp_work *w,
 					  const struct dp_host *host)
 {
+	__u32 reason = dp_frag_reason(&w->pkt, DP_R_REPLY_LOCAL);
+
 	if (w->path.hook == DP_REPLY_UPLINK)
-		return DP_OUT(DP_R_REPLY_LOCAL, TC_ACT_OK);
+		return DP_OUT(reason, TC_ACT_OK);
 	if (!host->uplink_ifindex)
 		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
 	if (w->path.hook == DP_REPLY_MESH && dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return DP_OUT(DP_R_REPLY_LOCAL, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
+	return DP_OUT(reason, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
 }
 
 static __always_inline int dp_reply_mesh(struct __sk_buff *skb, struct dp_work *w,
@@ -85,7 +87,7 @@ __noinline int dp_reply_send(struct __sk_buff *skb)
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	if (is_local)
 		return dp_reply_local(skb, w, host);
-	reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_BACK : DP_R_REPLY_ENCAP;
+	reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_BACK : dp_frag_reason(&w->pkt, DP_R_REPLY_ENCAP);
 	return dp_reply_mesh(skb, w, host, segment_bytes, reason);
 }
 
@@ -105,7 +107,7 @@ __noinline int dp_reply(struct __sk_buff *skb, __u32 l2, __u32 hook)
 	else if (dp_is_icmp(&w->pkt) && !w->pkt.frag)
 		out = dp_icmp_worker_out(skb);
 	else if (!dp_is_tcp_udp(&w->pkt) || !dp_flow_back(hook == DP_REPLY_BRIDGE))
-		out = DP_IS_PASS;
+		out = w->pkt.frag ? dp_frag_worker_other() : DP_IS_PASS;
 	else if (w->pkt.frag && dp_frag_worker_note())
 		out = DP_OUT(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT);
 	if (out == DP_IS_PASS)

@@ -82,7 +82,7 @@ static __always_inline int dp_pub_remote(struct __sk_buff *skb, struct dp_work *
 	}
 	if (rc)
 		return DP_OUT(rc, TC_ACT_SHOT);
-	return DP_OUT(DP_R_FORWARDED, dp_send_mesh(host));
+	return DP_OUT(dp_frag_reason(&w->pkt, DP_R_FORWARDED), dp_send_mesh(host));
 }
 
 static __always_inline int dp_pub_in_run(struct __sk_buff *skb)
@@ -263,6 +263,7 @@ __noinline int dp_mesh_to_client(struct __sk_buff *skb)
 {
 	struct dp_work *w = dp_work_get();
 	struct dp_host *host = dp_host_get();
+	__u32 reason;
 	int out;
 
 	if (!w || !host || !host->uplink_ifindex)
@@ -273,8 +274,8 @@ __noinline int dp_mesh_to_client(struct __sk_buff *skb)
 	if (dp_tunnel_strip(skb) || dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	skb->mark = 0;
-	return DP_OUT(dp_is_icmp(&w->pkt) ? DP_R_ICMP_OUT : DP_R_REPLY_OUT,
-		      bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
+	reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_OUT : dp_frag_reason(&w->pkt, DP_R_REPLY_OUT);
+	return DP_OUT(reason, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
 }
 
 /* We are the worker: a client's packet from an edge. */
@@ -304,7 +305,7 @@ static __always_inline int dp_mesh_gre(struct __sk_buff *skb, struct dp_work *w)
 		rc = dp_parse_skb(skb, w->tunnel.inner_off, w->tunnel.inner_proto_be);
 	if (rc)
 		return DP_OUT(rc, TC_ACT_SHOT);
-	if (!dp_is_tcp_udp(&w->pkt) && !dp_is_icmp(&w->pkt))
+	if (!dp_is_tcp_udp(&w->pkt) && !dp_is_icmp(&w->pkt) && w->pkt.frag != DP_FRAG_LATER)
 		return DP_OUT(DP_R_PROTO_UNSUPPORTED, TC_ACT_SHOT);
 	if (DP_GRE_KEY_FLAGS(w->tunnel.key) & DP_GRE_F_REPLY)
 		return dp_mesh_to_client(skb);

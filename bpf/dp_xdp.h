@@ -57,6 +57,10 @@ static __always_inline int dp_xdp_run(struct xdp_md *ctx)
 		if (rc != DP_GO)
 			return rc;
 	}
+	if (out == DP_IS_BACKEND && p.frag) {
+		(void)dp_xdp_pass(ctx, out, &c);
+		return DP_OUT(DP_R_FRAG_FOLLOWED, XDP_PASS);
+	}
 	return dp_xdp_pass(ctx, out, &c);
 }
 

@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 
+#include "tests/lib/bpf_join.h"
 #include "tests/lib/bpf_live.h"
 
 static struct pkt_spec request(int family, uint8_t proto, uint32_t svc, const char *vip4,
@@ -302,8 +303,32 @@ static void test_worker_when_reply_is_a_super_packet_then_segmented_in_the_tunne
 	}
 }
 
-/* A reply larger than the uplink's MTU leaves the socket in fragments: none may reach the wire. */
-static void test_worker_when_reply_is_fragmented_then_nothing_leaks(void **state)
+/* n fragments come out of fd and make one datagram: *ret_last is what was read of the last of them. */
+static void recv_fragments(struct live *l, int fd, unsigned n, struct pkt_seen *ret_last,
+			   struct pkt_seen *ret_whole)
+{
+	static struct pkt_join join;
+	const char *wrong;
+
+	memset(&join, 0, sizeof(join));
+	for (unsigned i = 0; i < n; i++) {
+		live_recv_frame(fd, ret_last, "fragment");
+		wrong = pkt_join_add(&join, ret_last);
+		if (wrong)
+			fail_msg("fragment %u: %s", i, wrong);
+		if (fd == l->mesh) {
+			assert_int_equal(ret_last->gre_key >> 24, DP_GRE_F_REPLY);
+			assert_string_equal(ret_last->outer_dst, "10.99.0.2");
+		}
+	}
+	wrong = pkt_join_end(&join, ret_whole);
+	if (wrong)
+		fail_msg("%s", wrong);
+}
+
+/* Both ways: the kernel puts the request together, the application's answer leaves in fragments through the tunnel, and
+ * nothing else leaves. */
+static void test_worker_when_both_ways_are_fragmented_then_whole(void **state)
 {
 	struct live *l = *state;
 
@@ -321,19 +346,63 @@ static void test_worker_when_reply_is_fragmented_then_nothing_leaks(void **state
 					 .outer_src = "10.99.0.2",
 					 .outer_dst = "10.99.0.1",
 					 .gre_key = DP_GRE_KEY(DP_GRE_F_REPLY, 1)};
-		uint64_t before = bf_reason(l->b, DP_R_REPLY_FRAGMENT);
-		int app = live_app_open(family, SOCK_DGRAM, 8080), off = 0; /* IP_PMTUDISC_DONT */
-		struct pkt_seen s;
+		int app = live_app_open(family, SOCK_DGRAM, 8080);
+		struct pkt_seen s, whole;
 
-		setsockopt(app, IPPROTO_IP, IP_MTU_DISCOVER, &off, sizeof(off));
-		live_send_frame(l->mesh, &p, NULL);
-		live_app_echo(app, family, 300, 4000);
-		/* The kernel gives up the rest when the first one is refused. */
-		assert_in_range(bf_reason(l->b, DP_R_REPLY_FRAGMENT), before + 1, before + 3);
-		/* What comes out next is what we send next, and not a fragment. */
+		p.payload = 3500;
+		p.frag_mtu = 1500;
+		p.frag_id = (uint16_t)(70 + family);
+		for (unsigned i = 0; i < pkt_fragments(&p); i++) {
+			p.frag_no = (uint8_t)i;
+			live_send_frame(l->mesh, &p, NULL);
+		}
+		live_app_echo(app, family, 3500, 4000);
+		recv_fragments(l, l->mesh, 3, &s, &whole);
+		assert_string_equal(whole.src, p.dst);
+		assert_int_equal(whole.sport, 80);
+		assert_int_equal(whole.dport, 40000);
+		assert_int_equal(whole.payload, 4000);
+		/* What comes out next at the uplink is what we send next, and not a fragment. */
 		live_send_frame(l->mesh, &other, NULL);
 		live_recv_frame(l->up, &s, "marker");
 		assert_string_equal(s.src, other.src);
+		close(app);
+	}
+}
+
+/* The edge's own backend, with XDP in the driver, generic, and without: the later fragments have no ports anywhere. */
+static void test_edge_when_fragmented_and_backend_here_then_whole(void **state)
+{
+	static const uint32_t modes[] = {XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, 0};
+	struct live *l = *state;
+
+	live_need(l);
+	for (unsigned i = 0; i < 6; i++) {
+		int family = i & 1 ? 6 : 4;
+		uint32_t mode = modes[i / 2];
+		struct pkt_spec p =
+			request(family, IPPROTO_UDP, 0, "192.0.2.12", "2001:db8::12", 0);
+		int app = live_app_open(family, SOCK_DGRAM, 8080),
+		    xdp = bf_program_fd(l->b, BF_XDP);
+		struct pkt_seen s, whole;
+
+		if (mode)
+			assert_int_equal(bpf_xdp_attach((int)l->up_if, xdp, mode, NULL), 0);
+		p.payload = 3500;
+		p.frag_mtu = 1500;
+		p.frag_id = (uint16_t)(80 + i);
+		for (unsigned k = 0; k < pkt_fragments(&p); k++) {
+			p.frag_no = (uint8_t)k;
+			live_send_frame(l->up, &p, LIVE_UP_MAC);
+		}
+		live_app_echo(app, family, 3500, 4000);
+		recv_fragments(l, l->up, 3, &s, &whole);
+		assert_memory_equal(s.eth_dst, LIVE_GW_MAC, 6);
+		assert_string_equal(whole.src, p.dst);
+		assert_int_equal(whole.sport, 80);
+		assert_int_equal(whole.payload, 4000);
+		if (mode)
+			bpf_xdp_detach((int)l->up_if, mode, NULL);
 		close(app);
 	}
 }
@@ -375,7 +444,8 @@ int main(void)
 		T(test_worker_when_container_then_there_and_back),
 		T(test_edge_when_backend_is_here_then_there_and_back),
 		T(test_worker_when_reply_is_a_super_packet_then_segmented_in_the_tunnel),
-		T(test_worker_when_reply_is_fragmented_then_nothing_leaks),
+		T(test_worker_when_both_ways_are_fragmented_then_whole),
+		T(test_edge_when_fragmented_and_backend_here_then_whole),
 		T(test_ping_when_bare_then_answered),
 	};
 

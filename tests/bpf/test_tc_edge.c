@@ -256,11 +256,8 @@ static void test_mesh_in_when_reply_is_wrong_then_dropped(void **state)
 		in.pkt.src = family == 4 ? "10.1.1.1" : "fd00::1";
 		expect_shot(b, BF_MESH_IN, &in, DP_R_REPLY_NOT_SERVICE, "source is no VIP");
 		in = reply(family, IPPROTO_UDP, 4);
-		in.pkt.is_first_frag = true;
-		expect_shot(b, BF_MESH_IN, &in, DP_R_REPLY_FRAGMENT, "first fragment");
-		in.pkt.is_first_frag = false;
 		in.pkt.is_later_frag = true;
-		expect_shot(b, BF_MESH_IN, &in, DP_R_REPLY_FRAGMENT, "later fragment");
+		expect_shot(b, BF_MESH_IN, &in, DP_R_FRAG_NO_FIRST, "later fragment");
 		in = reply(family, IPPROTO_UDP, 4);
 		in.pkt.outer_src = "10.99.0.77";
 		expect_shot(b, BF_MESH_IN, &in, DP_R_GRE_UNKNOWN_PEER, "unknown node");

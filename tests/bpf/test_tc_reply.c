@@ -250,39 +250,6 @@ static void test_syn_ack_when_mss_is_large_then_clamped(void **state)
 	}
 }
 
-static void test_reply_when_fragmented_then_nothing_leaves_raw(void **state)
-{
-	struct bf *b = *state;
-
-	bf_need(b);
-	for (size_t i = 0; i < WAYS; i++) {
-		const struct way *w = &ways[i];
-		uint32_t pass = w->hook == BF_MESH_OUT ? DP_R_MESH_PASS : DP_R_PASS_NOT_OURS;
-		struct bf_in in = answer(w, IPPROTO_UDP);
-		struct bf_out out;
-
-		request(b, w, IPPROTO_UDP, 4);
-		in.pkt.frag_id = (uint16_t)(100 + i);
-		in.pkt.is_later_frag = true;
-		bf_run(b, w->hook, &in, &out);
-		bf_expect_reason(b, pass, "a fragment of something else");
-		in.pkt.is_later_frag = false;
-		in.pkt.is_first_frag = true;
-		bf_run(b, w->hook, &in, &out);
-		bf_expect_reason(b, DP_R_REPLY_FRAGMENT, "first");
-		assert_int_equal(out.retval, ACT_SHOT);
-		in.pkt.is_first_frag = false;
-		in.pkt.is_later_frag = true;
-		bf_run(b, w->hook, &in, &out);
-		bf_expect_reason(b, DP_R_REPLY_FRAGMENT, "later");
-		assert_int_equal(out.retval, ACT_SHOT);
-		in.pkt.frag_id++;
-		bf_run(b, w->hook, &in, &out);
-		bf_expect_reason(b, pass, "another datagram's");
-		assert_int_equal(out.retval, ACT_UNSPEC);
-	}
-}
-
 static void test_reply_when_too_big_or_edge_gone_then_dropped(void **state)
 {
 	struct bf *b = *state;
@@ -403,7 +370,6 @@ int main(void)
 		T(test_flow_when_only_the_kernel_answered_then_not_assured),
 		T(test_reply_when_port_was_shifted_then_put_back),
 		T(test_syn_ack_when_mss_is_large_then_clamped),
-		T(test_reply_when_fragmented_then_nothing_leaves_raw),
 		T(test_reply_when_too_big_or_edge_gone_then_dropped),
 		T(test_out_when_not_a_reply_then_untouched),
 		T(test_up_out_when_source_is_a_vip_then_not_touched),

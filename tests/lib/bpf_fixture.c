@@ -453,6 +453,11 @@ void bf_expect_reason(struct bf *b, uint32_t reason, const char *where)
 	zero_percpu(b, "dp_reason", DP_REASON_SLOTS, sizeof(uint64_t));
 }
 
+void bf_forget_reasons(struct bf *b)
+{
+	zero_percpu(b, "dp_reason", DP_REASON_SLOTS, sizeof(uint64_t));
+}
+
 size_t bf_map_count(const struct bf *b, const char *name, size_t key_bytes)
 {
 	uint8_t key[64], next[64];

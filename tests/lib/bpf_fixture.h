@@ -90,6 +90,7 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 /* Exactly this reason was counted, exactly once, since the last call. */
 void bf_expect_reason(struct bf *b, uint32_t reason, const char *where);
 uint64_t bf_reason(const struct bf *b, uint32_t reason);
+void bf_forget_reasons(struct bf *b); /* as after bf_expect_reason() */
 int bf_map(const struct bf *b, const char *name);
 void bf_addr(const char *text, uint8_t addr[16]);
 void bf_set_backend(struct bf *b, uint32_t backend_idx, enum dp_be_state state, uint32_t node_idx);

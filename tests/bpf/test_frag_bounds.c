@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Fragments that come out of order, lie, are too many, too late, too short or none of ours: at every place alike. */
+#include "tests/bpf/frag_cases.h"
+
+struct place {
+	const char *name;
+	enum bf_prog prog;
+	uint32_t first;	  /* reason of a first fragment */
+	uint32_t unknown; /* of a later one whose first was not seen */
+	uint32_t shot;
+};
+
+/* Place n of 5, family by `six`: what to send there, whatever must have happened before done. */
+static struct place place_at(struct bf *b, int n, int six, struct bf_in *ret_in)
+{
+	const struct target *t = &targets[six];
+
+	switch (n) {
+	case 0:
+		*ret_in = datagram(remotes[six].vip, 53, IPPROTO_UDP);
+		return (struct place){"client to edge, XDP", BF_XDP, DP_R_FORWARD_CHOSEN,
+				      DP_R_FRAG_NO_FIRST, XDP_DROPPED};
+	case 1:
+		*ret_in = datagram(remotes[six].vip, 53, IPPROTO_UDP);
+		return (struct place){"client to edge, TC", BF_PUB_IN, DP_R_FORWARDED,
+				      DP_R_FRAG_NO_FIRST, ACT_SHOT};
+	case 2:
+		*ret_in = datagram(t->vip, t->port, IPPROTO_UDP);
+		wrap(ret_in, 4, DP_GRE_KEY(0, DP_TOKEN(t->svc, BF_USE)));
+		return (struct place){"edge to worker", BF_MESH_IN, DP_R_DELIVERED_HOST,
+				      DP_R_FRAG_NO_FIRST, ACT_SHOT};
+	case 3:
+		request(b, t, IPPROTO_UDP, 4);
+		*ret_in = answer(t, IPPROTO_UDP);
+		return (struct place){"worker outwards", BF_UP_OUT, DP_R_REPLY_ENCAP,
+				      DP_R_PASS_NOT_OURS, ACT_SHOT};
+	default:
+		*ret_in = reply_of(&remotes[six], IPPROTO_UDP, 4);
+		return (struct place){"worker to edge", BF_MESH_IN, DP_R_REPLY_OUT,
+				      DP_R_FRAG_NO_FIRST, ACT_SHOT};
+	}
+}
+#define PLACES 5
+
+static void test_places_when_out_of_order_then_dropped(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int i = 0; i < PLACES * 2; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+		struct bf_out out;
+
+		one(b, p.prog, &in, 2, p.unknown, &out);
+		one(b, p.prog, &in, 0, p.first, &out);
+		one(b, p.prog, &in, 2, DP_R_FRAG_FOLLOWED, &out);
+		one(b, p.prog, &in, 1, DP_R_FRAG_FOLLOWED, &out);
+		in.pkt.frag_id++;
+		one(b, p.prog, &in, 1, p.unknown, &out);
+	}
+}
+
+static void test_places_when_fragments_lie_then_bad_packet(void **state)
+{
+	/* Into the first one, and beyond what a datagram can hold. */
+	static const uint16_t lies[] = {8, 16, 1216, 65528};
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int i = 0; i < PLACES * 2; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+		struct bf_out out;
+
+		one(b, p.prog, &in, 0, p.first, &out);
+		for (size_t k = 0; k < sizeof(lies) / sizeof(*lies); k++) {
+			in.pkt.frag_lie = lies[k];
+			one(b, p.prog, &in, 1, DP_R_BAD_PACKET, &out);
+			assert_int_equal(out.retval, p.shot);
+		}
+		in.pkt.frag_lie = 0;
+		one(b, p.prog, &in, 1, DP_R_FRAG_FOLLOWED, &out);
+	}
+}
+
+static void test_places_when_too_many_then_the_rest_is_dropped(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int i = 0; i < PLACES * 2; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+		struct bf_out out;
+
+		in.pkt.frag_mtu =
+			i & 1 ? 56 : 28; /* eight bytes each: the first has the UDP header */
+		in.pkt.payload = 8 * (FOLLOWERS_MAX + 2);
+		one(b, p.prog, &in, 0, p.first, &out);
+		for (unsigned k = 1; k <= FOLLOWERS_MAX; k++)
+			one(b, p.prog, &in, k, DP_R_FRAG_FOLLOWED, &out);
+		for (unsigned k = FOLLOWERS_MAX + 1; k < pkt_fragments(&in.pkt); k++) {
+			one(b, p.prog, &in, k, DP_R_FRAG_TOO_MANY, &out);
+			assert_int_equal(out.retval, p.shot);
+		}
+	}
+}
+
+/* Makes every entry `by_s` seconds older. */
+static void age(struct bf *b, uint32_t by_s)
+{
+	struct dp_frag_key key, next;
+	void *at = NULL;
+	int fd = bf_map(b, "dp_frag");
+
+	while (!bpf_map_get_next_key(fd, at, &next)) {
+		struct dp_frag f;
+
+		key = next;
+		at = &key;
+		assert_int_equal(bpf_map_lookup_elem(fd, &key, &f), 0);
+		f.seen_s -= by_s;
+		assert_int_equal(bpf_map_update_elem(fd, &key, &f, BPF_EXIST), 0);
+	}
+}
+
+static void test_places_when_entry_is_old_then_none(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int i = 0; i < PLACES * 2; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+		struct bf_out out;
+
+		one(b, p.prog, &in, 0, p.first, &out);
+		age(b, 2);
+		one(b, p.prog, &in, 1, DP_R_FRAG_FOLLOWED, &out);
+		age(b, 4);
+		one(b, p.prog, &in, 2, DP_R_FRAG_FOLLOWED, &out); /* refreshed by the one before */
+		age(b, 7);
+		one(b, p.prog, &in, 2, p.unknown, &out);
+	}
+}
+
+/* A first fragment without a whole TCP header could be completed by a lie later on. */
+static void test_inwards_when_first_is_tiny_then_bad_packet(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int i = 0; i < 3 * 2; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+		struct bf_out out;
+
+		in.pkt.l4_proto = IPPROTO_TCP;
+		in.pkt.frag_mtu = i & 1 ? 64 : 36;
+		in.pkt.payload = 100;
+		one(b, p.prog, &in, 0, DP_R_BAD_PACKET, &out);
+		assert_int_equal(out.retval, p.shot);
+		one(b, p.prog, &in, 2, p.unknown, &out);
+	}
+}
+
+static void test_inwards_when_icmp_or_other_then_dropped(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int i = 0; i < 4; i++) {
+		struct bf_in in = datagram(remotes[i & 1].vip, 53, IPPROTO_UDP);
+		struct bf_out out;
+
+		in.pkt.l4_proto = i & 1 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+		one(b, i & 2 ? BF_PUB_IN : BF_XDP, &in, 0, DP_R_FRAGMENT, &out);
+		one(b, i & 2 ? BF_PUB_IN : BF_XDP, &in, 1, DP_R_FRAG_NO_FIRST, &out);
+		wrap(&in, 4, DP_GRE_KEY(0, DP_TOKEN(BF_SVC_HOST4 + (i & 1), BF_USE)));
+		one(b, BF_MESH_IN, &in, 0, DP_R_FRAGMENT, &out);
+		one(b, BF_MESH_IN, &in, 1, DP_R_FRAG_NO_FIRST, &out);
+		wrap(&in, 4, DP_GRE_KEY(DP_GRE_F_REPLY, 0));
+		one(b, BF_MESH_IN, &in, 0, DP_R_REPLY_FRAGMENT, &out);
+		one(b, BF_MESH_IN, &in, 1, DP_R_FRAG_NO_FIRST, &out);
+	}
+}
+
+/* The worker's backend is gone: a later fragment must not reach what lives in its slot. */
+static void test_worker_in_when_slot_is_dead_then_dropped(void **state)
+{
+	struct bf *b = *state;
+	struct dp_local l = bf_local(BF_SVC_HOST4);
+	struct bf_in in;
+	struct bf_out out;
+	struct place p;
+
+	bf_need(b);
+	p = place_at(b, 2, 0, &in);
+	one(b, p.prog, &in, 0, p.first, &out);
+	l.live = 0;
+	bf_set_local(b, BF_SVC_HOST4, &l);
+	one(b, p.prog, &in, 1, DP_R_TOKEN_UNKNOWN, &out);
+}
+
+/* First fragments that nothing follows, more than the table holds: flows and what is no fragment don't notice. */
+static void test_flood_when_table_is_full_then_only_fragments_suffer(void **state)
+{
+	struct bf *b = *state;
+	struct bf_in in = datagram("192.0.2.10", 53, IPPROTO_UDP), reply;
+	const struct target *t = &targets[0];
+	struct pkt_seen seen;
+	struct bf_out out;
+	char src[32];
+
+	bf_need(b);
+	request(b, t, IPPROTO_UDP, 4);
+	for (unsigned i = 0; i < 20000; i++) {
+		snprintf(src, sizeof(src), "203.%u.%u.7", i >> 8 & 255, i & 255);
+		in.pkt.src = src;
+		in.pkt.frag_id = (uint16_t)(i * 7);
+		bf_run(b, BF_XDP, &in, &out);
+		assert_int_equal(out.retval, 2);
+	}
+	assert_true(bf_map_count(b, "dp_frag", sizeof(struct dp_frag_key)) <= 16384);
+	assert_int_equal(bf_reason(b, DP_R_FORWARD_CHOSEN), 20000);
+	bf_forget_reasons(b);
+	reply = answer(t, IPPROTO_UDP);
+	all(b, t->reply, &reply, DP_R_REPLY_ENCAP, ACT_REDIRECT, &seen, &out);
+	in = datagram("192.0.2.10", 53, IPPROTO_UDP);
+	all(b, BF_PUB_IN, &in, DP_R_FORWARDED, ACT_REDIRECT, &seen, &out);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, bf_setup)
+	const struct CMUnitTest tests[] = {
+		T(test_places_when_out_of_order_then_dropped),
+		T(test_places_when_fragments_lie_then_bad_packet),
+		T(test_places_when_too_many_then_the_rest_is_dropped),
+		T(test_places_when_entry_is_old_then_none),
+		T(test_inwards_when_first_is_tiny_then_bad_packet),
+		T(test_inwards_when_icmp_or_other_then_dropped),
+		T(test_worker_in_when_slot_is_dead_then_dropped),
+		T(test_flood_when_table_is_full_then_only_fragments_suffer),
+	};
+
+	return cmocka_run_group_tests(tests, bf_group_setup, bf_group_teardown);
+}
