@@ -56,7 +56,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats
+        bpf cmd edge gossip store tests packaging bpf-stats bench
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -118,6 +118,10 @@ lint: ## formatting of what is tracked, static checks
 format: ## let clang-format decide
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
+bench: ## nanoseconds per packet, live packets, the mesh: ratios to peers in one run (B=prog runs one part)
+bench: all $(OUT)/tests/bench/bench_prog
+	$(Q)OUT=$(OUT) tests/bench/run.sh $(B)
+
 bpf-stats: ## instructions and verifier effort of each program
 bpf-stats: $(BPF_SKEL)
 	$(Q)OUT=$(OUT) tests/bpf/stats.sh
@@ -156,6 +160,18 @@ $(OUT)/bpf/%.skel.h: $(OUT)/bpf/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)bpftool gen skeleton $< name $* > $@
 $(LIB_OBJ) $(TEST_LIB): | $(BPF_SKEL)
+# The same programs in the benchmark's wrappers.
+$(OUT)/tests/bench/%.bpf.o: tests/bench/%.bpf.c Makefile
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+$(OUT)/tests/bench/%.skel.h: $(OUT)/tests/bench/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)bpftool gen skeleton $< name $* > $@
+$(OUT)/tests/bench/bench_prog.o: | $(OUT)/tests/bench/bench.skel.h
+$(OUT)/tests/bench/bench_prog: $(OUT)/tests/bench/bench_prog.o
+	$(call say,LD,$@)
+	$(LINK)
 
 $(OUT)/libedge.a: $(LIB_OBJ)
 	$(call say,AR,$@)

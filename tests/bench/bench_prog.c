@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* tests/bench/bench_prog.c - nanoseconds per packet of the forwarder's programs, by the kernel's test run.
+ *
+ * XDP rows     (program in its wrapper) - (the wrapper alone), interleaved; median of RUNS
+ * TC rows      time between two readings of the clock inside, less that of two readings in a row; median of RUNS
+ * Peer         Katran (commit 19f08fe) on this kind of machine, p10 - median, measured in the same way; "-": no such row
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "bpf/dp_abi.h"
+#include "bpf/dp_hash.h"
+#include "tests/bench/bench.h"
+
+/* Generated: not as strict as we are. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#include "tests/bench/bench.skel.h"
+#pragma GCC diagnostic pop
+
+#define RUNS 7
+#define REPEAT 1000000u
+#define VIP4 0xc0000200u /* 192.0.2.0 */
+#define VIP4_MANY 0x0a640000u
+#define PORT 53u
+#define ROWS_CLASS 1u
+
+enum world_node { SELF = 1, REMOTE = 2 };
+
+struct row {
+	const char *name;
+	const char *peer; /* NULL: no such row */
+	uint32_t flows;	  /* a power of two; 0: one */
+	uint8_t family;	  /* 0: 4 */
+	uint8_t l4_proto; /* 0: UDP */
+	uint8_t tcp_flags;
+	bool is_foreign;   /* not to a VIP */
+	bool is_dropped;   /* XDP: leaves no verdict that must be taken off again */
+	bool is_new;	   /* TC: every packet a new flow */
+	uint16_t port;	   /* 0: PORT */
+	uint32_t vips;	   /* that traffic is for, in turn; 0: one */
+	uint32_t per_vip;  /* services on each; 0: one */
+	uint32_t backends; /* of each service; 0: 10 */
+	const char *prog;  /* TC rows; NULL: XDP */
+};
+
+/* Names as in the kernel's own xdp-lb benchmark where the scenario is the same. */
+#define MANY 65536u
+#define MORE (1u << 20)
+static const struct row rows[] = {
+	{.name = "udp-v4", .peer = "158-205"},
+	{.name = "udp-v4, 64k flows", .peer = "290-390", .flows = MANY},
+	{.name = "udp-v4, 1M flows", .peer = "326-430", .flows = MORE},
+	{.name = "tcp-v4-ack", .peer = "121-168", .l4_proto = IPPROTO_TCP, .tcp_flags = 0x10},
+	{.name = "tcp-v4-ack, 64k flows",
+	 .peer = "247-348",
+	 .flows = MANY,
+	 .l4_proto = IPPROTO_TCP,
+	 .tcp_flags = 0x10},
+	{.name = "tcp-v4-syn",
+	 .peer = "289-400",
+	 .flows = MANY,
+	 .l4_proto = IPPROTO_TCP,
+	 .tcp_flags = 0x02},
+	{.name = "udp-v6", .peer = "155-207", .family = 6},
+	{.name = "udp-v6, 64k flows", .peer = "295-390", .family = 6, .flows = MANY},
+	{.name = "tcp-v6-ack",
+	 .peer = "117-168",
+	 .family = 6,
+	 .l4_proto = IPPROTO_TCP,
+	 .tcp_flags = 0x10},
+	{.name = "pass-v4-no-vip", .peer = "49-72", .is_foreign = true},
+	{.name = "pass-v6-no-vip", .family = 6, .is_foreign = true},
+	{.name = "drop-v4-no-service", .port = 54, .is_dropped = true},
+	{.name = "udp-v4, 128 services hit", .flows = MANY, .vips = 128},
+	{.name = "udp-v4, 1,024 of 10,240 hit", .flows = MANY, .vips = 1024, .per_vip = 10},
+	{.name = "udp-v4, 1,000 backends", .flows = MANY, .backends = 1000},
+	{.name = "edge, TC: encapsulate", .prog = "bench_tc_pub_in"},
+	{.name = "worker: known flow", .prog = "bench_tc_mesh_in"},
+	{.name = "worker: 64k known flows", .flows = MANY, .prog = "bench_tc_mesh_in"},
+	{.name = "worker: new flow", .flows = MORE, .prog = "bench_tc_mesh_in", .is_new = true},
+	{.name = "worker: reply", .prog = "bench_tc_up_out"},
+};
+
+static struct bpf_object *obj;
+static struct bench *skel;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int map_fd(const char *name)
+{
+	int fd = bpf_object__find_map_fd_by_name(obj, name);
+
+	if (fd < 0)
+		die(name);
+	return fd;
+}
+
+static int prog_fd(const char *name)
+{
+	struct bpf_program *p = bpf_object__find_program_by_name(obj, name);
+
+	if (!p)
+		die(name);
+	return bpf_program__fd(p);
+}
+
+static void put(const char *map, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(map_fd(map), key, value, BPF_ANY))
+		die(map);
+}
+
+static void map4(uint32_t addr, uint8_t out[16])
+{
+	uint32_t be = htonl(addr);
+
+	memset(out, 0, 16);
+	memset(out + 10, 0xff, 2);
+	memcpy(out + 12, &be, 4);
+}
+
+static void map6(uint32_t last, uint8_t out[16])
+{
+	uint32_t be = htonl(last);
+
+	memset(out, 0, 16);
+	out[0] = 0xfd;
+	memcpy(out + 12, &be, 4);
+}
+
+static void put_vip(uint32_t idx, const uint8_t addr[16])
+{
+	struct dp_vip vip = {.dir_tcp = idx, .dir_udp = idx};
+	uint32_t slot = dp_vip_slot(addr), there = 0, at;
+	struct dp_addr_key key;
+
+	memcpy(vip.addr, addr, 16);
+	memcpy(key.addr, addr, 16);
+	put("dp_vip", &idx, &vip);
+	put("dp_vipmap", &key, &idx);
+	if (bpf_map_lookup_elem(map_fd("dp_vipslot"), &slot, &there))
+		die("dp_vipslot");
+	at = there && there != idx ? DP_VIP_SLOT_ASK : idx;
+	put("dp_vipslot", &slot, &at);
+}
+
+static uint32_t next_row, next_backend;
+
+/* A table whose owners are `backends` new backends on `node`. */
+static void put_svc(uint32_t idx, uint8_t family, uint32_t backends, uint32_t node)
+{
+	uint32_t n = dp_class_rows(ROWS_CLASS);
+	struct dp_svc svc = {.rows = n,
+			     .table = DP_TABLE(next_row, ROWS_CLASS),
+			     .port_lo = (uint16_t)PORT,
+			     .family = family};
+
+	for (uint32_t i = 0; i < backends; i++) {
+		uint64_t word = DP_BE_WORD(DP_BE_UP, node, DP_TOKEN(1, 5));
+		uint32_t b = next_backend + i;
+
+		put("dp_backend", &b, &word);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct dp_row r = {.owner = next_backend + i % backends};
+		uint32_t at = next_row + i;
+
+		put("dp_rows", &at, &r);
+	}
+	put("dp_svc", &idx, &svc);
+	next_row += n;
+	next_backend += backends;
+}
+
+/* Services on the ports PORT, PORT + 1 ... of one VIP; the page has the VIP's index. */
+static void put_ports(uint32_t vip_idx, uint32_t first_svc, uint32_t count)
+{
+	uint32_t at = vip_idx * 256 + (PORT >> 8), page = vip_idx;
+
+	put("dp_portdir", &at, &page);
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t svc = first_svc + i;
+
+		at = page * 256 + ((PORT + i) & 255);
+		put("dp_portpage", &at, &svc);
+	}
+}
+
+static void put_node(uint32_t idx, uint32_t addr, uint32_t flags)
+{
+	struct dp_node n = {.state = DP_NODE_UP, .node_num = idx, .flags = flags};
+	struct dp_addr_key key;
+
+	map4(addr, n.addr);
+	memcpy(key.addr, n.addr, 16);
+	put("dp_node", &idx, &n);
+	put("dp_known", &key, &idx);
+}
+
+static void fill(const struct row *r)
+{
+	struct dp_host h = {.abi = DP_ABI_VERSION,
+			    .mesh_ifindex = 1,
+			    .uplink_ifindex = 1,
+			    .gre_mark = 7,
+			    .mesh_mtu = 1420,
+			    .deliver_ifindex4 = 1,
+			    .deliver_ifindex6 = 1};
+	struct dp_self self = {.seed = {1, 2}, .node_num = SELF, .node_idx = SELF, .ready = 1};
+	uint32_t zero = 0, svc = 1, vips = r->vips ? r->vips : 1,
+		 per_vip = r->per_vip ? r->per_vip : 1;
+	/* The worker's own programs want the backend here. */
+	uint32_t node = r->prog && strcmp(r->prog, "bench_tc_pub_in") ? SELF : REMOTE;
+	struct dp_local local = {
+		.svc_idx = 1, .port = 8080, .use_count = 5, .backend_idx = 1, .live = 1};
+	uint8_t addr[16];
+
+	map4(0x0a000001, h.mesh_addr4);
+	put("dp_host", &zero, &h);
+	put("dp_self", &zero, &self);
+	put_node(SELF, 0x0a000001, DP_NODE_SELF);
+	put_node(REMOTE, 0x0a000002, 0);
+	next_row = 0;
+	next_backend = 1;
+	for (uint32_t v = 0; v < vips; v++) {
+		uint32_t base = vips > 1 ? VIP4_MANY : VIP4;
+
+		if (r->family == 4)
+			map4(base + v, addr);
+		else
+			map6(base + v, addr);
+		put_vip(v + 1, addr);
+		put_ports(v + 1, svc, per_vip);
+		for (uint32_t i = 0; i < per_vip; i++)
+			put_svc(svc++, r->family, r->backends ? r->backends : 10, node);
+	}
+	map4(0x0a000005, local.addr);
+	svc = 1;
+	put("dp_local", &svc, &local);
+}
+
+/* ---- the packet */
+
+static size_t bare(const struct row *r, uint8_t *f)
+{
+	struct ethhdr *eth = (void *)f;
+	uint16_t port = r->port ? r->port : PORT;
+	uint32_t base = r->vips > 1 ? VIP4_MANY : VIP4;
+	size_t l4_bytes = r->l4_proto == IPPROTO_TCP ? 20 : 8, payload = 18, off;
+	struct tcphdr *l4;
+
+	memset(f, 0, 256);
+	memset(eth->h_dest, 2, 6);
+	if (r->family == 4) {
+		struct iphdr *ip = (void *)(f + 14);
+
+		eth->h_proto = htons(ETH_P_IP);
+		ip->version = 4;
+		ip->ihl = 5;
+		ip->ttl = 64;
+		ip->protocol = r->l4_proto;
+		ip->tot_len = htons((uint16_t)(20 + l4_bytes + payload));
+		ip->saddr = htonl(0xc6336401);
+		ip->daddr = htonl(r->is_foreign ? 0xcb007101 : base);
+		off = 34;
+	} else {
+		struct ipv6hdr *ip = (void *)(f + 14);
+
+		eth->h_proto = htons(ETH_P_IPV6);
+		ip->version = 6;
+		ip->hop_limit = 64;
+		ip->nexthdr = r->l4_proto;
+		ip->payload_len = htons((uint16_t)(l4_bytes + payload));
+		map6(1, (uint8_t *)&ip->saddr);
+		map6(r->is_foreign ? 0xcb007101 : base, (uint8_t *)&ip->daddr);
+		off = 54;
+	}
+	l4 = (void *)(f + off);
+	l4->source = htons(1024);
+	l4->dest = htons(port);
+	if (r->l4_proto == IPPROTO_TCP) {
+		l4->doff = 5;
+		f[off + 13] = r->tcp_flags;
+	} else {
+		struct udphdr *udp = (void *)l4;
+
+		udp->len = htons((uint16_t)(8 + payload));
+	}
+	return off + l4_bytes + payload;
+}
+
+static uint16_t ip_sum(const void *p)
+{
+	const uint16_t *w = p;
+	uint32_t sum = 0;
+
+	for (int i = 0; i < 10; i++)
+		sum += w[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t) ~((sum & 0xffff) + (sum >> 16));
+}
+
+static size_t tunnelled(const struct row *r, uint8_t *f)
+{
+	uint8_t inner[256];
+	size_t n = bare(r, inner);
+	struct iphdr *ip = (void *)(f + 14);
+	uint32_t key = htonl(DP_GRE_KEY(0, DP_TOKEN(1, 5)));
+
+	memcpy(f, inner, 14);
+	memset(ip, 0, 28);
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->ttl = 64;
+	ip->protocol = IPPROTO_GRE;
+	ip->tot_len = htons((uint16_t)(28 + n - 14));
+	ip->saddr = htonl(0x0a000002);
+	ip->daddr = htonl(0x0a000001);
+	ip->check = ip_sum(ip);
+	f[34] = 0x20;
+	f[36] = 0x08;
+	memcpy(f + 38, &key, 4);
+	memcpy(f + 42, inner + 14, n - 14);
+	return n + 28;
+}
+
+/* What the application at 10.0.0.5:8080 answers to the first flow. */
+static size_t reply(const struct row *r, uint8_t *f)
+{
+	size_t n = bare(r, f);
+	struct iphdr *ip = (void *)(f + 14);
+	struct udphdr *udp = (void *)(f + 34);
+
+	ip->daddr = htonl(0xc6330000);
+	ip->saddr = htonl(0x0a000005);
+	udp->dest = udp->source;
+	udp->source = htons(8080);
+	return n;
+}
+
+/* ---- running */
+
+static double run(const char *prog, const uint8_t *frame, size_t len, uint32_t repeat, int *ret_val)
+{
+	uint8_t out[4096];
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = (uint32_t)len,
+		    .data_out = out, .data_size_out = sizeof(out), .repeat = (int)repeat);
+
+	if (bpf_prog_test_run_opts(prog_fd(prog), &o))
+		die(prog);
+	*ret_val = (int)o.retval;
+	return (double)o.duration;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void get_job(struct bench_job *j)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(map_fd("bench_job"), &zero, j))
+		die("bench_job");
+}
+
+static uint64_t reason_total(uint32_t reason)
+{
+	uint64_t v[256] = {0}, sum = 0;
+
+	if (bpf_map_lookup_elem(map_fd("dp_reason"), &reason, v))
+		die("dp_reason");
+	for (int i = 0; i < libbpf_num_possible_cpus() && i < 256; i++)
+		sum += v[i];
+	return sum;
+}
+
+static double once_xdp(const uint8_t *frame, size_t len)
+{
+	int null_rv, rv;
+	double null = run("bench_null", frame, len, REPEAT, &null_rv);
+	double all = run("bench_xdp", frame, len, REPEAT, &rv);
+
+	if (null_rv != 2 || rv == 0) {
+		errno = EINVAL;
+		die("packet");
+	}
+	return all - null;
+}
+
+#define ALONE 50000u /* test runs of one packet each */
+
+/* ns inside `prog`, by its own clock. */
+static double time_tc(const char *prog, const struct bench_job *j, const uint8_t *frame, size_t len,
+		      uint32_t repeat, bool is_alone)
+{
+	struct bench_job after;
+	uint32_t zero = 0;
+	int rv;
+
+	put("bench_job", &zero, j);
+	for (uint32_t i = 0; i < (is_alone ? ALONE : 1); i++)
+		run(prog, frame, len, is_alone ? 1 : repeat, &rv);
+	get_job(&after);
+	if (rv == 2) {
+		errno = EINVAL;
+		die(prog);
+	}
+	return (double)after.ns / (double)after.runs;
+}
+
+static double once_tc(const struct row *r, const struct bench_job *j, const uint8_t *frame,
+		      size_t len)
+{
+	bool is_alone = strcmp(r->prog, "bench_tc_mesh_in") != 0;
+	double null = time_tc("bench_tc_null", j, frame, len, REPEAT / 4, is_alone);
+
+	return time_tc(r->prog, j, frame, len, r->is_new ? r->flows : REPEAT / 2, is_alone) - null;
+}
+
+static void measure(const struct row *given)
+{
+	struct row row = *given, *r = &row;
+	struct bench_job j = {.vip_mask = r->vips ? r->vips - 1 : 0,
+			      .vip4 = r->vips > 1 ? VIP4_MANY : VIP4,
+			      .is_dropped = r->is_dropped};
+	bool is_in = r->prog && !strcmp(r->prog, "bench_tc_mesh_in");
+	bool is_out = r->prog && !strcmp(r->prog, "bench_tc_up_out");
+	uint8_t frame[256];
+	double ns[RUNS];
+	uint32_t zero = 0;
+	size_t len;
+	int rv;
+
+	r->family = r->family ? r->family : 4;
+	r->flows = r->flows ? r->flows : 1;
+	r->l4_proto = r->l4_proto ? r->l4_proto : IPPROTO_UDP;
+	j.family = r->family;
+	j.flow_mask = r->flows - 1;
+	fill(r);
+	if (is_out) { /* the flow that it answers */
+		len = tunnelled(r, frame);
+		memcpy(j.template, frame, BENCH_TEMPLATE_GRE);
+		j.template_bytes = BENCH_TEMPLATE_GRE;
+		put("bench_job", &zero, &j);
+		run("bench_tc_mesh_in", frame, len, 4, &rv);
+		j.is_reply = 1;
+	}
+	len = is_in ? tunnelled(r, frame) : is_out ? reply(r, frame) : bare(r, frame);
+	j.template_bytes = is_in ? BENCH_TEMPLATE_GRE : BENCH_TEMPLATE_BARE;
+	memcpy(j.template, frame, j.template_bytes);
+	put("bench_job", &zero, &j);
+	for (int i = 0; i < RUNS; i++)
+		ns[i] = r->prog ? once_tc(r, &j, frame, len) : once_xdp(frame, len);
+	qsort(ns, RUNS, sizeof(*ns), by_value);
+	printf("| %-27s | %6.1f | %6.1f | %-9s |", r->name, ns[0], ns[RUNS / 2],
+	       r->peer ? r->peer : "");
+	if (r->peer)
+		printf(" %.2f |\n", ns[RUNS / 2] / atof(strchr(r->peer, '-') + 1));
+	else
+		printf("      |\n");
+	fflush(stdout);
+}
+
+static int no_print(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, args) : 0;
+}
+
+static void resize(const char *map, uint32_t entries)
+{
+	struct bpf_map *m = bpf_object__find_map_by_name(obj, map);
+
+	if (!m || bpf_map__set_max_entries(m, entries))
+		die(map);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 2) {
+		fprintf(stderr, "usage: %s [ROW]\n", argv[0]);
+		return 2;
+	}
+	libbpf_set_print(no_print);
+	printf("| %-27s | %6s | %6s | %-9s | %s |\n", "ns per packet, net", "best", "median",
+	       "Katran", "of its median");
+	printf("|---|---|---|---|---|\n");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (argc > 1 && !strstr(rows[i].name, argv[1]))
+			continue;
+		skel = bench__open();
+		if (!skel)
+			die("open");
+		obj = skel->obj;
+		skel->rodata->dp_mesh_l2 = rows[i].prog ? 14 : 0;
+		resize("dp_svc", 16384);
+		resize("dp_svc_stat", 16384);
+		resize("dp_backend", 131072);
+		resize("dp_be_stat", 131072);
+		resize("dp_rows", 10u << 20);
+		resize("dp_portdir", 1100 * 256);
+		resize("dp_portpage", 1100 * 256);
+		resize("dp_vip", 2048);
+		resize("dp_vipmap", 2048);
+		if (bench__load(skel))
+			die("load");
+		measure(&rows[i]);
+		if (getenv("BENCH_REASONS"))
+			for (uint32_t k = 0; k < 128; k++)
+				if (reason_total(k))
+					printf("    reason %u: %llu\n", k,
+					       (unsigned long long)reason_total(k));
+		bench__destroy(skel);
+	}
+	return 0;
+}
