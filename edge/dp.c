@@ -252,15 +252,22 @@ static int set_constants(struct dp_loader *d, struct err *e)
 	struct bpf_map *map = bpf_object__find_map_by_name(d->obj, ".rodata");
 	size_t bytes = 0;
 	const void *defaults = map ? bpf_map__initial_value(map, &bytes) : NULL;
-	struct dp__rodata constants;
+	struct dp__rodata *constants;
 	struct timespec tick;
+	int rc;
 
-	if (!defaults || bytes != sizeof(constants) ||
+	/* What bpftool has no name for stands behind the named ones. */
+	if (!defaults || bytes < sizeof(*constants) ||
 	    clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_nsec <= 0)
 		return err_set(e, -EINVAL, "cannot set the constants of the BPF object");
-	memcpy(&constants, defaults, sizeof(constants));
-	constants.dp_hz = (uint32_t)((1000000000L + tick.tv_nsec / 2) / tick.tv_nsec);
-	return bpf_map__set_initial_value(map, &constants, bytes);
+	constants = malloc(bytes);
+	if (!constants)
+		return err_set(e, -ENOMEM, "out of memory");
+	memcpy(constants, defaults, bytes);
+	constants->dp_hz = (uint32_t)((1000000000L + tick.tv_nsec / 2) / tick.tv_nsec);
+	rc = bpf_map__set_initial_value(map, constants, bytes);
+	free(constants);
+	return rc;
 }
 
 static int load(struct dp_loader *d, const struct dp_sizes *sizes, bool *ret_was_adopted,
