@@ -13,11 +13,17 @@ static __always_inline __u32 dp_packets(const struct __sk_buff *skb)
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
+static __always_inline __u32 dp_deliver_reason(const struct dp_work *w, __u32 of_worker)
+{
+	if (dp_is_icmp(&w->pkt))
+		return DP_R_ICMP_DELIVERED;
+	return dp_frag_reason(&w->pkt, w->path.is_mesh ? of_worker : DP_R_LOCAL_DELIVERED);
+}
+
 static __always_inline int dp_deliver_bridge(struct __sk_buff *skb, const struct dp_work *w,
 					     __u32 ifindex)
 {
-	__u32 reason = dp_frag_reason(&w->pkt, w->path.is_mesh ? DP_R_DELIVERED_BRIDGE
-							       : DP_R_LOCAL_DELIVERED);
+	__u32 reason = dp_deliver_reason(w, DP_R_DELIVERED_BRIDGE);
 
 	/* From the public interface there is an Ethernet header already, and the kernel rewrites it. */
 	if (w->path.is_mesh && dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
@@ -29,12 +35,9 @@ static __always_inline int dp_deliver_host(struct __sk_buff *skb, const struct d
 					   const struct dp_host *host)
 {
 	__u32 ifindex = w->pkt.family == 4 ? host->deliver_ifindex4 : host->deliver_ifindex6;
-	__u32 reason = dp_frag_reason(&w->pkt,
-				      w->path.is_mesh ? DP_R_DELIVERED_HOST : DP_R_LOCAL_DELIVERED);
+	__u32 reason = dp_deliver_reason(w, DP_R_DELIVERED_HOST);
 
-	if (!w->path.is_mesh)
-		return DP_OUT(reason, TC_ACT_OK);
-	if (!ifindex || ifindex == host->mesh_ifindex)
+	if (!w->path.is_mesh || !ifindex || ifindex == host->mesh_ifindex)
 		return DP_OUT(reason, TC_ACT_OK);
 	/* As if it had come in on the uplink: reverse path filters and firewalls expect clients there. */
 	if (dp_put_eth(skb, w->path.l2, w->pkt.family, 1))

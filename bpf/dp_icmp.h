@@ -13,7 +13,6 @@
 #include "bpf/dp_quote.h"
 
 #define DP_ANSWER_TTL 64
-#define DP_PACKET_HOST 0 /* sent to our own link address alone */
 
 static __always_inline int dp_icmp_is_echo(const struct dp_pkt *p)
 {
@@ -164,9 +163,17 @@ static __always_inline int dp_echo_rewrite_tc(struct __sk_buff *skb, const struc
 	return dp_store(skb, p->l4_off, icmp, sizeof(icmp));
 }
 
+/* Sent to our link address, or to everybody's? */
+static __always_inline int dp_eth_is_group(struct __sk_buff *skb)
+{
+	__u8 first;
+
+	return bpf_skb_load_bytes(skb, 0, &first, 1) || (first & 1);
+}
+
 static __always_inline int dp_echo_tc(struct __sk_buff *skb, const struct dp_pkt *p)
 {
-	if (!dp_echo_is_plain(p) || skb->pkt_type != DP_PACKET_HOST)
+	if (!dp_echo_is_plain(p) || dp_eth_is_group(skb))
 		return DP_OUT(DP_R_ICMP_UNKNOWN, TC_ACT_SHOT);
 	if (!dp_rate_take(DP_RATE_ECHO, DP_RATE_ECHO_MAX))
 		return DP_OUT(DP_R_ICMP_LIMITED, TC_ACT_SHOT);

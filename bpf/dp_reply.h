@@ -17,7 +17,8 @@ static __always_inline int dp_reply_pass(__u32 hook)
 static __always_inline int dp_reply_local(struct __sk_buff *skb, const struct dp_work *w,
 					  const struct dp_host *host)
 {
-	__u32 reason = dp_frag_reason(&w->pkt, DP_R_REPLY_LOCAL);
+	__u32 reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_OUT
+					   : dp_frag_reason(&w->pkt, DP_R_REPLY_LOCAL);
 
 	if (w->path.hook == DP_REPLY_UPLINK)
 		return DP_OUT(reason, TC_ACT_OK);

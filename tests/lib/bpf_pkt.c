@@ -215,8 +215,10 @@ static size_t build_inner(const struct pkt_spec *s, uint8_t *p)
 	parse_addr(s->dst, dst);
 	len = build_body(s, family, src, dst, body, &proto, &frag);
 	if (family == 4)
-		head = build_ip4(p, src, dst, proto, s->ip_options,
-				 (uint16_t)(frag >> 3 | (frag & 1) << 13), s->frag_id, len);
+		head = build_ip4(
+			p, src, dst, proto, s->ip_options,
+			(uint16_t)(frag >> 3 | (frag & 1) << 13 | (s->is_df ? 0x4000u : 0)),
+			s->frag_id, len);
 	else
 		head = build_ip6(p, src, dst, proto, s, frag, len);
 	memcpy(p + head, body, len);
@@ -459,6 +461,8 @@ const char *pkt_read(const uint8_t *frame, size_t len, struct pkt_seen *seen)
 	text_of(v.dst, v.family, seen->dst);
 	seen->family = (uint8_t)v.family;
 	seen->l4_proto = v.proto;
+	seen->ttl = v.ttl;
+	seen->is_df = v.is_df;
 	seen->trailer = left - v.l3_len;
 	seen->is_frag = v.is_frag;
 	seen->is_last_frag = v.is_last_frag;

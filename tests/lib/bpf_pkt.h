@@ -24,6 +24,7 @@ struct pkt_spec {
 	uint8_t mss_nops;
 	uint16_t payload;     /* bytes */
 	const void *data;     /* that many, NULL = a pattern */
+	bool is_df;	      /* IPv4 */
 	uint8_t ip_options;   /* IPv4: 32-bit words of NOP options */
 	uint8_t dest_options; /* IPv6: that many 8-byte destination option headers */
 	bool is_first_frag, is_later_frag, is_atomic_frag;
@@ -56,7 +57,8 @@ struct pkt_seen {
 	uint32_t gre_key;
 	uint16_t gre_flags;
 	char src[PKT_TEXT], dst[PKT_TEXT];
-	uint8_t family, l4_proto;
+	uint8_t family, l4_proto, ttl;
+	bool is_df;
 	uint16_t sport, dport, mss;
 	uint32_t seq;
 	size_t payload; /* bytes behind the L4 header, by the packet's own length */
