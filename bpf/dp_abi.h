@@ -256,6 +256,7 @@ struct dp_host {
 DP_ASSERT_SIZE(struct dp_host, 72);
 #define DP_HOST_FABRIC                                                                             \
 	1u /* the mesh is a trusted Ethernet: XDP puts the tunnel on and off (dp_l2) */
+#define DP_HOST_XDP_OUT 4u /* with FABRIC: every uplink sends frames that XDP redirects to it */
 #define DP_HOST_UPLINKS 2u /* several uplinks: dp_egress says which one leads to a client */
 
 /* ---- dp_egress (LPM_TRIE): destination -> interface, __u32. Writer edgefwd, from the routing table. */

@@ -7,26 +7,25 @@
 #define DP_REPLY_H
 
 #include "bpf/dp_deliver.h"
+#include "bpf/dp_uplink.h"
 
 static __always_inline int dp_reply_pass(__u32 hook)
 {
 	return DP_OUT(hook == DP_REPLY_MESH ? DP_R_MESH_PASS : DP_R_PASS_NOT_OURS, TC_ACT_UNSPEC);
 }
 
-/* The flow came in on this machine's own public interface: the reply goes straight to the client. */
+/* Straight to the client, out of an uplink of this machine: the flow came in on its own public interface, or its service
+ * wants replies so. */
 static __always_inline int dp_reply_local(struct __sk_buff *skb, const struct dp_work *w,
-					  const struct dp_host *host)
+					  const struct dp_host *host, __u32 reason)
 {
-	__u32 reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_OUT
-					   : dp_frag_reason(&w->pkt, DP_R_REPLY_LOCAL);
-
 	if (w->path.hook == DP_REPLY_UPLINK)
 		return DP_OUT(reason, TC_ACT_OK);
 	if (!host->uplink_ifindex)
 		return DP_OUT(DP_R_REDIRECT_FAILED, TC_ACT_SHOT);
 	if (w->path.hook == DP_REPLY_MESH && dp_put_eth(skb, w->path.l2, w->pkt.family, 0))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	return DP_OUT(reason, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
+	return DP_OUT(reason, bpf_redirect_neigh(dp_uplink(host, w->pkt.dst), 0, 0, 0));
 }
 
 static __always_inline int dp_reply_mesh(struct __sk_buff *skb, struct dp_work *w,
@@ -63,6 +62,20 @@ static __always_inline int dp_reply_rewrite(struct __sk_buff *skb, struct dp_wor
 	return overhead ? dp_clamp_syn(skb, &w->pkt, mesh_mtu, overhead) : 0;
 }
 
+/* Does the service want this reply to leave from the VIP here (return=direct)? What the host itself has routed into the mesh
+ * has no other way out. */
+static __always_inline int dp_reply_is_direct(const struct dp_work *w, const struct dp_host *host)
+{
+	struct dp_local *l;
+	struct dp_svc *svc;
+
+	if (w->path.hook == DP_REPLY_MESH || !host->uplink_ifindex || dp_is_icmp(&w->pkt))
+		return 0;
+	l = dp_local_get(w->back.slot);
+	svc = l ? dp_svc_get(l->svc_idx) : 0;
+	return svc && (svc->flags & DP_SVC_DIRECT);
+}
+
 /* The way is known (dp_work.back): rewrite and send. */
 __noinline int dp_reply_send(struct __sk_buff *skb)
 {
@@ -87,7 +100,12 @@ __noinline int dp_reply_send(struct __sk_buff *skb)
 	if (dp_reply_rewrite(skb, w, host->mesh_mtu, overhead))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	if (is_local)
-		return dp_reply_local(skb, w, host);
+		return dp_reply_local(skb, w, host,
+				      dp_is_icmp(&w->pkt)
+					      ? DP_R_ICMP_OUT
+					      : dp_frag_reason(&w->pkt, DP_R_REPLY_LOCAL));
+	if (dp_reply_is_direct(w, host))
+		return dp_reply_local(skb, w, host, dp_frag_reason(&w->pkt, DP_R_REPLY_DIRECT));
 	reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_BACK : dp_frag_reason(&w->pkt, DP_R_REPLY_ENCAP);
 	return dp_reply_mesh(skb, w, host, segment_bytes, reason);
 }

@@ -4,6 +4,7 @@
 #define DP_TC_H
 
 #include "bpf/dp_edge.h"
+#include "bpf/dp_fabric.h"
 #include "bpf/dp_reply.h"
 
 static __always_inline int dp_skb_is_ip(const struct __sk_buff *skb)
@@ -175,14 +176,6 @@ static __always_inline int dp_is_ping(struct __sk_buff *skb, const struct dp_pkt
 	return ping.magic_be == bpf_htonl(DP_PING_MAGIC_BE) && ping.kind_be == 0;
 }
 
-static __always_inline __u32 *dp_known_get(const void *addr)
-{
-	struct dp_addr_key from __attribute__((aligned(8)));
-
-	dp_addr_copy(from.addr, addr);
-	return bpf_map_lookup_elem(&dp_known, &from);
-}
-
 /* Reads the tunnel of dp_work.pkt into dp_work.tunnel. 0 or the reason to drop. */
 __noinline int dp_tunnel_read(struct __sk_buff *skb)
 {
@@ -275,7 +268,20 @@ __noinline int dp_mesh_to_client(struct __sk_buff *skb)
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	skb->mark = 0;
 	reason = dp_is_icmp(&w->pkt) ? DP_R_ICMP_OUT : dp_frag_reason(&w->pkt, DP_R_REPLY_OUT);
-	return DP_OUT(reason, bpf_redirect_neigh(host->uplink_ifindex, 0, 0, 0));
+	return DP_OUT(reason, bpf_redirect_neigh(dp_uplink(host, w->pkt.dst), 0, 0, 0));
+}
+
+/* The tunnel that replies will go through: as the packet's own, or, if that is off already, as its sender's address. */
+static __always_inline __u32 dp_tunnel_bytes(const struct dp_tunnel *t)
+{
+	__u32 family = t->outer_family;
+	struct dp_node *node;
+
+	if (!family) {
+		node = dp_node_get(t->from_idx);
+		family = node && dp_addr_is_v4(node->addr) ? 4 : 6;
+	}
+	return DP_GRE_BYTES + (family == 6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 }
 
 /* We are the worker: a client's packet from an edge. */
@@ -286,8 +292,7 @@ __noinline int dp_mesh_to_backend(struct __sk_buff *skb)
 
 	if (!w)
 		return DP_OUT(DP_R_TOKEN_UNKNOWN, TC_ACT_SHOT);
-	w->path.mss_overhead = DP_GRE_BYTES + (w->tunnel.outer_family == 6 ? sizeof(struct ipv6hdr)
-									   : sizeof(struct iphdr));
+	w->path.mss_overhead = dp_tunnel_bytes(&w->tunnel);
 	out = dp_deliver_where(skb, w);
 	if (out != DP_GO)
 		return out;
@@ -319,14 +324,16 @@ static __always_inline int dp_mesh_in_run(struct __sk_buff *skb)
 
 	if (!host || !w || !dp_skb_is_ip(skb) || dp_parse_skb(skb, dp_mesh_l2, skb->protocol))
 		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
+	w->path.l2 = dp_mesh_l2;
+	w->path.is_mesh = 1;
+	if (dp_fabric_took(skb, w, host))
+		return dp_mesh_to_backend(skb);
 	if (!dp_addr_same(w->pkt.dst, w->pkt.family == 4 ? host->mesh_addr4 : host->mesh_addr6))
 		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
 	if (dp_is_ping(skb, &w->pkt))
 		return dp_ping_answer(skb);
 	if (w->pkt.l4_proto != DP_NH_GRE)
 		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
-	w->path.l2 = dp_mesh_l2;
-	w->path.is_mesh = 1;
 	return dp_mesh_gre(skb, w);
 }
 

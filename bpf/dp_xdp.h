@@ -72,4 +72,13 @@ int dp_xdp(struct xdp_md *ctx)
 	return dp_leave_xdp(ctx, DP_HOOK_XDP, began_ns, dp_xdp_run(ctx));
 }
 
+/* The mesh interface of a fabric. */
+SEC("xdp")
+int dp_xdp_mesh(struct xdp_md *ctx)
+{
+	__u64 began_ns = dp_see_begin();
+
+	return dp_leave_xdp(ctx, DP_HOOK_XDP_MESH, began_ns, dp_xdp_mesh_run(ctx));
+}
+
 #endif

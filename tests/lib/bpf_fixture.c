@@ -364,6 +364,8 @@ static struct bpf_program *program(const struct bf *b, enum bf_prog prog)
 		return b->skel->progs.dp_tc_up_out;
 	case BF_BR_IN:
 		return b->skel->progs.dp_tc_br_in;
+	case BF_XDP_MESH:
+		return b->skel->progs.dp_xdp_mesh;
 	}
 	return NULL;
 }
@@ -379,7 +381,7 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 	struct __sk_buff skb_out = {};
 	struct xdp_md xdp = {}, xdp_out = {};
 	uint8_t frame[PKT_MAX], result[PKT_MAX + 64];
-	bool is_xdp = prog == BF_XDP;
+	bool is_xdp = prog == BF_XDP || prog == BF_XDP_MESH;
 	const char *wrong;
 	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_out = result,
 		    .data_size_out = sizeof(result), .repeat = 1);
@@ -400,7 +402,7 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 	memcpy(out->meta, result, out->meta_len);
 	out->len = o.data_size_out - out->meta_len;
 	memcpy(out->frame, result + out->meta_len, out->len);
-	if (in->pkt.is_vlan || in->pkt.cut || out->retval == (is_xdp ? 1u : 2u))
+	if (in->is_unread || in->pkt.is_vlan || in->pkt.cut || out->retval == (is_xdp ? 1u : 2u))
 		return; /* dropped (XDP_DROP, TC_ACT_SHOT), or never was a packet that can be read */
 	wrong = pkt_read(out->frame, out->len, &out->seen);
 	if (wrong)

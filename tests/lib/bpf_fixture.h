@@ -34,7 +34,7 @@
 #define BF_CLIENT6 "2001:db8:c::7"
 
 enum bf_node { BF_SELF = 1, BF_NODE_V4 = 2, BF_NODE_V6 = 3, BF_NODE_NO_ADDR = 4 };
-enum bf_prog { BF_XDP, BF_PUB_IN, BF_MESH_IN, BF_MESH_OUT, BF_UP_OUT, BF_BR_IN };
+enum bf_prog { BF_XDP, BF_PUB_IN, BF_MESH_IN, BF_MESH_OUT, BF_UP_OUT, BF_BR_IN, BF_XDP_MESH };
 
 /* Service index = backend index; local ones sit in the token slot of the same number. */
 enum bf_svc {
@@ -75,6 +75,7 @@ struct bf_in {
 	struct pkt_spec pkt;
 	uint32_t mark;
 	uint32_t gso_size;
+	bool is_unread; /* what comes out can't be read, as it went in */
 };
 
 /* mesh_l2: link header on the mesh device, 0 or 14. Not allowed to load is 0 with load_rc set. */
