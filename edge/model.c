@@ -18,6 +18,7 @@
  *                 p    uint 1..65535                 its port; stands for the service's lowest           -
  *                 w    uint 1..1000                  weight                                              100
  *                 t    uint < 2^24                   token: the GRE key of its packets                   -
+ *                 q    uint < 2^32                   server id in QUIC connection ids                    0: a hash
  *                 d    bool                          draining                                            false
  *                 c    map                           check, below                                        none
  *   3   health    s    uint 0..2                     0 unknown, 1 passing, 2 failing                     -
@@ -28,12 +29,27 @@
  *                 p    array 1..16 of [proto, lo,    6 TCP, 17 UDP; ports lo..hi, 1 <= lo <= hi, at      -
  *                      hi]                           most 16384; entries of a protocol do not overlap
  *                 h    uint 0..2                     hash over 0 5-tuple, 1 source, 2 each packet        0
+ *                 o    map                           other policies, below                               none
  *                 c    uint                          counter when it was created: settles clashes        -
  *  66   override  d    bool                          drained                                             -
  *                 a    text <= 31                    author                                              ""
  *                 r    text <= 63                    reason                                              ""
  *                 x    uint                          unix s when it ends, 0 never                        0
  *  67   seed      k    bin 16                        key of the flow hash                                -
+ *  68   filter    s    str <= 31                     service name                                        "": every service
+ *                 a    addr                          prefix, host bits zero                              -
+ *                 l    uint 0..32 or 0..128          its length                                          -
+ *                 v    uint 1..2                     1 deny, 2 allow                                     -
+ *                 w    text <= 63                    why                                                 ""
+ *                 b    text <= 31                    who said so                                         ""
+ *
+ *       policies  pps, source_pps, syn_pps           packets (SYNs) a second, 0..10^9                    0: no limit
+ *                 hop_pps                            second chances a second, 0..10^9                    0: as built in
+ *                 prefix4, prefix6                   bits of a source prefix, 1..32, 1..128              32, 64
+ *                 rows                               251, 1021, 4099, 16381 or 65537                     as needed
+ *                 return                             0 edge, 1 direct                                    0
+ *                 mtu                                0 too-big, 1 carry                                  0
+ *                 reject, quic, closed               0 off, 1 on                                         0
  *
  *       check     k    uint 0..2                     0 none, 1 tcp, 2 udp                                -
  *                 p    uint 0..65535                 port, 0 the backend's                               0
@@ -183,6 +199,14 @@ uint16_t model_service_port_lo(const struct model_service *s)
 	return lo;
 }
 
+bool model_service_has_proto(const struct model_service *s, uint8_t l4_proto)
+{
+	for (size_t i = 0; i < s->port_count; i++)
+		if (s->port[i].l4_proto == l4_proto)
+			return true;
+	return false;
+}
+
 static int port_rules(const struct model_service *s, size_t i)
 {
 	const struct model_port *p = &s->port[i];
@@ -214,16 +238,17 @@ static int service_rules(const struct model_service *s)
 	for (size_t i = 0; i < s->port_count; i++)
 		if (port_rules(s, i))
 			return -EBADMSG;
-	return 0;
+	return model_policy_rules(&s->policy);
 }
 
 int model_service_encode(const struct model_service *s, uint8_t *buf, size_t cap)
 {
+	bool has_policy = !model_policy_is_default(&s->policy);
 	struct model_packer p;
 
 	if (service_rules(s))
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 5);
+	model_pack_begin(&p, buf, cap, 5u + has_policy);
 	model_pack_text(&p, "n");
 	model_pack_text(&p, s->name);
 	model_pack_text(&p, "v");
@@ -239,6 +264,10 @@ int model_service_encode(const struct model_service *s, uint8_t *buf, size_t cap
 		msgpack_pack_uint16(&p.pk, s->port[i].ports.hi);
 	}
 	model_pack_key_uint(&p, "h", s->hash);
+	if (has_policy) {
+		model_pack_text(&p, "o");
+		model_policy_pack(&p, &s->policy);
+	}
 	model_pack_key_uint(&p, "c", s->created);
 	return model_pack_end(&p);
 }
@@ -295,6 +324,8 @@ int model_service_decode(const uint8_t *buf, size_t len, struct model_service *r
 			seen |= P;
 		} else if (model_map_is(&m, "h")) {
 			rc = model_read_u8(&r, DP_HASH_PACKET, &s.hash);
+		} else if (model_map_is(&m, "o")) {
+			rc = model_policy_read(&r, &s.policy);
 		} else if (model_map_is(&m, "c")) {
 			rc = mp_read_uint(&r, UINT64_MAX, &s.created);
 			seen |= C;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* edge/model.h - the nouns that records carry: node, service, backend, health, override; to and from values.
+/* edge/model.h - the nouns that records carry: node, service, backend, health, override, filter; to and from values.
  *
  * Values are MessagePack maps with short text keys (docs/WIRE.md §records). Unknown keys are skipped when read.
  * Whole objects only: a value that lacks a required key or breaks a rule is -EBADMSG and nothing is written.
@@ -23,6 +23,8 @@ enum model_kind {
 	MODEL_KIND_SERVICE = 65,  /* shared; key NAME */
 	MODEL_KIND_OVERRIDE = 66, /* shared; key "backend/NODE/SERVICE/ADDR:PORT" */
 	MODEL_KIND_SEED = 67,	  /* shared; key "flow": the data path's hash seed, made once */
+	MODEL_KIND_FILTER =
+		68, /* shared; key "filter/SERVICE/PREFIX", SERVICE * for every service */
 };
 
 #define MODEL_NAME_MAX 32 /* service, node, region: [a-z0-9]([a-z0-9-]*[a-z0-9])?, with the NUL */
@@ -50,18 +52,56 @@ struct model_port {
 	struct ip_port_range ports;
 };
 
+/* What an operator may ask of a service beyond addresses and ports; all zero is how it is by default. */
+struct model_policy {
+	uint32_t pps; /* packets a second of all sources together at one edge, 0 = no limit */
+	uint32_t source_pps; /* of one source prefix, 0 = no limit */
+	uint32_t
+		syn_pps; /* more SYNs a second than these: clients are asked for proof, 0 = never */
+	uint32_t hop_pps;  /* second chances a second at one worker, 0 = the programs' own number */
+	uint32_t rows;	   /* of its table, 0 = as its backends need */
+	uint8_t prefix4;   /* bits of a source prefix, 0 = 32 */
+	uint8_t prefix6;   /* 0 = 64 */
+	uint8_t is_direct; /* return=direct: workers answer from the VIP, not through the edge */
+	uint8_t is_carried; /* mtu=carry: too large packets are fragmented on the mesh, the sender isn't told */
+	uint8_t is_rejecting; /* reject=on: clients are told that a port of its VIPs has no service */
+	uint8_t is_quic;      /* quic=on: connection ids name the backend */
+	uint8_t is_closed;    /* closed=on: only sources that a filter of its own allows */
+	uint8_t pad[1];
+};
+#define MODEL_PPS_MAX 1000000000u
+#define MODEL_POLICIES_MAX 16 /* there are fewer */
+
 struct model_service {
 	char name[MODEL_NAME_MAX];
 	struct ip_addr vip[MODEL_VIPS_MAX];
 	size_t vip_count;
 	struct model_port port[MODEL_PORTS_MAX];
 	size_t port_count;
-	uint8_t hash; /* enum dp_hash_policy */
+	uint8_t hash; /* enum dp_hash_policy; a policy too, spelled hash= */
+	struct model_policy policy;
 	uint64_t
 		created; /* counter at creation: on a clash of (VIP, protocol, port) the lower (created, name) wins */
 };
 /* The lowest port: a backend's port stands for it, others keep their distance. */
 uint16_t model_service_port_lo(const struct model_service *s);
+bool model_service_has_proto(const struct model_service *s, uint8_t l4_proto);
+
+/* "pps=1000", "hash=source", "quic=on": sets one policy; "off" takes a number away. e says what is wanted. -EINVAL. */
+int model_policy_set(struct model_service *s, const char *text, struct err *e);
+/* Do the service's policies make sense together, and with its ports? For operators: a record that is in force already is
+ * not refused for it. -EINVAL. */
+int model_policy_check(const struct model_service *s, struct err *e);
+struct model_policy_item {
+	const char *name, *word; /* word NULL: a number */
+	uint32_t number;
+};
+/* One after another, those that are as by default left out (hash, which every service has, excepted). *cursor starts
+ * at 0. */
+bool model_policy_next(const struct model_service *s, size_t *cursor,
+		       struct model_policy_item *ret_item);
+#define MODEL_POLICY_TEXT_MAX 320
+const char *model_policy_text(const struct model_service *s, char buf[MODEL_POLICY_TEXT_MAX]);
 
 enum model_check_kind { MODEL_CHECK_NONE, MODEL_CHECK_TCP, MODEL_CHECK_UDP };
 struct model_check {
@@ -88,6 +128,8 @@ struct model_backend {
 	uint16_t weight;  /* 1..MODEL_WEIGHT_MAX, default 100 */
 	uint32_t token;	  /* 24 bits, DP_TOKEN(); bit 31.. zero */
 	bool is_draining; /* by its own node */
+	uint32_t
+		quic_id; /* server id in connection ids that its operator chose, 0 = edge/quic.h makes one */
 	struct model_check check;
 };
 /* "SERVICE/ADDR:PORT" */
@@ -117,6 +159,16 @@ struct model_seed {
 	uint8_t key[16];
 };
 
+struct model_filter {
+	char service[MODEL_NAME_MAX]; /* "" = every service */
+	struct ip_prefix prefix;
+	uint8_t verb; /* enum dp_filter_verb */
+	char why[64];
+	char author[MODEL_NAME_MAX];
+};
+/* "filter/SERVICE/PREFIX", * for every service. */
+const char *model_filter_key(const struct model_filter *f, char buf[MODEL_KEY_MAX]);
+
 /* Defaults of the kind; timeout_ms is never above interval_ms. */
 void model_check_default(enum model_check_kind kind, struct model_check *ret_check);
 
@@ -135,5 +187,7 @@ int model_override_encode(const struct model_override *o, uint8_t *buf, size_t c
 int model_override_decode(const uint8_t *buf, size_t len, struct model_override *ret_override);
 int model_seed_encode(const struct model_seed *s, uint8_t *buf, size_t cap);
 int model_seed_decode(const uint8_t *buf, size_t len, struct model_seed *ret_seed);
+int model_filter_encode(const struct model_filter *f, uint8_t *buf, size_t cap);
+int model_filter_decode(const uint8_t *buf, size_t len, struct model_filter *ret_filter);
 
 #endif

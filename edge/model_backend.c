@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Values of backend, health, override and seed records; the table of keys is in edge/model.c. */
+/* Values of backend, health, override, seed and filter records; the table of keys is in edge/model.c. */
 #include <errno.h>
 #include <string.h>
 
@@ -48,7 +48,7 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 
 	if (backend_rules(b))
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 7);
+	model_pack_begin(&p, buf, cap, 7u + (b->quic_id != 0));
 	model_pack_text(&p, "s");
 	model_pack_text(&p, b->service);
 	model_pack_text(&p, "a");
@@ -56,6 +56,8 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 	model_pack_key_uint(&p, "p", b->port);
 	model_pack_key_uint(&p, "w", b->weight);
 	model_pack_key_uint(&p, "t", b->token);
+	if (b->quic_id)
+		model_pack_key_uint(&p, "q", b->quic_id);
 	model_pack_text(&p, "d");
 	if (b->is_draining)
 		msgpack_pack_true(&p.pk);
@@ -94,6 +96,8 @@ int model_backend_decode(const uint8_t *buf, size_t len, struct model_backend *r
 		} else if (model_map_is(&m, "t")) {
 			rc = model_read_u32(&r, TOKEN_MAX, &b.token);
 			seen |= T;
+		} else if (model_map_is(&m, "q")) {
+			rc = model_read_u32(&r, UINT32_MAX, &b.quic_id);
 		} else if (model_map_is(&m, "d")) {
 			rc = mp_read_bool(&r, &b.is_draining);
 		} else if (model_map_is(&m, "c")) {

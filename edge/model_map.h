@@ -50,6 +50,12 @@ void model_pack_bin(struct model_packer *p, const uint8_t *data, size_t len);
 void model_pack_addr(struct model_packer *p, const struct ip_addr *a);
 void model_pack_key_uint(struct model_packer *p, const char *key, uint64_t value);
 
+/* edge/model_policy.c: the map of a service's policies; unknown ones are skipped */
+bool model_policy_is_default(const struct model_policy *p);
+int model_policy_read(struct mp_reader *r, struct model_policy *ret_policy); /* 0 | -EBADMSG */
+void model_policy_pack(struct model_packer *p, const struct model_policy *policy);
+int model_policy_rules(const struct model_policy *p); /* 0 | -EBADMSG */
+
 /* edge/model_check.c */
 int model_check_rules(const struct model_check *c); /* 0 | -EBADMSG */
 int model_check_read(struct mp_reader *r, struct model_check *ret_check);

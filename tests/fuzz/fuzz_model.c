@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Record values: the first byte chooses the noun. What is decoded must encode, and decode to the same bytes again. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ union noun {
 	struct model_service service;
 	struct model_override override;
 	struct model_seed seed;
+	struct model_filter filter;
 };
 
 static int decode(uint8_t kind, const uint8_t *buf, size_t len, union noun *n)
@@ -29,6 +31,8 @@ static int decode(uint8_t kind, const uint8_t *buf, size_t len, union noun *n)
 		return model_service_decode(buf, len, &n->service);
 	case 4:
 		return model_override_decode(buf, len, &n->override);
+	case 7:
+		return model_filter_decode(buf, len, &n->filter);
 	}
 	return model_seed_decode(buf, len, &n->seed);
 }
@@ -46,6 +50,8 @@ static int encode(uint8_t kind, const union noun *n, uint8_t *buf, size_t cap)
 		return model_service_encode(&n->service, buf, cap);
 	case 4:
 		return model_override_encode(&n->override, buf, cap);
+	case 7:
+		return model_filter_encode(&n->filter, buf, cap);
 	}
 	return model_seed_encode(&n->seed, buf, cap);
 }
@@ -65,6 +71,28 @@ static void check_texts(const union noun *n)
 		abort();
 }
 
+/* What is shown of a service's policies can be typed. */
+static void check_policies(const struct model_service *s)
+{
+	struct model_service again = {.hash = 0};
+	struct model_policy_item item;
+	size_t cursor = 0;
+	struct err e;
+
+	while (model_policy_next(s, &cursor, &item)) {
+		char text[64];
+
+		if (item.word)
+			snprintf(text, sizeof(text), "%s=%s", item.name, item.word);
+		else
+			snprintf(text, sizeof(text), "%s=%u", item.name, item.number);
+		if (model_policy_set(&again, text, &e))
+			abort();
+	}
+	if (again.hash != s->hash || memcmp(&again.policy, &s->policy, sizeof(s->policy)) != 0)
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t buf[RECORD_VALUE_MAX], again[RECORD_VALUE_MAX], kind;
@@ -73,9 +101,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	kind = data[0] % 7;
-	if (kind == 6) { /* the text form of a check */
+	kind = data[0] % 9;
+	if (kind == 6 || kind == 8) { /* the text form of a check, of a policy */
 		char text[MODEL_CHECK_TEXT_MAX + 1];
+		struct model_service service = {.hash = 0};
 		struct model_check c;
 		struct err e;
 
@@ -83,7 +112,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			size = sizeof(text);
 		memcpy(text, data + 1, size - 1);
 		text[size - 1] = 0;
-		(void)model_check_parse(text, &c, &e); /* either way; only memory matters */
+		/* Either way; only memory matters. */
+		if (kind == 8)
+			(void)model_policy_set(&service, text, &e);
+		else
+			(void)model_check_parse(text, &c, &e);
 		return 0;
 	}
 	memset(&n, 0, sizeof(n));
@@ -91,6 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (kind == 1)
 		check_texts(&n);
+	if (kind == 3)
+		check_policies(&n.service);
 	len = encode(kind, &n, buf, sizeof(buf));
 	if (len < 0 || decode(kind, buf, (size_t)len, &m))
 		abort();
