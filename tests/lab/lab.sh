@@ -386,12 +386,12 @@ lab_dns() {
 	shift 3
 	mkdir -p "$dir"
 	{
-		printf 'server:\n server-count: 1\n username: ""\n zonesdir: "%s"\n database: ""\n pidfile: "%s/nsd.pid"\n xfrdfile: "%s/xfrd.state"\n xfrdir: "%s"\n zonelistfile: "%s/zone.list"\n identity: "%s"\n hide-version: yes\n verbosity: 0\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n' \
+		printf 'server:\n server-count: 1\n username: ""\n zonesdir: "%s"\n database: ""\n pidfile: "%s/nsd.pid"\n xfrdfile: "%s/xfrd.state"\n xfrdir: "%s"\n zonelistfile: "%s/zone.list"\n identity: "%s"\n hide-version: yes\n verbosity: 0\n ipv4-edns-size: 8192\n ipv6-edns-size: 8192\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n' \
 			"$dir" "$dir" "$dir" "$dir" "$dir" "$name"
 		for a in "$@"; do printf ' ip-address: %s@%s\n' "$a" "$port"; done
 		printf 'remote-control:\n control-enable: no\nzone:\n name: lab\n zonefile: lab.zone\n'
 	} >"$dir/nsd.conf"
-	# big: more than one datagram, so that a resolver asks again over TCP.
+	# big: more than one datagram, so that a resolver asks again over TCP. huge: 4 KB.
 	cat >"$dir/lab.zone" <<-ZONE
 		\$TTL 60
 		@ SOA ns.lab. admin.lab. 1 3600 600 86400 60
@@ -400,6 +400,7 @@ lab_dns() {
 		www A 198.51.100.80
 		whoami TXT "$name"
 		big TXT $(printf '"%0250d" ' $(seq 6))
+		huge TXT $(printf '"%0250d" ' $(seq 16))
 	ZONE
 	lab_app "dns-$name" "$space" nsd -d -c "$dir/nsd.conf"
 }
