@@ -111,6 +111,9 @@ uint64_t plan_due_ms(const struct plan_state *s)
 	for (size_t i = 0; i < s->rest_count; i++)
 		if (s->rest[i].at_ms < due)
 			due = s->rest[i].at_ms;
+	for (size_t i = 0; i < s->svc_count; i++)
+		if (s->svc[i].forget_ms < due)
+			due = s->svc[i].forget_ms;
 	return due;
 }
 
@@ -244,7 +247,8 @@ uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node
 	return b ? b->idx : 0;
 }
 
-uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family)
+const struct plan_svc_ent *plan_find_svc(const struct plan_state *s, const char *service,
+					 uint8_t family)
 {
 	size_t lo = 0, hi = s->svc_count;
 
@@ -253,13 +257,20 @@ uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t f
 		int rc = plan_svc_cmp(s->svc[mid].name, s->svc[mid].value.family, service, family);
 
 		if (rc == 0)
-			return s->svc[mid].idx;
+			return &s->svc[mid];
 		if (rc < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return 0;
+	return NULL;
+}
+
+uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family)
+{
+	const struct plan_svc_ent *svc = plan_find_svc(s, service, family);
+
+	return svc ? svc->idx : 0;
 }
 
 uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip)

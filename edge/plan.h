@@ -15,6 +15,11 @@
  *           no table has it. A node is DOWN when suspect or dead, and when it left, once no table has it.
  * VIPs      one index each; a directory per protocol, 0 = no service there. dp_vipslot names the only VIP of a slot, or
  *           says that several share it
+ * Previous  a row whose owner changes remembers the owner that its flows live on, PLAN_PREV_MS long: a worker passes
+ *           packets of flows that it does not know on to that one. That is the owner until now if it had the row for
+ *           PLAN_SETTLE_MS, else the one that was remembered; if one of the two can't be, the other. Not remembered: the
+ *           row's new owner, a backend whose check fails or whose record is gone, one on a dead node. One that drains, or
+ *           whose node is suspect or left, is. A table of another size class inherits by position, as hashes do.
  * Cost      O(nodes + backends + services + rows) per diff
  * Memory    heap; sorted arrays. Threads: the caller's
  */
@@ -79,8 +84,13 @@ void plan_state_free(struct plan_state *s);
 int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
 	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);
 
-/* When something will have rested long enough: call plan_diff() then, even if nothing else has changed.
- * UINT64_MAX = nothing rests. */
+/* Longer than most flows last; every packet of such a row carries a word more, and is not merged by GRO meanwhile. */
+#define PLAN_PREV_MS (15 * 60 * 1000)
+/* Shorter than the steps of a rolling restart, so that the first of its moves is what is remembered. */
+#define PLAN_SETTLE_MS 30000
+
+/* When something will have rested, or been remembered, long enough: call plan_diff() then, even if nothing else has changed.
+ * UINT64_MAX = nothing is. */
 uint64_t plan_due_ms(const struct plan_state *s);
 
 /* What the maps hold after a restart (mapw_image()). Borrowed during the call. */
@@ -113,6 +123,14 @@ uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node
 			  const char *backend_key);
 uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family);
 
+/* The previous owners of a service's rows, in terms of (node id, backend key): equal on all edges that saw the same
+ * changes. 0 | -ENOENT no such service in the maps | -ENOMEM. */
+struct plan_prev {
+	uint8_t digest[16];
+	uint32_t row_count; /* rows that remember one */
+};
+int plan_prev_digest(const struct plan_state *s, const char *service, uint8_t family,
+		     struct plan_prev *ret_prev);
 /* 0 = not in the maps: no service has it, or there was no room. */
 uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);
 size_t plan_vip_count(const struct plan_state *s);

@@ -317,7 +317,8 @@ static int adopt_svc(struct adopt *a, const struct model_service *svc, uint32_t 
 
 	if (rc)
 		return rc;
-	*ent = (struct plan_svc_ent){.idx = idx, .value = a->image->svc[idx]};
+	*ent = (struct plan_svc_ent){
+		.idx = idx, .value = a->image->svc[idx], .forget_ms = UINT64_MAX};
 	memcpy(ent->name, svc->name, sizeof(ent->name));
 	a->is_used[POOL_SVC][idx] = true;
 	a->s->svc_count++;
@@ -329,6 +330,10 @@ static int adopt_svc(struct adopt *a, const struct model_service *svc, uint32_t 
 	if (!ent->rows)
 		return -ENOMEM;
 	memcpy(plan_rows_of(ent->rows), a->image->row + offset, count * sizeof(struct dp_row));
+	/* Nobody knows since when; remembered once more for as long as if it were new. */
+	for (uint32_t i = 0; i < count; i++)
+		if (plan_rows_of(ent->rows)[i].prev)
+			plan_past_of(ent->rows)[i].prev_s = plan_second(a->now_ms);
 	return 0;
 }
 

@@ -356,34 +356,24 @@ static int diff_backends(struct plan_work *w)
 
 /* ---- services */
 
-static bool is_same_table(const struct plan_work *w, const struct route_entry *e,
-			  const struct plan_svc_ent *old)
+/* Flows may live on it, and its node may still answer. */
+static bool may_be_prev(const struct route_view *view, const struct route_backend *b)
 {
-	const struct dp_row *row;
+	const struct route_node *n = &view->node[b->node_idx];
 
-	if (!old->rows || old->rows->count != e->row_count)
-		return false;
-	row = plan_rows_of(old->rows);
-	for (uint32_t i = 0; i < e->row_count; i++)
-		if (row[i].owner != w->backend_idx[e->row[i]] || row[i].prev)
-			return false;
-	return true;
+	return n->state != GOSSIP_DEAD && n->node.has_forwarder &&
+	       model_health_is_good(&b->backend.check, b->health);
 }
 
 static int new_table(struct plan_work *w, const struct route_entry *e, struct plan_svc_ent *next)
 {
 	struct plan_op op = {.kind = PLAN_ROWS, .count = e->row_count};
 
-	next->rows = plan_block_rows(e->row_count);
-	if (!next->rows)
-		return -ENOMEM;
 	if (plan_ranges_take(&w->next.rows, e->row_count, &op.idx))
 		return err_set(w->e, -ENOSPC,
 			       "forwarder: rows: no %u free ones in a piece for service %s, want "
 			       "more than %u",
 			       e->row_count, next->name, w->next.sizes.rows);
-	for (uint32_t i = 0; i < e->row_count; i++)
-		plan_rows_of(next->rows)[i].owner = w->backend_idx[e->row[i]];
 	next->value.table = DP_TABLE(op.idx, e->size_class);
 	op.arg.rows = plan_rows_of(next->rows);
 	return plan_list_add(&w->stage[STAGE_ROWS], &op, next->rows);
@@ -432,17 +422,22 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 			  .local_slot = local_slot(w, e)},
 	};
 	memcpy(next->name, s->name, sizeof(next->name));
+	next->forget_ms = UINT64_MAX;
 	w->next.svc_count++; /* from here on its block is freed with it */
 	if (old)
 		next->idx = old->idx;
 	else if ((rc = plan_take(w, POOL_SVC, &next->idx)))
 		return rc;
 	w->svc_idx[2 * e->service_idx + (e->family == 6)] = next->idx;
-	if (old && is_same_table(w, e, old)) {
-		next->rows = plan_block_ref(old->rows);
+	rc = e->row_count
+		     ? plan_make_rows(w, e, old ? old->rows : NULL, &next->rows, &next->forget_ms)
+		     : 0;
+	if (rc)
+		return rc;
+	if (old && next->rows == old->rows) {
 		next->value.table = old->value.table;
 	} else {
-		if (e->row_count && (rc = new_table(w, e, next)))
+		if (next->rows && (rc = new_table(w, e, next)))
 			return rc;
 		if (old && old->rows &&
 		    (rc = rows_rest(w, DP_TABLE_OFFSET(old->value.table), old->rows->count)))
@@ -477,6 +472,10 @@ static int diff_svcs(struct plan_work *w)
 	w->next.svc = calloc(w->routes->entry_count + 1, sizeof(*w->next.svc));
 	if (!w->next.svc)
 		return -ENOMEM;
+	for (size_t k = 0; k < w->view->backend_count; k++)
+		if (may_be_prev(w->view, &w->view->backend[k]))
+			w->may_be_prev[w->backend_idx[k]] = true;
+	w->may_be_prev[0] = false;
 	while (!rc && (i < w->routes->entry_count || j < old->svc_count)) {
 		const struct route_entry *e = NULL;
 		int cmp = -1;
@@ -508,8 +507,9 @@ static int begin(struct plan_work *w)
 	w->node_order = calloc(view->node_count + 1, sizeof(*w->node_order));
 	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
 	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
+	w->may_be_prev = calloc((size_t)w->old->sizes.backends + 1, sizeof(bool));
 	w->svc_idx = calloc(2 * view->service_count + 1, sizeof(*w->svc_idx));
-	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->svc_idx)
+	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->may_be_prev || !w->svc_idx)
 		return -ENOMEM;
 	w->node_order_count = wanted_nodes(view, w->node_order);
 	for (size_t i = 0; i < POOL_COUNT && !rc; i++)
@@ -586,6 +586,7 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	free(w.node_order);
 	free(w.node_idx);
 	free(w.backend_idx);
+	free(w.may_be_prev);
 	free(w.svc_idx);
 	route_claims_done(&w.claims);
 	return rc;

@@ -19,7 +19,8 @@ static struct plan_block *block_new(uint32_t count, size_t size)
 
 struct plan_block *plan_block_rows(uint32_t count)
 {
-	return block_new(count, sizeof(struct dp_row));
+	_Static_assert(sizeof(struct dp_row) == sizeof(uint64_t), "plan_past_of() counts words");
+	return block_new(count, sizeof(struct dp_row) + sizeof(struct plan_past));
 }
 
 struct plan_block *plan_block_words(const uint32_t word[256])

@@ -17,8 +17,17 @@ struct plan_block {
 	struct plan_block *list_next; /* in the one plan_list that emits it */
 	uint32_t refs;
 	uint32_t count;	 /* of rows or words */
-	uint64_t data[]; /* struct dp_row or uint32_t */
+	uint64_t data[]; /* struct dp_row, and behind them as many struct plan_past; or uint32_t */
 };
+/* What a row of dp_rows does not say. In plan_second()s; 0 = longer ago than anybody here remembers. */
+struct plan_past {
+	uint32_t since_s; /* has its owner */
+	uint32_t prev_s;  /* has its previous owner */
+};
+static inline uint32_t plan_second(uint64_t now_ms)
+{
+	return (uint32_t)(now_ms / 1000) + 1;
+}
 struct plan_block *plan_block_rows(uint32_t count);	       /* NULL: no memory */
 struct plan_block *plan_block_words(const uint32_t word[256]); /* copies */
 struct plan_block *plan_block_ref(struct plan_block *b);       /* NULL-safe */
@@ -26,6 +35,10 @@ void plan_block_unref(struct plan_block *b);
 static inline struct dp_row *plan_rows_of(struct plan_block *b)
 {
 	return (struct dp_row *)b->data;
+}
+static inline struct plan_past *plan_past_of(struct plan_block *b)
+{
+	return (struct plan_past *)(b->data + b->count);
 }
 static inline uint32_t *plan_words_of(struct plan_block *b)
 {
@@ -109,6 +122,7 @@ struct plan_svc_ent { /* by (name, family) */
 	uint32_t idx;
 	struct dp_svc value;
 	struct plan_block *rows; /* NULL = no table */
+	uint64_t forget_ms; /* a previous owner of its rows is to be forgotten; UINT64_MAX = none */
 };
 /* Protocols of a VIP's directories, ascending. */
 enum plan_dir { PLAN_DIR_TCP, PLAN_DIR_UDP, PLAN_DIRS };
@@ -161,6 +175,8 @@ int plan_backend_key_cmp(const struct plan_backend_key *a, const struct plan_bac
 void plan_backend_key_of(const struct route_view *view, size_t backend_idx,
 			 struct plan_backend_key *ret_key);
 int plan_svc_cmp(const char *name_a, uint8_t family_a, const char *name_b, uint8_t family_b);
+const struct plan_svc_ent *plan_find_svc(const struct plan_state *s, const char *service,
+					 uint8_t family);
 struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16]);
 struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct plan_page_key *key);
 static inline uint32_t *plan_dir_of(struct dp_vip *vip, enum plan_dir which)
@@ -198,6 +214,7 @@ struct plan_work {
 	size_t node_order_count;
 	uint32_t *node_idx;    /* by view.node; 0 = not in the maps */
 	uint32_t *backend_idx; /* by view.backend */
+	bool *may_be_prev;     /* by dp_backend index: flows may live on it */
 	uint32_t *svc_idx;     /* by view.service * 2 + (family == 6) */
 	struct route_claims claims;
 };
@@ -205,5 +222,9 @@ int plan_take(struct plan_work *w, enum plan_pool_kind kind,
 	      uint32_t *ret_idx); /* -ENOSPC fills e */
 int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx);
 int plan_diff_ports(struct plan_work *w); /* edge/plan_ports.c */
+/* edge/plan_rows.c: the rows of e over those of `old` (NULL = none). Equal to them: *ret_rows is a reference to the old
+ * block. 0 | -ENOMEM */
+int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struct plan_block *old,
+		   struct plan_block **ret_rows, uint64_t *ret_forget_ms);
 
 #endif

@@ -194,13 +194,40 @@ static size_t collect_used(struct work *w, const struct route_entry *e)
 	return n;
 }
 
+/* See "Class" in the header. The choices are sorted by tier. */
+static uint8_t class_of(struct work *w, const struct route_entry *e)
+{
+	uint32_t asked = w->view->service[e->service_idx].policy.rows;
+	uint8_t class = 0, wanted;
+	size_t known = 0, n = 0;
+
+	for (uint8_t k = 0; asked && k < DP_SIZE_CLASSES; k++)
+		if (maglev_size(k) == asked)
+			return k;
+	for (size_t i = 0; i < e->choice_count; i++) {
+		const struct route_choice *c = &e->choice[i];
+		uint16_t weight = w->view->backend[c->backend_idx].backend.weight;
+
+		if (c->why != ROUTE_OTHER_FAMILY && c->why != ROUTE_PORT_OVERFLOW) {
+			known++;
+			w->weight[n++] = weight ? weight : 1;
+		}
+		if (i + 1 < e->choice_count && c->tier == e->choice[i + 1].tier)
+			continue;
+		wanted = maglev_class(w->weight, n);
+		if (wanted > class)
+			class = wanted;
+		n = 0;
+	}
+	return known == 1 ? MAGLEV_CLASS_ALONE : class;
+}
+
 /* Entry of service s in a family, with the backends in w->backend[from .. to): choices, not rows yet. */
 static void add_entry(struct work *w, size_t s, uint8_t family, size_t from, size_t to)
 {
 	struct route_entry *e = &w->entry[w->entry_count++];
 	const struct route_view *view = w->view;
 	uint32_t nearest = UINT32_MAX;
-	size_t used;
 
 	*e = (struct route_entry){
 		.service_idx = s,
@@ -229,9 +256,8 @@ static void add_entry(struct work *w, size_t s, uint8_t family, size_t from, siz
 		else if (e->choice[i].tier != nearest)
 			e->choice[i].why = ROUTE_FARTHER_TIER;
 	}
-	used = collect_used(w, e);
-	if (used) {
-		e->size_class = maglev_class(w->weight, used);
+	if (nearest != UINT32_MAX) {
+		e->size_class = class_of(w, e);
 		e->row_count = maglev_size(e->size_class);
 		w->row_count += e->row_count;
 	}

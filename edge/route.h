@@ -8,8 +8,11 @@
  * Tiers     own region first, then the regions in configured order, then the rest by name. The first tier with a
  *           usable backend is used whole.
  * Usable    health passing (or check none), not draining, not overridden, node alive or headless, family matches
- * Table     weighted Maglev (Eisenbud et al., NSDI 2016, section 3.4); size class by number and weights
- *           of backends
+ * Table     weighted Maglev (Eisenbud et al., NSDI 2016, section 3.4)
+ * Class     by number and weights of all backends of the tier that needs most, used or not: who drains, fails, recovers
+ *           or takes over from another tier changes no table's size, only who is added and removed can; and edges with
+ *           the same records have the same size whatever they saw before. One row for a backend that is alone.
+ *           A policy may name another number of rows
  * Clashes   (VIP, protocol, port) of two services goes to the lower (created, name); edge/route_claims.h
  * Cost      O(backends log backends + rows log rows): everything is computed again each time
  * Memory    route_compute allocates ret_plan (one block), route_free frees; the view is borrowed during the call
@@ -17,6 +20,7 @@
 #ifndef EDGE_ROUTE_H
 #define EDGE_ROUTE_H
 
+#include "bpf/dp_abi.h"
 #include "edge/model.h"
 #include "gossip/gossip.h"
 
@@ -92,7 +96,8 @@ void route_digest(const struct route_view *view, const struct route_entry *e,
 /* edge/maglev.c. owners: weights w[0..n-1] >= 1 and stable names (64-bit hashes) h; fills row[0..size-1] with indexes
  * below n. size: a prime. 0 | -ENOMEM | -EINVAL (n is 0, a weight is 0). */
 int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, uint32_t size);
-/* Smallest class with size >= 100 * n (Maglev: M > 100 N) in which the lightest backend is due 10 rows, the largest
+#define MAGLEV_CLASS_ALONE (DP_SIZE_CLASSES - 1) /* one row, for one backend */
+/* Smallest other class with size >= 100 * n (Maglev: M > 100 N) in which the lightest backend is due 10 rows, the largest
  * if none. */
 uint8_t maglev_class(const uint32_t *w, size_t n);
 uint32_t maglev_size(uint8_t size_class); /* rows; 0 for no class */

@@ -85,7 +85,8 @@ static bool is_referred(const struct mem *m, uint32_t backend_idx)
 {
 	for (size_t s = 1; s < sizes.svcs; s++)
 		for (uint32_t i = 0; i < table_rows(m->svc[s].table); i++)
-			if (m->row[DP_TABLE_OFFSET(m->svc[s].table) + i].owner == backend_idx)
+			if (m->row[DP_TABLE_OFFSET(m->svc[s].table) + i].owner == backend_idx ||
+			    m->row[DP_TABLE_OFFSET(m->svc[s].table) + i].prev == backend_idx)
 				return true;
 	return false;
 }

@@ -154,9 +154,37 @@ static void test_compute_when_backend_has_a_fault_then_why_says_it(void **state)
 		assert_int_equal(plan->entry_count, 1);
 		if (plan->entry[0].choice[0].why != row[i].why)
 			fail_msg("row %zu: %s", i, route_why_text(plan->entry[0].choice[0].why));
-		assert_int_equal(plan->entry[0].row_count, row[i].why == ROUTE_USED ? 251 : 0);
+		assert_int_equal(plan->entry[0].row_count, row[i].why == ROUTE_USED ? 1 : 0);
 		route_free(plan);
 	}
+}
+
+/* Who drains, fails or takes over changes no table's size. */
+static void test_compute_when_backends_fail_then_size_stays(void **state)
+{
+	struct route_plan *plan;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	add_node(&w, 1, "fra");
+	add_node(&w, 2, "ams");
+	add_service(&w, "dns", "192.0.2.1", NULL, p53);
+	for (uint16_t i = 0; i < 11; i++)
+		add_backend(&w, 0, "dns", "10.0.0.1", (uint16_t)(53 + i));
+	for (uint16_t i = 0; i < 2; i++)
+		add_backend(&w, 1, "dns", "10.0.0.1", (uint16_t)(53 + i));
+	for (size_t fail = 0; fail < 12; fail++) {
+		assert_int_equal(route_compute(&w.view, &plan), 0);
+		assert_int_equal(plan->entry[0].row_count, 4099);
+		route_free(plan);
+		w.backend[fail].health = MODEL_HEALTH_FAILING;
+	}
+	w.service[0].policy.rows = 16381;
+	assert_int_equal(route_compute(&w.view, &plan), 0);
+	assert_int_equal(plan->entry[0].row_count, 16381);
+	assert_int_equal(plan->entry[0].size_class, 3);
+	route_free(plan);
 }
 
 static void test_compute_when_ports_overflow_then_not_used(void **state)
@@ -241,7 +269,8 @@ static void test_compute_when_service_has_two_families_then_two_entries(void **s
 	assert_int_equal(why_of(&plan->entry[0], 0), ROUTE_USED);
 	assert_int_equal(why_of(&plan->entry[0], 1), ROUTE_OTHER_FAMILY);
 	assert_int_equal(plan->entry[1].family, 6);
-	assert_int_equal(plan->entry[1].row[7], 1);
+	assert_int_equal(plan->entry[1].row_count, 1); /* it is alone */
+	assert_int_equal(plan->entry[1].row[0], 1);
 	assert_int_equal(plan->entry[2].service_idx, 0);
 	assert_int_equal(plan->entry[2].family, 6);
 	assert_int_equal(plan->entry[2].choice_count, 0);
@@ -517,6 +546,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_compute_when_backend_has_a_fault_then_why_says_it),
+		cmocka_unit_test(test_compute_when_backends_fail_then_size_stays),
 		cmocka_unit_test(test_compute_when_ports_overflow_then_not_used),
 		cmocka_unit_test(test_compute_when_tiers_fail_one_by_one_then_next_in_order_serves),
 		cmocka_unit_test(test_compute_when_service_has_two_families_then_two_entries),
