@@ -421,6 +421,7 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 			  .svc_id = plan_svc_id(s->name),
 			  .local_slot = local_slot(w, e)},
 	};
+	plan_policy_fill(w->view, e->service_idx, &next->value);
 	memcpy(next->name, s->name, sizeof(next->name));
 	next->forget_ms = UINT64_MAX;
 	w->next.svc_count++; /* from here on its block is freed with it */

@@ -179,6 +179,7 @@ static int diff_vip(struct plan_work *w, const uint8_t addr[16], size_t *at)
 
 	*next = (struct plan_vip_ent){.idx = old ? old->idx : 0};
 	memcpy(next->value.addr, addr, sizeof(next->value.addr));
+	next->value.flags = plan_policy_vip(w->view, addr);
 	if (!old && (rc = plan_take(w, POOL_VIP, &next->idx)))
 		return rc;
 	w->next.vip_count++;

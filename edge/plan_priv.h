@@ -222,6 +222,10 @@ int plan_take(struct plan_work *w, enum plan_pool_kind kind,
 	      uint32_t *ret_idx); /* -ENOSPC fills e */
 int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx);
 int plan_diff_ports(struct plan_work *w); /* edge/plan_ports.c */
+
+/* edge/plan_policy.c: flags and limits; DP_VIP_* */
+void plan_policy_fill(const struct route_view *view, size_t service_idx, struct dp_svc *svc);
+uint32_t plan_policy_vip(const struct route_view *view, const uint8_t addr[16]);
 /* edge/plan_rows.c: the rows of e over those of `old` (NULL = none). Equal to them: *ret_rows is a reference to the old
  * block. 0 | -ENOMEM */
 int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struct plan_block *old,

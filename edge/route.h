@@ -42,6 +42,7 @@ struct route_view {
 	size_t node_count;
 	const struct model_service *service;
 	size_t service_count;
+	const bool *has_filter; /* by service: there are prefixes of its own; NULL = of none */
 	const struct route_backend *backend;
 	size_t backend_count;
 	char region[MODEL_NAME_MAX];		       /* whose table */
