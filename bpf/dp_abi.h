@@ -306,9 +306,12 @@ struct dp_flow_fwd {
 	__u32 state;	/* enum dp_flow_state */
 };
 DP_ASSERT_SIZE(struct dp_flow_fwd, 24);
+/* Bits; of TCP alone. */
 enum dp_flow_state {
 	DP_FLOW_OPEN = 0,
-	DP_FLOW_CLOSING = 1, /* TCP: a FIN or RST was seen, of either side */
+	DP_FLOW_FIN_IN = 1,  /* the client's FIN was seen */
+	DP_FLOW_FIN_OUT = 2, /* the backend's */
+	DP_FLOW_CLOSING = 4, /* both were, or a reset of either side */
 };
 
 struct dp_flow_rev_key {

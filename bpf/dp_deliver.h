@@ -84,19 +84,28 @@ __noinline int dp_deliver(struct __sk_buff *skb)
 	return l->ifindex ? dp_deliver_bridge(skb, w, l->ifindex) : dp_deliver_host(skb, w, host);
 }
 
-/* Which backend here gets dp_work.pkt? DP_GO with dp_work.hop filled in, or how the program ends. */
+/* Which backend here gets dp_work.pkt? DP_GO with dp_work.hop filled in, or how the program ends: also on the way to another
+ * node. */
 static __always_inline int dp_deliver_where(struct __sk_buff *skb, struct dp_work *w)
 {
-	int out;
+	int out, rc;
 
-	if (w->pkt.frag == DP_FRAG_LATER)
-		return dp_frag_worker_in(skb);
-	if (dp_is_icmp(&w->pkt))
-		return w->pkt.frag ? DP_OUT(DP_R_FRAGMENT, TC_ACT_SHOT) : dp_icmp_worker_in(skb);
-	out = dp_flow_in(skb);
-	if (out == DP_GO && w->pkt.frag)
-		return dp_frag_worker_in(skb);
-	return out;
+	w->hop.node_idx = 0;
+	w->hop.reason = 0;
+	if (dp_second_edge(w))
+		return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
+	if (w->pkt.frag == DP_FRAG_LATER) {
+		out = dp_frag_worker_in(skb);
+	} else if (dp_is_icmp(&w->pkt)) {
+		out = w->pkt.frag ? DP_OUT(DP_R_FRAGMENT, TC_ACT_SHOT) : dp_icmp_worker_in(skb);
+	} else {
+		out = dp_flow_in(skb);
+		if (out < 0 && w->pkt.frag) {
+			rc = dp_frag_worker_in(skb);
+			out = rc == DP_GO ? out : rc;
+		}
+	}
+	return out == DP_IS_HOP ? dp_second_send(skb) : out;
 }
 
 #endif

@@ -202,6 +202,26 @@ __noinline int dp_decap(struct __sk_buff *skb, __u32 strip, __u32 outer_family, 
 	return bpf_skb_adjust_room(skb, -(__s32)strip, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
+/* Strips the tunnel and makes the offsets in dp_work.pkt (and .embed) those of the bare packet. */
+__noinline int dp_tunnel_strip(struct __sk_buff *skb)
+{
+	struct dp_work *w = dp_work_get();
+	__u32 strip;
+
+	if (!w)
+		return -1;
+	if (!w->tunnel.outer_family)
+		return 0;
+	strip = w->tunnel.inner_off - w->path.l2;
+	if (dp_decap(skb, strip, w->tunnel.outer_family, w->pkt.family))
+		return -1;
+	w->pkt.l3_off -= strip;
+	w->pkt.l4_off -= strip;
+	w->embed.l3_off -= strip;
+	w->embed.l4_off -= strip;
+	return 0;
+}
+
 /* Gives the packet at l2 an Ethernet header (a new one if l2 is 0); the destination is zero: the kernel fills it in, or
  * with is_uplink it is the uplink's own. */
 __noinline int dp_put_eth(struct __sk_buff *skb, __u32 l2, __u32 family, __u32 is_uplink)

@@ -5,7 +5,9 @@
  *           reverse key get different client ports as the application sees them
  * Assured   the application has answered: moved from dp_fwd_new/dp_rev_new to dp_fwd/dp_rev. A SYN-ACK or a reset is
  *           the kernel's answer, not the application's, and moves nothing
- * Invariant an entry in force names a slot that is live with the same use count; else it is deleted when seen
+ * Away      a forward entry with away_idx has no reverse one: the flow lives on that node (dp_second.h)
+ * Invariant an entry counts while its slot has the same use count and its idle time has not passed; nobody cleans up, who
+ *           meets one that doesn't count treats it as absent. Both directions keep a flow from being idle
  */
 #ifndef DP_FLOW_H
 #define DP_FLOW_H
@@ -14,6 +16,76 @@
 
 #define DP_PORT_TRIES 4
 #define DP_PORT_LO 1024u
+
+/* Idle times in seconds. UDP as in RFC 4787 and Linux; an open TCP connection outlives the two hours after which hosts begin
+ * to probe it (RFC 1122, RFC 5382); one side of it may be silent for long after the other has said all. */
+#define DP_IDLE_UDP_NEW_S 30
+#define DP_IDLE_UDP_S 180
+#define DP_IDLE_TCP_NEW_S 60
+#define DP_IDLE_TCP_S 7440
+#define DP_IDLE_TCP_HALF_S 600
+#define DP_IDLE_TCP_CLOSING_S 30
+
+static __always_inline int dp_flow_is_idle(__u32 seen_s, __u32 l4_proto, __u32 state,
+					   __u32 is_assured)
+{
+	__s32 limit_s;
+
+	if (l4_proto != IPPROTO_TCP)
+		limit_s = is_assured ? DP_IDLE_UDP_S : DP_IDLE_UDP_NEW_S;
+	else if (state & DP_FLOW_CLOSING)
+		limit_s = DP_IDLE_TCP_CLOSING_S;
+	else if (!is_assured)
+		limit_s = DP_IDLE_TCP_NEW_S;
+	else
+		limit_s = state ? DP_IDLE_TCP_HALF_S : DP_IDLE_TCP_S;
+	return (__s32)(dp_now_s() - seen_s) > limit_s; /* another CPU may be ahead */
+}
+
+static __always_inline int dp_is_syn(const struct dp_pkt *p)
+{
+	return p->l4_proto == IPPROTO_TCP && (p->tcp_flags & DP_TCP_SYN);
+}
+
+/* What becomes of a flow's state by this packet. A client's reset may be anyone's: when the backend talks on, it did not
+ * believe it. */
+static __always_inline __u32 dp_flow_state_next(__u32 state, const struct dp_pkt *p, __u32 is_reply)
+{
+	const __u32 both = DP_FLOW_FIN_IN | DP_FLOW_FIN_OUT;
+
+	if (p->l4_proto != IPPROTO_TCP)
+		return DP_FLOW_OPEN;
+	if (p->tcp_flags & DP_TCP_RST)
+		return state | DP_FLOW_CLOSING;
+	if (p->tcp_flags & DP_TCP_FIN)
+		state |= is_reply ? DP_FLOW_FIN_OUT : DP_FLOW_FIN_IN;
+	else if (is_reply)
+		state &= ~(__u32)DP_FLOW_CLOSING;
+	return (state & both) == both ? state | DP_FLOW_CLOSING : state;
+}
+
+/* Does the backend that this entry names still have its slot? One that was taken off rests in it and takes nothing new. */
+static __always_inline int dp_slot_is(const struct dp_local *l, __u32 use_count)
+{
+	return l && l->use_count == use_count;
+}
+
+static __always_inline int dp_slot_serves(const struct dp_local *l, __u32 use_count)
+{
+	return dp_slot_is(l, use_count) && l->live;
+}
+
+/* Is this backend of ours known to be unhealthy? */
+static __always_inline int dp_slot_is_dead(const struct dp_local *l)
+{
+	__u32 backend_idx = l->backend_idx;
+	__u64 *word;
+
+	if (!backend_idx)
+		return 0;
+	word = bpf_map_lookup_elem(&dp_backend, &backend_idx);
+	return word && DP_BE_STATE(*(volatile __u64 *)word) != DP_BE_UP;
+}
 
 static __always_inline void dp_fwd_key(const struct dp_pkt *p, struct dp_flow_fwd_key *k)
 {
@@ -35,6 +107,19 @@ static __always_inline void dp_rev_key(const struct dp_pkt *p, const struct dp_l
 	k->cport_be = hop->cport_be;
 	k->bport_be = hop->bport_be;
 	k->l4_proto = p->l4_proto;
+}
+
+/* The reverse entry of a key, whichever table has it. */
+static __always_inline struct dp_flow_rev *dp_rev_find(const struct dp_flow_rev_key *key,
+						       __u32 *ret_is_assured)
+{
+	struct dp_flow_rev *r = bpf_map_lookup_elem(&dp_rev, key);
+
+	*ret_is_assured = 1;
+	if (r)
+		return r;
+	*ret_is_assured = 0;
+	return bpf_map_lookup_elem(&dp_rev_new, key);
 }
 
 /* The backend's port for this packet: ranges keep their distance from the lowest port. */
@@ -63,21 +148,29 @@ static __always_inline void dp_rev_fill(struct dp_flow_rev *r, const struct dp_w
 	r->seen_s = dp_now_s();
 	r->slot = w->hop.slot;
 	r->use_count = use_count;
+	r->state = dp_flow_state_next(DP_FLOW_OPEN, &w->pkt, 0);
+}
+
+/* Does another flow's reverse entry still stand in the way? */
+static __always_inline int dp_rev_counts(const struct dp_flow_rev *r, __u32 l4_proto,
+					 __u32 is_assured)
+{
+	return dp_slot_serves(dp_local_get(r->slot), r->use_count) &&
+	       !dp_flow_is_idle(r->seen_s, l4_proto, r->state, is_assured);
 }
 
 /* The way back of a flow that we know (dp_work.hop): refreshed, or made again if it was evicted.
  * 0, or -1: another flow has taken the reverse key meanwhile. */
-static __noinline int dp_rev_keep(struct dp_work *w, __u32 is_assured)
+static __noinline int dp_rev_keep(struct dp_work *w, __u32 is_assured, __u32 state)
 {
 	struct dp_local *l = dp_local_get(w->hop.slot);
 	struct dp_flow_rev *r;
+	__u32 ignored;
 
 	if (!l)
 		return -1;
 	dp_rev_key(&w->pkt, l, &w->hop, &w->rev_key);
-	r = bpf_map_lookup_elem(&dp_rev, &w->rev_key);
-	if (!r)
-		r = bpf_map_lookup_elem(&dp_rev_new, &w->rev_key);
+	r = dp_rev_find(&w->rev_key, &ignored);
 	if (r) {
 		if (!dp_rev_is_of(r, &w->pkt))
 			return -1;
@@ -85,9 +178,11 @@ static __noinline int dp_rev_keep(struct dp_work *w, __u32 is_assured)
 		r->seen_s = dp_now_s();
 		r->slot = w->hop.slot;
 		r->use_count = l->use_count;
+		r->state = state;
 		return 0;
 	}
 	dp_rev_fill(&w->rev, w, l->use_count);
+	w->rev.state = state;
 	if (is_assured)
 		return bpf_map_update_elem(&dp_rev, &w->rev_key, &w->rev, BPF_ANY) ? -1 : 0;
 	return bpf_map_update_elem(&dp_rev_new, &w->rev_key, &w->rev, BPF_ANY) ? -1 : 0;
@@ -107,6 +202,7 @@ static __always_inline __be16 dp_shift_port(__be16 cport_be, __u32 try)
 static __noinline int dp_rev_claim(struct dp_work *w)
 {
 	struct dp_local *l = dp_local_get(w->hop.slot);
+	__u32 proto = w->pkt.l4_proto;
 
 	if (!l)
 		return DP_R_TOKEN_UNKNOWN;
@@ -117,14 +213,17 @@ static __noinline int dp_rev_claim(struct dp_work *w)
 		dp_rev_key(&w->pkt, l, &w->hop, &w->rev_key);
 		dp_rev_fill(&w->rev, w, l->use_count);
 		r = bpf_map_lookup_elem(&dp_rev, &w->rev_key);
-		if (!r) {
-			if (!bpf_map_update_elem(&dp_rev_new, &w->rev_key, &w->rev, BPF_NOEXIST))
-				return 0;
-			r = bpf_map_lookup_elem(&dp_rev_new, &w->rev_key);
-			if (!r)
-				return DP_R_FLOW_TABLE_FULL;
+		if (r) {
+			if (!dp_rev_is_of(r, &w->pkt) && dp_rev_counts(r, proto, 1))
+				continue;
+			bpf_map_delete_elem(&dp_rev, &w->rev_key);
 		}
-		if (dp_rev_is_of(r, &w->pkt)) {
+		if (!bpf_map_update_elem(&dp_rev_new, &w->rev_key, &w->rev, BPF_NOEXIST))
+			return 0;
+		r = bpf_map_lookup_elem(&dp_rev_new, &w->rev_key);
+		if (!r)
+			return DP_R_FLOW_TABLE_FULL;
+		if (dp_rev_is_of(r, &w->pkt) || !dp_rev_counts(r, proto, 0)) {
 			*r = w->rev;
 			return 0;
 		}
@@ -132,69 +231,173 @@ static __noinline int dp_rev_claim(struct dp_work *w)
 	return DP_R_FLOW_PORT_CLASH;
 }
 
-/* Does this token name a live backend here that serves what the packet asks for? */
-static __always_inline struct dp_local *dp_token_local(const struct dp_pkt *p, __u32 token)
-{
-	struct dp_local *l = dp_local_get(DP_TOKEN_SLOT(token));
-	struct dp_vip *vip;
-
-	if (!l || !l->live || l->use_count != DP_TOKEN_USE(token))
-		return 0;
-	vip = dp_vip_find(p->dst);
-	if (!vip || !l->svc_idx || dp_svc_on_port(vip, p->l4_proto, p->dport_be) != l->svc_idx)
-		return 0;
-	return l;
-}
-
 static __always_inline int dp_local_is_family(const struct dp_local *l, __u32 family)
 {
 	return dp_addr_is_v4(l->addr) == (family == 4);
 }
 
+static __always_inline int dp_local_is_of(const struct dp_local *l, __u32 svc_idx)
+{
+	return l && l->live && svc_idx && l->svc_idx == svc_idx;
+}
+
+/* Which backend here takes a new flow of choice.svc_idx: the token's, else our own choice. hop.slot and 0, or the reason. */
+static __always_inline int dp_flow_slot(struct dp_work *w)
+{
+	__u32 token = DP_GRE_KEY_TOKEN(w->tunnel.key), svc_idx = w->choice.svc_idx, own;
+	struct dp_local *l;
+	struct dp_svc *svc;
+
+	w->hop.slot = DP_TOKEN_SLOT(token);
+	l = dp_local_get(w->hop.slot);
+	if (!dp_local_is_of(l, svc_idx) || l->use_count != DP_TOKEN_USE(token)) {
+		svc = dp_svc_get(svc_idx);
+		own = svc ? *(volatile __u32 *)&svc->local_slot : 0;
+		if (!own)
+			return DP_R_TOKEN_UNKNOWN;
+		w->hop.slot = own - 1;
+		l = dp_local_get(own - 1);
+		if (!dp_local_is_of(l, svc_idx))
+			return DP_R_TOKEN_UNKNOWN;
+	}
+	return dp_local_is_family(l, w->pkt.family) ? 0 : DP_R_FAMILY_MISMATCH;
+}
+
 static __noinline int dp_flow_new(struct dp_work *w)
 {
-	__u32 token = DP_GRE_KEY_TOKEN(w->tunnel.key);
-	struct dp_local *l = dp_token_local(&w->pkt, token);
+	struct dp_local *l = dp_local_get(w->hop.slot);
 	int rc;
 
 	if (!l)
 		return DP_R_TOKEN_UNKNOWN;
-	if (!dp_local_is_family(l, w->pkt.family))
-		return DP_R_FAMILY_MISMATCH;
-	w->hop.slot = DP_TOKEN_SLOT(token);
 	w->hop.bport_be = dp_backend_port(&w->pkt, l);
 	rc = dp_rev_claim(w);
 	if (rc)
 		return rc;
 	__builtin_memset(&w->fwd, 0, sizeof(w->fwd));
 	w->fwd.slot = w->hop.slot;
-	w->fwd.use_count = DP_TOKEN_USE(token);
+	w->fwd.use_count = l->use_count;
 	w->fwd.cport_be = w->hop.cport_be;
 	w->fwd.edge_idx = w->tunnel.edge_idx;
 	w->fwd.seen_s = dp_now_s();
+	w->fwd.state = dp_flow_state_next(DP_FLOW_OPEN, &w->pkt, 0);
 	return bpf_map_update_elem(&dp_fwd_new, &w->fwd_key, &w->fwd, BPF_ANY)
 		       ? DP_R_FLOW_TABLE_FULL
 		       : 0;
 }
 
-static __always_inline int dp_flow_begin(struct __sk_buff *skb, struct dp_work *w)
+static __always_inline int dp_flow_begin(struct dp_work *w)
 {
-	int rc = dp_second_try(skb);
+	struct dp_vip *vip;
+	int rc;
 
-	if (rc != DP_GO)
-		return rc;
-	rc = dp_flow_new(w);
+	/* Answers to it would be taken for a client's packets. */
+	if (dp_vip_find(w->pkt.src))
+		return DP_OUT(DP_R_SOURCE_IS_VIP, TC_ACT_SHOT);
+	if (dp_second_marks(w) == DP_GRE_F_SECOND)
+		return dp_hop_back(w);
+	vip = dp_vip_find(w->pkt.dst);
+	w->choice.svc_idx = vip ? dp_svc_on_port(vip, w->pkt.l4_proto, w->pkt.dport_be) : 0;
+	rc = dp_flow_slot(w);
+	if (rc == DP_R_TOKEN_UNKNOWN)
+		return dp_second_miss();
+	if (!rc) {
+		rc = dp_second_try();
+		if (rc != DP_GO)
+			return rc;
+		rc = dp_flow_new(w);
+	}
 	return rc ? DP_OUT(rc, TC_ACT_SHOT) : DP_GO;
 }
 
+/* An entry that does not count, or no longer: it goes, and its way back with it. */
+static __noinline void dp_flow_forget(struct dp_work *w, struct dp_flow_fwd *f)
+{
+	struct dp_local *l = dp_local_get(f->slot);
+	struct dp_flow_rev *r;
+	__u32 ignored;
+
+	if (!f->away_idx && dp_slot_is(l, f->use_count)) {
+		w->hop.cport_be = f->cport_be;
+		w->hop.bport_be = dp_backend_port(&w->pkt, l);
+		dp_rev_key(&w->pkt, l, &w->hop, &w->rev_key);
+		r = dp_rev_find(&w->rev_key, &ignored);
+		if (r && dp_rev_is_of(r, &w->pkt)) {
+			bpf_map_delete_elem(&dp_rev, &w->rev_key);
+			bpf_map_delete_elem(&dp_rev_new, &w->rev_key);
+		}
+	}
+	bpf_map_delete_elem(&dp_fwd, &w->fwd_key);
+	bpf_map_delete_elem(&dp_fwd_new, &w->fwd_key);
+}
+
+/* The client has said nothing for too long; what the backend said counts as well. */
+static __noinline int dp_flow_is_silent(struct dp_work *w, const struct dp_flow_fwd *f,
+					__u32 is_assured)
+{
+	struct dp_local *l = dp_local_get(f->slot);
+	struct dp_flow_rev *r;
+	__u32 is_rev_assured;
+
+	if (!dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, is_assured))
+		return 0;
+	if (!l)
+		return 1;
+	dp_rev_key(&w->pkt, l, &w->hop, &w->rev_key);
+	r = dp_rev_find(&w->rev_key, &is_rev_assured);
+	return !r || !dp_rev_is_of(r, &w->pkt) ||
+	       dp_flow_is_idle(r->seen_s, w->pkt.l4_proto, r->state, is_rev_assured);
+}
+
+/* An entry of this worker's own: DP_GO with dp_work.hop filled in, or DP_IS_PASS: it doesn't count. */
+static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f, __u32 is_assured)
+{
+	__u32 now_s = dp_now_s(), state;
+	struct dp_local *l = dp_local_get(f->slot);
+
+	if (!dp_slot_serves(l, f->use_count))
+		return DP_IS_PASS;
+	if (f->state && dp_is_syn(&w->pkt))
+		return DP_IS_PASS; /* the client's port is used again */
+	w->hop.slot = f->slot;
+	w->hop.cport_be = f->cport_be;
+	w->hop.bport_be = dp_backend_port(&w->pkt, l);
+	state = dp_flow_state_next(f->state, &w->pkt, 0);
+	if (f->edge_idx == w->tunnel.edge_idx && f->seen_s == now_s && f->state == state)
+		return DP_GO;
+	if (dp_slot_is_dead(l) || dp_flow_is_silent(w, f, is_assured))
+		return DP_IS_PASS;
+	f->edge_idx = w->tunnel.edge_idx;
+	f->seen_s = now_s;
+	f->state = state;
+	return dp_rev_keep(w, is_assured, state) ? DP_IS_PASS : DP_GO;
+}
+
+/* An entry that says where the flow is: DP_IS_HOP, DP_IS_PASS: it doesn't count; or the end. */
+static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f)
+{
+	__u32 marks = dp_second_marks(w);
+
+	if (marks == DP_GRE_F_SECOND)
+		return dp_hop_back(w);
+	if (marks || dp_is_syn(&w->pkt) || !dp_hop_is_open(f->away_idx) ||
+	    dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1))
+		return DP_IS_PASS;
+	f->edge_idx = w->tunnel.edge_idx;
+	f->seen_s = dp_now_s();
+	f->state = dp_flow_state_next(f->state, &w->pkt, 0);
+	return dp_hop_to(w, f->away_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON);
+}
+
 /* A client's packet (dp_work.pkt), its token and the edge it came by in dp_work.tunnel. DP_GO: dp_work.hop is filled in;
- * else how the program ends. */
+ * DP_IS_HOP: dp_work.wrap says where it goes; else how the program ends. */
 __noinline int dp_flow_in(struct __sk_buff *skb)
 {
+	DP_USES(skb);
 	struct dp_work *w = dp_work_get();
-	__u32 is_assured = 1, now_s = dp_now_s();
+	__u32 is_assured = 1;
 	struct dp_flow_fwd *f;
-	struct dp_local *l;
+	int out;
 
 	if (!w)
 		return DP_OUT(DP_R_FLOW_TABLE_FULL, TC_ACT_SHOT);
@@ -205,27 +408,16 @@ __noinline int dp_flow_in(struct __sk_buff *skb)
 		is_assured = 0;
 	}
 	if (!f)
-		return dp_flow_begin(skb, w);
-	l = dp_local_get(f->slot);
-	if (l && l->live && l->use_count == f->use_count) {
-		w->hop.slot = f->slot;
-		w->hop.cport_be = f->cport_be;
-		w->hop.bport_be = dp_backend_port(&w->pkt, l);
-		if (f->edge_idx == w->tunnel.edge_idx && f->seen_s == now_s)
-			return DP_GO;
-		f->edge_idx = w->tunnel.edge_idx;
-		f->seen_s = now_s;
-		if (!dp_rev_keep(w, is_assured))
-			return DP_GO;
-	}
-	/* The backend is gone, or the way back is another flow's now: begin again. */
-	bpf_map_delete_elem(&dp_fwd, &w->fwd_key);
-	bpf_map_delete_elem(&dp_fwd_new, &w->fwd_key);
-	return dp_flow_begin(skb, w);
+		return dp_flow_begin(w);
+	out = f->away_idx ? dp_flow_away(w, f) : dp_flow_here(w, f, is_assured);
+	if (out != DP_IS_PASS)
+		return out;
+	dp_flow_forget(w, f);
+	return dp_flow_begin(w);
 }
 
-/* The application has answered: move the flow (rev_key, rev) to the tables that no flood can flush. */
-static __noinline int dp_flow_assure(struct dp_work *w)
+/* dp_work.fwd_key, from the reverse entry (rev_key, rev). */
+static __always_inline void dp_fwd_key_back(struct dp_work *w)
 {
 	__builtin_memset(&w->fwd_key, 0, sizeof(w->fwd_key));
 	dp_addr_copy(w->fwd_key.client, w->rev_key.client);
@@ -233,12 +425,33 @@ static __noinline int dp_flow_assure(struct dp_work *w)
 	w->fwd_key.cport_be = w->rev.cport_be;
 	w->fwd_key.vport_be = w->rev.vport_be;
 	w->fwd_key.l4_proto = w->rev_key.l4_proto;
+}
+
+/* Is this the forward entry that belongs to the reverse one? The client may have begun anew elsewhere. */
+static __always_inline int dp_fwd_is_of(const struct dp_flow_fwd *f, const struct dp_work *w)
+{
+	return !f->away_idx && f->slot == w->rev.slot && f->use_count == w->rev.use_count &&
+	       f->cport_be == w->rev_key.cport_be;
+}
+
+/* The application has answered: move the flow (rev_key, rev) to the tables that no flood can flush. */
+static __noinline int dp_flow_assure(struct dp_work *w)
+{
+	struct dp_flow_fwd *f;
+
+	dp_fwd_key_back(w);
+	f = bpf_map_lookup_elem(&dp_fwd_new, &w->fwd_key);
+	if (!f)
+		f = bpf_map_lookup_elem(&dp_fwd, &w->fwd_key);
+	if (f && !dp_fwd_is_of(f, w))
+		return -1;
 	__builtin_memset(&w->fwd, 0, sizeof(w->fwd));
 	w->fwd.slot = w->rev.slot;
 	w->fwd.use_count = (__u16)w->rev.use_count;
 	w->fwd.cport_be = w->rev_key.cport_be;
 	w->fwd.edge_idx = w->rev.edge_idx;
 	w->fwd.seen_s = w->rev.seen_s;
+	w->fwd.state = w->rev.state;
 	if (bpf_map_update_elem(&dp_fwd, &w->fwd_key, &w->fwd, BPF_ANY) ||
 	    bpf_map_update_elem(&dp_rev, &w->rev_key, &w->rev, BPF_ANY))
 		return -1; /* stays unassured; the next reply tries again */
@@ -247,13 +460,27 @@ static __noinline int dp_flow_assure(struct dp_work *w)
 	return 0;
 }
 
+/* The backend's FIN or RST, for the forward entry of (rev_key, rev). */
+static __noinline void dp_flow_tell(struct dp_work *w)
+{
+	struct dp_flow_fwd *f;
+
+	dp_fwd_key_back(w);
+	f = bpf_map_lookup_elem(&dp_fwd, &w->fwd_key);
+	if (!f)
+		f = bpf_map_lookup_elem(&dp_fwd_new, &w->fwd_key);
+	if (f && dp_fwd_is_of(f, w))
+		f->state = w->rev.state;
+}
+
 /* An outgoing packet (dp_work.pkt): is it a reply of a flow? 1 with dp_work.back filled in, or 0. `is_bridge`: it came in
  * through a bridge, so the flow's key holds its source address. */
 __noinline int dp_flow_back(__u32 is_bridge)
 {
 	struct dp_work *w = dp_work_get();
-	__u32 is_new = 0;
+	__u32 is_assured, state, now_s;
 	struct dp_flow_rev *r;
+	struct dp_local *l;
 
 	if (!w)
 		return 0;
@@ -264,23 +491,36 @@ __noinline int dp_flow_back(__u32 is_bridge)
 	w->rev_key.cport_be = w->pkt.dport_be;
 	w->rev_key.bport_be = w->pkt.sport_be;
 	w->rev_key.l4_proto = w->pkt.l4_proto;
-	r = bpf_map_lookup_elem(&dp_rev, &w->rev_key);
-	if (!r) {
-		r = bpf_map_lookup_elem(&dp_rev_new, &w->rev_key);
-		if (!r)
-			return 0;
-		is_new = 1;
-	}
-	w->rev = *r;
+	r = dp_rev_find(&w->rev_key, &is_assured);
+	if (!r)
+		return 0;
 	/* A client's reply from the VIP itself, on its way out of an edge that is a worker too, is no host socket's. */
 	if (!is_bridge && dp_vip_find(w->pkt.src))
 		return 0;
+	l = dp_local_get(r->slot);
+	if (!dp_slot_is(l, r->use_count) ||
+	    dp_flow_is_idle(r->seen_s, w->pkt.l4_proto, r->state, is_assured))
+		return 0;
+	now_s = dp_now_s();
+	state = dp_flow_state_next(r->state, &w->pkt, 1);
+	w->rev = *r;
 	dp_addr_copy(w->back.vip, w->rev.vip);
 	w->back.vport_be = w->rev.vport_be;
 	w->back.cport_be = w->rev.cport_be;
 	w->back.edge_idx = w->rev.edge_idx;
 	w->back.slot = w->rev.slot;
-	if (is_new && !(w->pkt.tcp_flags & (DP_TCP_SYN | DP_TCP_RST)))
+	/* The last words of a backend that was taken off still reach their client. */
+	if (!l->live)
+		return 1;
+	if (r->seen_s != now_s)
+		r->seen_s = now_s;
+	w->rev.seen_s = now_s;
+	if (r->state != state) {
+		r->state = state;
+		w->rev.state = state;
+		dp_flow_tell(w);
+	}
+	if (!is_assured && !(w->pkt.tcp_flags & (DP_TCP_SYN | DP_TCP_RST)))
 		(void)dp_flow_assure(w);
 	return 1;
 }

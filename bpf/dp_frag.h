@@ -13,7 +13,7 @@
 #ifndef DP_FRAG_H
 #define DP_FRAG_H
 
-#include "bpf/dp_choose.h"
+#include "bpf/dp_second.h"
 
 /* The largest datagram over the smallest path of IPv6 (1,280 bytes) has 53. */
 #define DP_FRAG_FOLLOWERS_MAX 64u
@@ -139,12 +139,15 @@ __noinline int dp_frag_worker_in(struct __sk_buff *skb)
 	if (w->pkt.frag == DP_FRAG_FIRST) {
 		__builtin_memset(&w->frag, 0, sizeof(w->frag));
 		w->frag.slot = w->hop.slot;
+		w->frag.node_idx = w->hop.node_idx;
 		return dp_frag_put(w, DP_FRAG_WORKER_IN) ? DP_OUT(DP_R_FRAGMENT, TC_ACT_SHOT)
 							 : DP_GO;
 	}
 	reason = dp_frag_follow(w, DP_FRAG_WORKER_IN, &f);
 	if (reason || !f)
 		return DP_OUT(reason, TC_ACT_SHOT);
+	if (f->node_idx)
+		return dp_second_frag(w, f->node_idx);
 	/* A slot rests for minutes before it is another backend's. */
 	l = dp_local_get(f->slot);
 	if (!l || !l->live)

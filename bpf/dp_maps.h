@@ -252,6 +252,20 @@ struct {
 	__type(value, struct dp_frag);
 } dp_frag SEC(".maps");
 
+/* Hops to other nodes in the window under way, by a hash of service and node; those that share an entry share its
+ * budget. Writers and readers TC, when they hop. */
+#define DP_HOPS_BITS 12
+struct dp_hops {
+	__u64 window;
+	__u64 used;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << DP_HOPS_BITS);
+	__type(key, __u32);
+	__type(value, struct dp_hops);
+} dp_hops SEC(".maps");
+
 /* enum dp_rate_kind -> answers given in the window under way, per CPU. Writers and readers: who answers. */
 enum dp_rate_kind {
 	DP_RATE_PING = 0,   /* data-path pings */

@@ -95,7 +95,8 @@ __noinline int dp_reply_send(struct __sk_buff *skb)
 	if (!is_local) {
 		if (dp_addr_is_zero(edge->addr))
 			return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
-		overhead = dp_overhead(host, edge->addr, 0);
+		overhead = dp_overhead(host, edge->addr,
+				       1); /* clients' packets may bear a sequence word */
 	}
 	if (dp_reply_rewrite(skb, w, host->mesh_mtu, overhead))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);

@@ -1,22 +1,218 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* bpf/dp_second.h - a packet of a flow that may live elsewhere: one hop to where it lived before. The packet is in
- * dp_work.pkt, its tunnel in dp_work.tunnel and still on. */
+ * dp_work.pkt, its tunnel in dp_work.tunnel and still on. docs/DATAPATH.md draws it.
+ *
+ * Marks     none: from an edge; the sequence word, if any, names the flow's previous owner
+ *           SECOND: from a worker that has not got the flow; SECOND|FINAL: it came back, or goes no further. On both the
+ *           sequence word names the edge by which the packet entered, and the token is the first worker's own
+ * No loop   whatever the tables say: without a mark at most one hop, which sets one; SECOND only goes back, as FINAL;
+ *           FINAL goes nowhere. So a packet crosses the mesh at most three times
+ * Budget    hops a second by service and node hopped to, over all CPUs; a flow known to be away needs none
+ */
 #ifndef DP_SECOND_H
 #define DP_SECOND_H
 
 #include "bpf/dp_encap.h"
 
-/* Edge: the sequence word that goes with dp_work.choice, 0 = none. */
+#define DP_HOP_PPS 10000u  /* where the service says nothing */
+#define DP_HOP_WINDOWS 10u /* a second: a budget is spent by tenths of it */
+
+/* Edge: the sequence word that goes with dp_work.choice, 0 = none. A previous owner that is dead has no flow to serve,
+ * one on the owner's own node is found in the same table. */
 static __always_inline __u32 dp_second_seq(const struct dp_choice *c)
 {
+	__u32 prev_idx = c->prev_idx;
+	struct dp_node *node;
+	__u64 *at, word;
+
+	if (!prev_idx)
+		return 0;
+	at = bpf_map_lookup_elem(&dp_backend, &prev_idx);
+	if (!at)
+		return 0;
+	word = *(volatile __u64 *)at;
+	if (DP_BE_STATE(word) != DP_BE_UP || DP_BE_NODE(word) == DP_BE_NODE(c->backend_word))
+		return 0;
+	node = dp_node_get(DP_BE_NODE(word));
+	return node && *(volatile __u32 *)&node->state == DP_NODE_UP ? node->node_num : 0;
+}
+
+/* Node index of a node number, 0 = not known. */
+static __always_inline __u32 dp_num_find(__u32 num)
+{
+	struct dp_self *self = dp_self_get();
+	__u32 *node_idx;
+
+	if (!num)
+		return 0;
+	if (self && self->node_num == num)
+		return self->node_idx;
+	node_idx = bpf_map_lookup_elem(&dp_num, &num);
+	return node_idx ? *node_idx : 0;
+}
+
+static __always_inline __u32 dp_second_marks(const struct dp_work *w)
+{
+	return DP_GRE_KEY_FLAGS(w->tunnel.key) & (DP_GRE_F_SECOND | DP_GRE_F_FINAL);
+}
+
+/* The edge of a packet that another worker sent. 0, or -1: it is unknown, so no reply would find its way. */
+static __always_inline int dp_second_edge(struct dp_work *w)
+{
+	__u32 edge_idx;
+
+	if (!dp_second_marks(w))
+		return 0;
+	edge_idx = dp_num_find(w->tunnel.seq);
+	if (!edge_idx)
+		return -1;
+	w->tunnel.edge_idx = edge_idx;
 	return 0;
 }
 
-/* Worker without the flow: DP_GO: make it here; else how the program ends (passed on, passed back, dropped). */
-__noinline int dp_second_try(struct __sk_buff *skb)
+/* Can this node be hopped to? */
+static __always_inline int dp_hop_is_open(__u32 node_idx)
 {
-	DP_USES(skb);
-	return DP_GO;
+	struct dp_self *self = dp_self_get();
+	struct dp_node *node = dp_node_get(node_idx);
+
+	return node && self && node_idx != self->node_idx &&
+	       *(volatile __u32 *)&node->state == DP_NODE_UP;
+}
+
+/* One more hop for this service to that node: 1 = there is one left. */
+static __always_inline int dp_hop_take(__u32 svc_idx, __u32 node_idx)
+{
+	__u32 at = (svc_idx * 0x9e3779b1u ^ node_idx * 0x85ebca6bu) >> (32 - DP_HOPS_BITS);
+	struct dp_hops *h = bpf_map_lookup_elem(&dp_hops, &at);
+	struct dp_svc *svc = dp_svc_get(svc_idx);
+	__u32 span = dp_hz / DP_HOP_WINDOWS, max;
+	__u64 window = bpf_jiffies64() / (span ? span : 1);
+
+	if (!h || !svc)
+		return 0;
+	max = (svc->hop_pps ? svc->hop_pps : DP_HOP_PPS) / DP_HOP_WINDOWS;
+	/* Two CPUs may both begin a window: then it is a little longer. */
+	if (h->window != window) {
+		h->window = window;
+		h->used = 0;
+	}
+	return __sync_fetch_and_add(&h->used, 1) < (max ? max : 1);
+}
+
+/* DP_IS_HOP: to that node, with these marks, counted so. Or the end. */
+static __always_inline int dp_hop_to(struct dp_work *w, __u32 node_idx, __u32 marks, __u32 reason)
+{
+	struct dp_node *edge = dp_node_get(w->tunnel.edge_idx);
+
+	if (!edge || !edge->node_num)
+		return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
+	w->wrap.node_idx = node_idx;
+	w->wrap.key = DP_GRE_KEY(marks, DP_GRE_KEY_TOKEN(w->tunnel.key));
+	w->wrap.seq = edge->node_num;
+	w->hop.node_idx = node_idx;
+	w->hop.reason = reason;
+	return DP_IS_HOP;
+}
+
+static __always_inline int dp_hop_back(struct dp_work *w)
+{
+	return dp_hop_to(w, w->tunnel.from_idx, DP_GRE_F_SECOND | DP_GRE_F_FINAL, DP_R_PASSED_BACK);
+}
+
+/* The flow dp_work.fwd_key is there: its next packets go straight on. If it can't be noted, each of them asks anew. */
+static __always_inline void dp_second_note(struct dp_work *w, __u32 node_idx)
+{
+	__builtin_memset(&w->fwd, 0, sizeof(w->fwd));
+	w->fwd.edge_idx = w->tunnel.edge_idx;
+	w->fwd.seen_s = dp_now_s();
+	w->fwd.away_idx = node_idx;
+	(void)bpf_map_update_elem(&dp_fwd_new, &w->fwd_key, &w->fwd, BPF_ANY);
+}
+
+/* Worker without the flow, which could make it here (hop.slot), for a service of ours (choice.svc_idx). DP_GO: do so, and
+ * hop.reason says why; DP_IS_HOP; or the end. */
+__noinline int dp_second_try(void)
+{
+	struct dp_work *w = dp_work_get();
+	__u32 prev_idx;
+
+	if (!w)
+		return DP_GO;
+	if (dp_second_marks(w)) {
+		w->hop.reason = DP_R_ADOPTED;
+		return DP_GO;
+	}
+	if (w->pkt.l4_proto == IPPROTO_TCP && (w->pkt.tcp_flags & DP_TCP_SYN))
+		return DP_GO;
+	prev_idx = dp_num_find(w->tunnel.seq);
+	if (!prev_idx || !dp_hop_is_open(prev_idx))
+		return DP_GO;
+	if (!dp_hop_take(w->choice.svc_idx, prev_idx)) {
+		w->hop.reason = DP_R_HOP_LIMITED;
+		return DP_GO;
+	}
+	dp_second_note(w, prev_idx);
+	return dp_hop_to(w, prev_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON);
+}
+
+/* Worker without the flow, and without a backend that could take it: to the owner by this worker's own tables, for good.
+ * DP_IS_HOP, or the end. */
+__noinline int dp_second_miss(void)
+{
+	const int dropped = DP_OUT(DP_R_TOKEN_UNKNOWN, TC_ACT_SHOT);
+	struct dp_work *w = dp_work_get();
+	struct dp_self *self = dp_self_get();
+	struct dp_svc *svc;
+	__u32 node_idx;
+
+	if (!w || !self || dp_second_marks(w) || !w->choice.svc_idx)
+		return dropped;
+	svc = dp_svc_get(w->choice.svc_idx);
+	if (!svc || dp_pick(&w->pkt, svc, self, &w->choice) != DP_IS_ROW)
+		return dropped;
+	node_idx = DP_BE_NODE(w->choice.backend_word);
+	if (!dp_hop_is_open(node_idx) || !dp_hop_take(w->choice.svc_idx, node_idx))
+		return dropped;
+	w->tunnel.key = DP_GRE_KEY(0, DP_BE_TOKEN(w->choice.backend_word));
+	dp_second_note(w, node_idx);
+	return dp_hop_to(w, node_idx, DP_GRE_F_SECOND | DP_GRE_F_FINAL, DP_R_PASSED_ON);
+}
+
+/* A later fragment, whose first one went to that node. DP_IS_HOP, or the end. */
+static __always_inline int dp_second_frag(struct dp_work *w, __u32 node_idx)
+{
+	if (dp_second_marks(w) & DP_GRE_F_FINAL)
+		return DP_OUT(DP_R_FRAG_NO_FIRST, TC_ACT_SHOT);
+	if (dp_second_marks(w))
+		return dp_hop_back(w);
+	return dp_hop_to(w, node_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON);
+}
+
+/* The hop itself: out of one tunnel (or from the public interface) into the next. How the program ends. */
+__noinline int dp_second_send(struct __sk_buff *skb)
+{
+	struct dp_work *w = dp_work_get();
+	struct dp_host *host = dp_host_get();
+	__u32 frame_bytes;
+	int rc;
+
+	if (!w || !host)
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	w->wrap.l2 = w->path.l2;
+	w->wrap.segment_bytes = dp_segment_bytes(skb, &w->pkt);
+	w->wrap.may_exceed =
+		1; /* the edge has told the client what fits; the way round may take more */
+	frame_bytes = w->pkt.l3_off + w->pkt.l3_bytes;
+	if (!w->path.is_mesh && !skb->gso_size && frame_bytes < skb->len &&
+	    bpf_skb_change_tail(skb, frame_bytes, 0))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	if (dp_tunnel_strip(skb))
+		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
+	rc = dp_encap(skb);
+	if (rc)
+		return DP_OUT((__u32)rc, TC_ACT_SHOT);
+	return DP_OUT(w->hop.reason, dp_send_mesh(host));
 }
 
 #endif

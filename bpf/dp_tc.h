@@ -215,26 +215,6 @@ __noinline int dp_tunnel_read(struct __sk_buff *skb)
 	return 0;
 }
 
-/* Strips the tunnel and makes the offsets in dp_work.pkt (and .embed) those of the bare packet. */
-__noinline int dp_tunnel_strip(struct __sk_buff *skb)
-{
-	struct dp_work *w = dp_work_get();
-	__u32 strip;
-
-	if (!w)
-		return -1;
-	if (!w->tunnel.outer_family)
-		return 0;
-	strip = w->tunnel.inner_off - w->path.l2;
-	if (dp_decap(skb, strip, w->tunnel.outer_family, w->pkt.family))
-		return -1;
-	w->pkt.l3_off -= strip;
-	w->pkt.l4_off -= strip;
-	w->embed.l3_off -= strip;
-	w->embed.l4_off -= strip;
-	return 0;
-}
-
 /* Is a worker's reply one that a service of ours could have given? DP_GO, or how the program ends. */
 static __always_inline int dp_mesh_reply_check(struct __sk_buff *skb, struct dp_work *w)
 {

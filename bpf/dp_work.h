@@ -20,6 +20,7 @@
 #define DP_GO (-1)	   /* not decided here: go on */
 #define DP_IS_PASS (-2)	   /* not ours */
 #define DP_IS_ROW (-3)	   /* the owner of choice.row gets it */
+#define DP_IS_HOP (-5)	   /* dp_work.wrap says to which node it goes on */
 #define DP_IS_BACKEND (-4) /* choice.backend_idx gets it, whatever the rows say */
 
 /* A global function must use its context, else the compiler passes none and the verifier refuses the call. */
@@ -50,6 +51,8 @@ struct dp_hop {
 	__u32 slot;
 	__be16 cport_be; /* client's port as the application sees it */
 	__be16 bport_be;
+	__u32 node_idx; /* not here but there; 0 = here */
+	__u32 reason;	/* counted instead of delivered_*; 0 = that */
 };
 
 /* Where a reply goes. */

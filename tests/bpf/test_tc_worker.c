@@ -249,6 +249,16 @@ static void test_flow_when_edge_moves_then_both_entries_follow(void **state)
 	}
 }
 
+/* A way back that some other flow of that backend's still has. */
+static struct dp_flow_rev others(struct bf *b, const struct dp_flow_rev_key *rk)
+{
+	struct dp_flow_rev r;
+
+	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_rev_new"), rk, &r), 0);
+	r.vport_be = htons(1);
+	return r;
+}
+
 /* One client port, two VIPs, one backend: the second flow gets another client port, and keeps it. */
 static void test_flow_when_reply_key_is_taken_then_port_shifts(void **state)
 {
@@ -286,12 +296,13 @@ static void test_flow_when_all_shifts_are_taken_then_clash(void **state)
 	/* Find out which ports it would take, and give each to another VIP's flow. */
 	for (int i = 0; i <= 4; i++) {
 		struct dp_flow_rev_key rk;
-		struct dp_flow_rev r = {.vport_be = htons(1)};
+		struct dp_flow_rev r;
 		struct dp_flow_fwd_key fk = fwd_key(&two.pkt);
 
 		bf_run(b, BF_MESH_IN, &two, &out);
 		bf_expect_reason(b, DP_R_DELIVERED_HOST, "a port left");
 		rk = rev_key(&two.pkt, &twin, out.seen.sport);
+		r = others(b, &rk);
 		assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_rev_new"), &rk, &r, BPF_EXIST),
 				 0);
 		assert_int_equal(bpf_map_delete_elem(bf_map(b, "dp_fwd_new"), &fk), 0);
@@ -305,12 +316,13 @@ static void test_flow_when_way_back_is_lost_to_another_then_port_shifts(void **s
 	struct bf *b = *state;
 	struct bf_in in = from_edge(&targets[0], IPPROTO_UDP, 4);
 	struct dp_flow_rev_key rk = rev_key(&in.pkt, &targets[0], 40000);
-	struct dp_flow_rev other = {.vport_be = htons(1)};
+	struct dp_flow_rev other;
 	struct bf_out out;
 
 	bf_need(b);
 	bf_run(b, BF_MESH_IN, &in, &out);
 	assert_int_equal(out.seen.sport, 40000);
+	other = others(b, &rk);
 	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_rev_new"), &rk, &other, BPF_EXIST), 0);
 	in.pkt.outer_src = "fd99::3"; /* looked at when the edge moves, and once a second */
 	in.pkt.outer_dst = "fd99::1";
