@@ -280,7 +280,6 @@ static void test_service_rate_when_exceeded_then_exactly_so_many(void **state)
 		put_svc(b, c->svc_idx, &svc);
 		let = burst(b, c, c->src, 3 * pps + 1);
 		check_rate(where, let, pps, pps, since);
-		since = now_s();
 		pass_time(b, "dp_gate", &c->svc_idx, 0.5);
 		let = burst(b, c, c->src, pps);
 		check_rate(where, let, pps / 2, pps, since);

@@ -290,6 +290,12 @@ static void test_flood_when_it_ends_then_hysteresis(void **state)
 		for (uint32_t n = 0; n < SYN_PPS / 2 - 5; n++)
 			expect(b, BF_XDP, &in, DP_R_SYN_CHALLENGED, "few are challenged too", NULL);
 		assert_int_equal(get_gate(b, f->svc_idx).syn_until, now + 5 * SECOND);
+		/* Each is worth two now. */
+		g.syn_due = now + SECOND - 3 * SECOND / SYN_PPS;
+		put_gate(b, f->svc_idx, &g);
+		expect(b, BF_XDP, &in, DP_R_SYN_CHALLENGED, "counted twice", NULL);
+		assert_int_equal(get_gate(b, f->svc_idx).syn_due,
+				 g.syn_due + 2 * (SECOND / SYN_PPS));
 		for (uint32_t n = 0; n < 2 * SYN_PPS; n++)
 			expect(b, BF_XDP, &in, DP_R_SYN_CHALLENGED, "over half the rate", NULL);
 		g = get_gate(b, f->svc_idx);
