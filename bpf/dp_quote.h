@@ -15,10 +15,13 @@
 /* ICMPv4, then ICMPv6; UAPI names only some of the latter. */
 #define DP_ICMP4_ECHO_REPLY 0
 #define DP_ICMP4_UNREACH 3
+#define DP_ICMP4_NO_PORT 3 /* code */
+#define DP_ICMP4_TOO_BIG 4 /* code */
 #define DP_ICMP4_ECHO 8
 #define DP_ICMP4_TIME 11
 #define DP_ICMP4_PARAM 12
 #define DP_ICMP6_UNREACH 1
+#define DP_ICMP6_NO_PORT 4 /* code */
 #define DP_ICMP6_TOO_BIG 2
 #define DP_ICMP6_PARAM 4
 #define DP_ICMP6_ECHO 128

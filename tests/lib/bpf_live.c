@@ -264,8 +264,23 @@ static ssize_t read_frame(int fd, uint8_t *frame, size_t cap)
 	return len;
 }
 
-/* The next TCP or UDP packet on fd, whatever else the kernel sends there; checksums verified. */
-void live_recv_frame(int fd, struct pkt_seen *seen, const char *where)
+static bool is_tcp_udp(const struct pkt_seen *seen)
+{
+	return seen->l4_proto == IPPROTO_UDP || seen->l4_proto == IPPROTO_TCP;
+}
+
+/* Neither echo nor what IPv6 neighbours tell each other. */
+static bool is_icmp_error(const struct pkt_seen *seen)
+{
+	if (!seen->body_bytes)
+		return false;
+	return (seen->l4_proto == IPPROTO_ICMP && seen->body[0] != 0 && seen->body[0] != 8) ||
+	       (seen->l4_proto == IPPROTO_ICMPV6 && seen->body[0] < 128);
+}
+
+/* The next packet on fd that is one of those, whatever else the kernel sends there; checksums verified, not ICMP's. */
+static void recv_of(int fd, bool (*is_meant)(const struct pkt_seen *), struct pkt_seen *seen,
+		    const char *where)
 {
 	static uint8_t buf[PKT_MAX]; /* *seen points into it */
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
@@ -287,9 +302,19 @@ void live_recv_frame(int fd, struct pkt_seen *seen, const char *where)
 		wrong = pkt_read(buf, (size_t)len, seen);
 		if (wrong)
 			fail_msg("%s: %s", where, wrong);
-		if (seen->l4_proto == IPPROTO_UDP || seen->l4_proto == IPPROTO_TCP)
+		if (is_meant(seen))
 			return;
 	}
+}
+
+void live_recv_frame(int fd, struct pkt_seen *seen, const char *where)
+{
+	recv_of(fd, is_tcp_udp, seen, where);
+}
+
+void live_recv_icmp_error(int fd, struct pkt_seen *seen, const char *where)
+{
+	recv_of(fd, is_icmp_error, seen, where);
 }
 
 /* A wildcard socket: the reply's source address is the kernel's choice. */

@@ -38,6 +38,8 @@ void live_need(const struct live *l); /* skips where this can't run */
 void live_send_frame(int fd, const struct pkt_spec *p, const char *dst_mac);
 /* The next TCP or UDP packet on fd, whatever else the kernel sends there; checksums verified. */
 void live_recv_frame(int fd, struct pkt_seen *seen, const char *where);
+void live_recv_icmp_error(int fd, struct pkt_seen *seen,
+			  const char *where); /* icmp_read() judges it */
 /* A wildcard socket with a receive timeout, listening if SOCK_STREAM. */
 int live_app_open(int family, int kind, uint16_t port);
 /* The application gets a datagram of got_bytes, sees the client's address and port, answers with reply_bytes. */
