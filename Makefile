@@ -119,7 +119,7 @@ format: ## let clang-format decide
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 bench: ## nanoseconds per packet, live packets, the mesh: ratios to peers in one run (B=prog runs one part)
-bench: all $(OUT)/tests/bench/bench_prog
+bench: all $(OUT)/tests/bench/bench_prog $(OUT)/tests/bench/udprtt
 	$(Q)OUT=$(OUT) tests/bench/run.sh $(B)
 
 bpf-stats: ## instructions and verifier effort of each program
@@ -169,7 +169,7 @@ $(OUT)/tests/bench/%.skel.h: $(OUT)/tests/bench/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)bpftool gen skeleton $< name $* > $@
 $(OUT)/tests/bench/bench_prog.o: | $(OUT)/tests/bench/bench.skel.h
-$(OUT)/tests/bench/bench_prog: $(OUT)/tests/bench/bench_prog.o
+$(OUT)/tests/bench/bench_prog $(OUT)/tests/bench/udprtt: $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o
 	$(call say,LD,$@)
 	$(LINK)
 

@@ -75,6 +75,27 @@ int bench_empty(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* Takes back what the program did: a tunnel of `overhead` bytes, or a verdict of `meta` bytes. */
+static __always_inline void undo(struct xdp_md *ctx, struct bench_job *j, __u32 overhead,
+				 __u32 meta)
+{
+	struct ethhdr *eth;
+
+	if (!j->overhead) {
+		if (!j->is_dropped)
+			bpf_xdp_adjust_meta(ctx, (int)meta);
+		return;
+	}
+	if (bpf_xdp_adjust_head(ctx, (int)overhead))
+		return;
+	eth = (void *)(long)ctx->data;
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return;
+	__builtin_memset(eth->h_dest, 2, sizeof(eth->h_dest));
+	__builtin_memset(eth->h_source, 4, sizeof(eth->h_source));
+	eth->h_proto = j->family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+}
+
 SEC("xdp")
 int bench_null(struct xdp_md *ctx)
 {
@@ -82,8 +103,7 @@ int bench_null(struct xdp_md *ctx)
 
 	if (!j || prepare(ctx, j))
 		return XDP_ABORTED;
-	if (!j->is_dropped)
-		bpf_xdp_adjust_meta(ctx, 0);
+	undo(ctx, j, 0, 0);
 	return XDP_PASS;
 }
 
@@ -96,8 +116,7 @@ int bench_xdp(struct xdp_md *ctx)
 	if (!j || prepare(ctx, j))
 		return XDP_ABORTED;
 	action = dp_leave_xdp(ctx, DP_HOOK_XDP, 0, dp_xdp_run(ctx));
-	if (ctx->data_meta < ctx->data)
-		bpf_xdp_adjust_meta(ctx, sizeof(struct dp_verdict));
+	undo(ctx, j, j->overhead, ctx->data_meta < ctx->data ? sizeof(struct dp_verdict) : 0);
 	return action;
 }
 

@@ -19,6 +19,8 @@ struct bench_job {
 	__u32 is_reply;
 	__u32 template_bytes;
 	__u32 is_dropped; /* no verdict is left in front */
+	__u32 overhead;	  /* the tunnel that is put in front, 0 = none */
+	__u32 pad;
 	__u8 template[72];
 };
 

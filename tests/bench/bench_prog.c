@@ -52,9 +52,11 @@ struct row {
 	uint8_t tcp_flags;
 	bool is_foreign;   /* not to a VIP */
 	bool is_dropped;   /* XDP: leaves no verdict that must be taken off again */
+	bool is_fabric;	   /* XDP: encapsulated and sent, as on a mesh over Ethernet */
 	bool is_new;	   /* TC: every packet a new flow */
 	uint16_t port;	   /* 0: PORT */
 	uint32_t vips;	   /* that traffic is for, in turn; 0: one */
+	uint32_t loaded;   /* VIPs that are there besides those */
 	uint32_t per_vip;  /* services on each; 0: one */
 	uint32_t backends; /* of each service; 0: 10 */
 	const char *prog;  /* TC rows; NULL: XDP */
@@ -64,33 +66,56 @@ struct row {
 #define MANY 65536u
 #define MORE (1u << 20)
 static const struct row rows[] = {
-	{.name = "udp-v4", .peer = "158-205"},
-	{.name = "udp-v4, 64k flows", .peer = "290-390", .flows = MANY},
-	{.name = "udp-v4, 1M flows", .peer = "326-430", .flows = MORE},
-	{.name = "tcp-v4-ack", .peer = "121-168", .l4_proto = IPPROTO_TCP, .tcp_flags = 0x10},
-	{.name = "tcp-v4-ack, 64k flows",
+	{.is_fabric = true, .name = "udp-v4", .peer = "158-205"},
+	{.is_fabric = true, .name = "udp-v4, 64k flows", .peer = "290-390", .flows = MANY},
+	{.is_fabric = true, .name = "udp-v4, 1M flows", .peer = "326-430", .flows = MORE},
+	{.is_fabric = true,
+	 .name = "tcp-v4-ack",
+	 .peer = "121-168",
+	 .l4_proto = IPPROTO_TCP,
+	 .tcp_flags = 0x10},
+	{.is_fabric = true,
+	 .name = "tcp-v4-ack, 64k flows",
 	 .peer = "247-348",
 	 .flows = MANY,
 	 .l4_proto = IPPROTO_TCP,
 	 .tcp_flags = 0x10},
-	{.name = "tcp-v4-syn",
+	{.is_fabric = true,
+	 .name = "tcp-v4-syn",
 	 .peer = "289-400",
 	 .flows = MANY,
 	 .l4_proto = IPPROTO_TCP,
 	 .tcp_flags = 0x02},
-	{.name = "udp-v6", .peer = "155-207", .family = 6},
-	{.name = "udp-v6, 64k flows", .peer = "295-390", .family = 6, .flows = MANY},
-	{.name = "tcp-v6-ack",
+	{.is_fabric = true, .name = "udp-v6", .peer = "155-207", .family = 6},
+	{.is_fabric = true,
+	 .name = "udp-v6, 64k flows",
+	 .peer = "295-390",
+	 .family = 6,
+	 .flows = MANY},
+	{.is_fabric = true,
+	 .name = "tcp-v6-ack",
 	 .peer = "117-168",
 	 .family = 6,
 	 .l4_proto = IPPROTO_TCP,
 	 .tcp_flags = 0x10},
+	{.name = "udp-v4, verdict for TC"},
+	{.name = "udp-v4, verdict, 64k flows", .flows = MANY},
+	{.name = "udp-v6, verdict for TC", .family = 6},
 	{.name = "pass-v4-no-vip", .peer = "49-72", .is_foreign = true},
 	{.name = "pass-v6-no-vip", .family = 6, .is_foreign = true},
 	{.name = "drop-v4-no-service", .port = 54, .is_dropped = true},
-	{.name = "udp-v4, 128 services hit", .flows = MANY, .vips = 128},
-	{.name = "udp-v4, 1,024 of 10,240 hit", .flows = MANY, .vips = 1024, .per_vip = 10},
-	{.name = "udp-v4, 1,000 backends", .flows = MANY, .backends = 1000},
+	{.is_fabric = true, .name = "udp-v4, 128 services hit", .flows = MANY, .vips = 128},
+	{.is_fabric = true,
+	 .name = "udp-v4, 1,024 of 10,240 hit",
+	 .flows = MANY,
+	 .vips = 1024,
+	 .per_vip = 10},
+	{.is_fabric = true,
+	 .name = "udp-v4, 1 of 10,240 services hit",
+	 .flows = MANY,
+	 .loaded = 1024,
+	 .per_vip = 10},
+	{.is_fabric = true, .name = "udp-v4, 1,000 backends", .flows = MANY, .backends = 1000},
 	{.name = "edge, TC: encapsulate", .prog = "bench_tc_pub_in"},
 	{.name = "worker: known flow", .prog = "bench_tc_mesh_in"},
 	{.name = "worker: 64k known flows", .flows = MANY, .prog = "bench_tc_mesh_in"},
@@ -241,10 +266,20 @@ static void fill(const struct row *r)
 	put("dp_self", &zero, &self);
 	put_node(SELF, 0x0a000001, DP_NODE_SELF);
 	put_node(REMOTE, 0x0a000002, 0);
+	if (r->is_fabric) {
+		struct dp_l2 l2 = {
+			.dst = {2, 0, 0, 0, 0, 1}, .src = {2, 0, 0, 0, 0, 2}, .ifindex = 1};
+		uint32_t remote = REMOTE;
+
+		map4(0x0a000002, l2.addr);
+		put("dp_l2", &remote, &l2);
+		h.flags = DP_HOST_FABRIC;
+		put("dp_host", &zero, &h);
+	}
 	next_row = 0;
 	next_backend = 1;
 	for (uint32_t v = 0; v < vips; v++) {
-		uint32_t base = vips > 1 ? VIP4_MANY : VIP4;
+		uint32_t base = r->vips > 1 ? VIP4_MANY : VIP4;
 
 		if (r->family == 4)
 			map4(base + v, addr);
@@ -461,6 +496,7 @@ static void measure(const struct row *given)
 	r->l4_proto = r->l4_proto ? r->l4_proto : IPPROTO_UDP;
 	j.family = r->family;
 	j.flow_mask = r->flows - 1;
+	j.overhead = r->is_fabric ? 28 : 0;
 	fill(r);
 	if (is_out) { /* the flow that it answers */
 		len = tunnelled(r, frame);
@@ -516,7 +552,7 @@ int main(int argc, char **argv)
 		if (!skel)
 			die("open");
 		obj = skel->obj;
-		skel->rodata->dp_mesh_l2 = rows[i].prog ? 14 : 0;
+		skel->rodata->dp_mesh_l2 = rows[i].prog || rows[i].is_fabric ? 14 : 0;
 		resize("dp_svc", 16384);
 		resize("dp_svc_stat", 16384);
 		resize("dp_backend", 131072);
