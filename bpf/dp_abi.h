@@ -336,7 +336,7 @@ struct dp_flow_rev {
 };
 DP_ASSERT_SIZE(struct dp_flow_rev, 40);
 
-/* ---- dp_frag (LRU_HASH): what was decided for the first fragment of a datagram, for those that follow it.
+/* ---- dp_frag and, for WORKER_OUT, dp_frag_out (LRU_HASH): what was decided for the first fragment of a datagram, for those that follow it.
  * Writer: XDP and TC programs; touched by fragments only. */
 struct dp_frag_key {
 	__u8 src[16];

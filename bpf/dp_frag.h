@@ -4,8 +4,8 @@
  *
  * Places    enum dp_frag_where: an edge and a worker, inwards and outwards; one entry each, for a machine may be both
  * Key       IPv4: addresses, protocol, id; IPv6: addresses and id (RFC 8200: only the first one's next header counts)
- * Bounds    DP_FRAG_FOLLOWERS_MAX followers of one datagram; an entry that DP_FRAG_IDLE_S passed by is none; the table is an
- *           LRU that only fragments touch. What comes before its first fragment is dropped, nothing is held back
+ * Bounds    DP_FRAG_FOLLOWERS_MAX followers of one datagram; an entry that DP_FRAG_IDLE_S passed by is none; the tables are
+ *           LRUs that only fragments touch. What comes before its first fragment is dropped, nothing is held back
  * Refused   later fragments that reach into the first one (it would be rewritten behind our back), or beyond 64 KB
  * Checksum  the transport's lies in the first fragment alone and covers all: the change of address and ports is
  *           carried into it there, and is right for the whole datagram
@@ -45,6 +45,8 @@ static __always_inline int dp_frag_put(struct dp_work *w, __u32 where)
 	dp_frag_key_set(w, where);
 	w->frag.seen_s = dp_now_s();
 	w->frag.first_bytes = (__u16)dp_frag_bytes(&w->pkt);
+	if (where == DP_FRAG_WORKER_OUT)
+		return bpf_map_update_elem(&dp_frag_out, &w->frag_key, &w->frag, BPF_ANY) ? -1 : 0;
 	return bpf_map_update_elem(&dp_frag, &w->frag_key, &w->frag, BPF_ANY) ? -1 : 0;
 }
 
@@ -57,7 +59,10 @@ static __always_inline __u32 dp_frag_follow(struct dp_work *w, __u32 where,
 	struct dp_frag *f;
 
 	dp_frag_key_set(w, where);
-	f = bpf_map_lookup_elem(&dp_frag, &w->frag_key);
+	if (where == DP_FRAG_WORKER_OUT)
+		f = bpf_map_lookup_elem(&dp_frag_out, &w->frag_key);
+	else
+		f = bpf_map_lookup_elem(&dp_frag, &w->frag_key);
 	if (!f || now_s - f->seen_s > DP_FRAG_IDLE_S)
 		return DP_R_FRAG_NO_FIRST;
 	if (!dp_frag_bytes(p) || p->frag_at < f->first_bytes ||
@@ -178,7 +183,7 @@ __noinline int dp_frag_worker_other(void)
 
 	if (w) {
 		dp_frag_key_set(w, DP_FRAG_WORKER_OUT);
-		bpf_map_delete_elem(&dp_frag, &w->frag_key);
+		bpf_map_delete_elem(&dp_frag_out, &w->frag_key);
 	}
 	return DP_IS_PASS;
 }

@@ -252,6 +252,15 @@ struct {
 	__type(value, struct dp_frag);
 } dp_frag SEC(".maps");
 
+/* The same for replies on their way out of a worker: no flood from outside must make it forget one, for what follows would
+ * leave under the worker's own address. Writer and reader TC. Full: the least recently used goes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dp_frag_key);
+	__type(value, struct dp_frag);
+} dp_frag_out SEC(".maps");
+
 /* Hops to other nodes in the window under way, by a hash of service and node; those that share an entry share its
  * budget. Writers and readers TC, when they hop. */
 #define DP_HOPS_BITS 12

@@ -335,6 +335,7 @@ int bf_setup(void **state)
 	clear(b, "dp_rev", sizeof(struct dp_flow_rev_key));
 	clear(b, "dp_rev_new", sizeof(struct dp_flow_rev_key));
 	clear(b, "dp_frag", sizeof(struct dp_frag_key));
+	clear(b, "dp_frag_out", sizeof(struct dp_frag_key));
 	zero_percpu(b, "dp_reason", DP_REASON_SLOTS, sizeof(uint64_t));
 	zero_percpu(b, "dp_svc_stat", 64, sizeof(struct dp_stat));
 	zero_percpu(b, "dp_be_stat", 64, sizeof(struct dp_stat));
