@@ -17,6 +17,8 @@ static __always_inline __u32 dp_deliver_reason(const struct dp_work *w, __u32 of
 {
 	if (dp_is_icmp(&w->pkt))
 		return DP_R_ICMP_DELIVERED;
+	if (w->hop.reason)
+		return w->hop.reason;
 	return dp_frag_reason(&w->pkt, w->path.is_mesh ? of_worker : DP_R_LOCAL_DELIVERED);
 }
 

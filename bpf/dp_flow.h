@@ -363,7 +363,8 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 	w->hop.cport_be = f->cport_be;
 	w->hop.bport_be = dp_backend_port(&w->pkt, l);
 	state = dp_flow_state_next(f->state, &w->pkt, 0);
-	if (f->edge_idx == w->tunnel.edge_idx && f->seen_s == now_s && f->state == state)
+	if (f->edge_idx == w->tunnel.edge_idx && f->seen_s == now_s && f->state == state &&
+	    !dp_second_marks(w))
 		return DP_GO;
 	if (dp_slot_is_dead(l) || dp_flow_is_silent(w, f, is_assured))
 		return DP_IS_PASS;

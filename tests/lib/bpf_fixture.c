@@ -101,6 +101,7 @@ static void set_node(struct bf *b, uint32_t idx, const char *addr, uint32_t flag
 	if (addr)
 		bf_addr(addr, n.addr);
 	put(b, "dp_node", &idx, &n);
+	put(b, "dp_num", &n.node_num, &idx);
 	if (addr) {
 		memcpy(key.addr, n.addr, 16);
 		put(b, "dp_known", &key, &idx);

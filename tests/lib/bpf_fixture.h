@@ -4,7 +4,8 @@
  * The test run puts an Ethernet header in front of every packet, so the mesh device is an Ethernet here
  * (dp_mesh_l2 = 14); tests/bpf/test_live.c runs the same programs on a TUN device, which has none.
  *
- * World     this node: index 1, mesh 10.99.0.1 and fd99::1. Node 2: 10.99.0.2. Node 3: fd99::3. Node 4: no address
+ * World     this node: index 1, mesh 10.99.0.1 and fd99::1. Node 2: 10.99.0.2. Node 3: fd99::3. Node 4: no address. A node's
+ *           number is a thousand times its index
  *           backends and services: enum bf_svc; each VIP has its services on UDP and on TCP alike
  */
 #ifndef BPF_FIXTURE_H

@@ -227,7 +227,7 @@ static size_t build_inner(const struct pkt_spec *s, uint8_t *p)
 
 static size_t build_gre(const struct pkt_spec *s, int inner_family, uint8_t *p)
 {
-	uint16_t flags = s->gre_flags ? s->gre_flags : 0x2000;
+	uint16_t flags = s->gre_flags ? s->gre_flags : s->gre_seq ? 0x3000 : 0x2000;
 	size_t off = 4;
 
 	put16(p, flags);
@@ -241,7 +241,7 @@ static size_t build_gre(const struct pkt_spec *s, int inner_family, uint8_t *p)
 		off += 4;
 	}
 	if (flags & 0x1000) {
-		put32(p + off, 0xabcd1234);
+		put32(p + off, s->gre_seq ? s->gre_seq : 0xabcd1234);
 		off += 4;
 	}
 	return off;
@@ -444,8 +444,10 @@ const char *pkt_read(const uint8_t *frame, size_t len, struct pkt_seen *seen)
 			seen->gre_key = get32(v.l4 + gre);
 			gre += 4;
 		}
-		if (seen->gre_flags & 0x1000)
+		if (seen->gre_flags & 0x1000) {
+			seen->gre_seq = get32(v.l4 + gre);
 			gre += 4;
+		}
 		if (v.l3_len != left)
 			return "bytes behind the outer packet";
 		p = v.l4 + gre;

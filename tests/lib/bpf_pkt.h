@@ -40,7 +40,8 @@ struct pkt_spec {
 	/* GRE around it, if outer_src is set */
 	const char *outer_src, *outer_dst;
 	uint32_t gre_key;
-	uint16_t gre_flags; /* 0: key only (0x2000) */
+	uint16_t gre_flags; /* 0: key only (0x2000), with the sequence word if there is one */
+	uint32_t gre_seq;   /* 0: none, or with 0x1000 in the flags some word */
 	uint16_t gre_proto; /* 0: the inner one's */
 	bool is_outer_frag;
 	/* the frame */
@@ -56,6 +57,7 @@ struct pkt_seen {
 	bool outer_df;
 	uint32_t gre_key;
 	uint16_t gre_flags;
+	uint32_t gre_seq;
 	char src[PKT_TEXT], dst[PKT_TEXT];
 	uint8_t family, l4_proto, ttl;
 	bool is_df;

@@ -1,0 +1,687 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Flows that live elsewhere, as one worker sees them: passed on once, passed back, adopted; tokens that name nothing; the
+ * edge's word about a row's previous owner. Whole ways over three nodes: test_second_views.c. */
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/bpf_fixture.h"
+
+#define ACT_OK 0u
+#define ACT_SHOT 2u
+#define ACT_REDIRECT 7u
+
+#define SECOND DP_GRE_F_SECOND
+#define FINAL (DP_GRE_F_SECOND | DP_GRE_F_FINAL)
+#define NUM(node_idx) ((node_idx)*1000u)
+
+/* Family, protocol, and which of the two other nodes is the edge; the remaining one is the previous owner. */
+static const struct cell {
+	int family;
+	uint8_t proto;
+	uint32_t edge, prev;
+} cells[] = {
+	{4, IPPROTO_UDP, BF_NODE_V4, BF_NODE_V6}, {4, IPPROTO_TCP, BF_NODE_V4, BF_NODE_V6},
+	{6, IPPROTO_UDP, BF_NODE_V4, BF_NODE_V6}, {6, IPPROTO_TCP, BF_NODE_V4, BF_NODE_V6},
+	{4, IPPROTO_UDP, BF_NODE_V6, BF_NODE_V4}, {4, IPPROTO_TCP, BF_NODE_V6, BF_NODE_V4},
+	{6, IPPROTO_UDP, BF_NODE_V6, BF_NODE_V4}, {6, IPPROTO_TCP, BF_NODE_V6, BF_NODE_V4},
+};
+#define CELLS (sizeof(cells) / sizeof(*cells))
+#define FOR_CELLS(c) for (const struct cell *(c) = cells; (c) < cells + CELLS; (c)++)
+
+static const char *addr_of(uint32_t node_idx)
+{
+	return node_idx == BF_NODE_V4 ? "10.99.0.2" : "fd99::3";
+}
+
+static uint32_t svc_of(const struct cell *c)
+{
+	return c->family == 4 ? BF_SVC_HOST4 : BF_SVC_HOST6;
+}
+
+static const char *name_of(const struct cell *c)
+{
+	static char text[64];
+
+	snprintf(text, sizeof(text), "IPv%d, protocol %u, edge %u", c->family, c->proto, c->edge);
+	return text;
+}
+
+/* A packet to the service on this node, out of `from`'s tunnel. */
+static struct bf_in packet(const struct cell *c, uint32_t from, uint32_t marks, uint32_t seq)
+{
+	return (struct bf_in){.pkt = {.src = c->family == 4 ? BF_CLIENT4 : BF_CLIENT6,
+				      .dst = c->family == 4 ? "192.0.2.12" : "2001:db8::12",
+				      .sport = 40000,
+				      .dport = 80,
+				      .l4_proto = c->proto,
+				      .tcp_flags = 0x10,
+				      .payload = 200,
+				      .outer_src = addr_of(from),
+				      .outer_dst = from == BF_NODE_V4 ? "10.99.0.1" : "fd99::1",
+				      .gre_key = DP_GRE_KEY(marks, DP_TOKEN(svc_of(c), BF_USE)),
+				      .gre_seq = seq}};
+}
+
+static struct dp_flow_fwd_key fwd_key(const struct pkt_spec *p)
+{
+	struct dp_flow_fwd_key k = {};
+
+	bf_addr(p->src, k.client);
+	bf_addr(p->dst, k.vip);
+	k.cport_be = htons(p->sport);
+	k.vport_be = htons(p->dport);
+	k.l4_proto = p->l4_proto;
+	return k;
+}
+
+/* 0 with *f, or -1: no such entry among the unassured. */
+static int entry(struct bf *b, const struct bf_in *in, struct dp_flow_fwd *f)
+{
+	struct dp_flow_fwd_key k = fwd_key(&in->pkt);
+
+	return bpf_map_lookup_elem(bf_map(b, "dp_fwd_new"), &k, f);
+}
+
+static void put_entry(struct bf *b, const struct bf_in *in, const struct dp_flow_fwd *f)
+{
+	struct dp_flow_fwd_key k = fwd_key(&in->pkt);
+
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_fwd_new"), &k, f, BPF_ANY), 0);
+}
+
+static void drop_flows(struct bf *b)
+{
+	static const char *const maps[] = {"dp_fwd", "dp_fwd_new", "dp_rev", "dp_rev_new"};
+	uint8_t key[40];
+
+	for (size_t i = 0; i < 4; i++)
+		while (!bpf_map_get_next_key(bf_map(b, maps[i]), NULL, key))
+			assert_int_equal(bpf_map_delete_elem(bf_map(b, maps[i]), key), 0);
+}
+
+static void set_svc(struct bf *b, uint32_t svc_idx, uint32_t local_slot, uint32_t hop_pps)
+{
+	struct dp_svc svc;
+
+	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_svc"), &svc_idx, &svc), 0);
+	svc.local_slot = local_slot;
+	svc.hop_pps = hop_pps;
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_svc"), &svc_idx, &svc, 0), 0);
+}
+
+static void set_rows(struct bf *b, uint32_t svc_idx, uint32_t owner, uint32_t prev)
+{
+	struct dp_row row = {.owner = owner, .prev = prev};
+
+	for (uint32_t i = 0; i < 251; i++) {
+		uint32_t at = bf_row_of(svc_idx) + i;
+
+		assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_rows"), &at, &row, 0), 0);
+	}
+}
+
+/* Every budget fresh, or spent for this window and the next. */
+static void set_budget(struct bf *b, uint64_t used)
+{
+	for (uint32_t i = 0; i < 4096; i++) {
+		struct {
+			uint64_t window, used;
+		} h;
+
+		assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_hops"), &i, &h), 0);
+		h.used = used;
+		assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_hops"), &i, &h, 0), 0);
+	}
+}
+
+static void expect_here(struct bf *b, const struct bf_in *in, uint32_t reason, const char *where)
+{
+	struct bf_out out;
+
+	bf_run(b, BF_MESH_IN, in, &out);
+	bf_expect_reason(b, reason, where);
+	assert_int_equal(out.retval, ACT_REDIRECT);
+	assert_string_equal(out.seen.outer_src, "");
+	assert_string_equal(out.seen.dst, strchr(in->pkt.dst, ':') ? "2001:db8:1::5" : "10.0.0.5");
+	assert_int_equal(out.seen.dport, 8080);
+	assert_int_equal(out.seen.payload, in->pkt.payload);
+}
+
+static void expect_shot(struct bf *b, const struct bf_in *in, uint32_t reason, const char *where)
+{
+	struct bf_out out;
+
+	bf_run(b, BF_MESH_IN, in, &out);
+	bf_expect_reason(b, reason, where);
+	assert_int_equal(out.retval, ACT_SHOT);
+}
+
+/* It went to node `to`, marked so, entered by `edge`, with this token, otherwise as it was. */
+static void expect_hop(struct bf *b, enum bf_prog prog, const struct bf_in *in, uint32_t reason,
+		       uint32_t to, uint32_t marks, uint32_t edge, uint32_t token)
+{
+	struct bf_out out;
+
+	bf_run(b, prog, in, &out);
+	bf_expect_reason(b, reason, "hop");
+	assert_int_equal(out.retval, ACT_REDIRECT);
+	assert_int_equal(out.mark, BF_MARK);
+	assert_string_equal(out.seen.outer_dst, addr_of(to));
+	assert_string_equal(out.seen.outer_src, to == BF_NODE_V4 ? "10.99.0.1" : "fd99::1");
+	assert_int_equal(out.seen.gre_flags, 0x3000);
+	assert_int_equal(out.seen.gre_seq, NUM(edge));
+	assert_int_equal(out.seen.gre_key, DP_GRE_KEY(marks, token));
+	assert_string_equal(out.seen.src, in->pkt.src);
+	assert_string_equal(out.seen.dst, in->pkt.dst);
+	assert_int_equal(out.seen.sport, in->pkt.sport);
+	assert_int_equal(out.seen.dport, in->pkt.dport);
+	assert_int_equal(out.seen.payload, in->pkt.payload);
+	assert_int_equal(out.seen.trailer, 0);
+}
+
+static void expect_passed_on(struct bf *b, const struct cell *c, const struct bf_in *in)
+{
+	expect_hop(b, BF_MESH_IN, in, DP_R_PASSED_ON, c->prev, SECOND, c->edge,
+		   DP_TOKEN(svc_of(c), BF_USE));
+}
+
+/* ---- A worker without the flow ---- */
+
+static void test_second_when_previous_owner_is_named_then_passed_on(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev));
+		struct dp_flow_fwd f;
+
+		drop_flows(b);
+		expect_passed_on(b, c, &in);
+		assert_int_equal(entry(b, &in, &f), 0);
+		assert_int_equal(f.away_idx, c->prev);
+		/* From now on it needs neither the word nor the budget. */
+		in.pkt.gre_seq = 0;
+		set_budget(b, 1u << 30);
+		expect_passed_on(b, c, &in);
+		set_budget(b, 0);
+		assert_int_equal(bf_map_count(b, "dp_rev_new", 40), 0);
+	}
+}
+
+static void test_second_when_no_hop_is_due_then_here(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		const uint32_t words[] = {0, NUM(BF_SELF), 4711, NUM(BF_NODE_NO_ADDR + 1)};
+		struct bf_in in;
+
+		for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+			drop_flows(b);
+			in = packet(c, c->edge, 0, words[i]);
+			expect_here(b, &in, DP_R_DELIVERED_HOST, name_of(c));
+		}
+		drop_flows(b);
+		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
+		in = packet(c, c->edge, 0, NUM(c->prev));
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "suspect");
+		bf_set_node_state(b, c->prev, DP_NODE_UP);
+		/* And when it is known here. */
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "known");
+		if (c->proto != IPPROTO_TCP)
+			continue;
+		drop_flows(b);
+		in.pkt.tcp_flags = 2;
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "SYN");
+		in.pkt.tcp_flags = 0x10;
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "behind the SYN");
+	}
+}
+
+static void test_second_when_final_then_adopted_and_no_longer_away(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev)),
+			     back = packet(c, c->prev, FINAL, NUM(c->edge));
+		struct dp_flow_fwd f;
+
+		drop_flows(b);
+		expect_passed_on(b, c, &in);
+		expect_here(b, &back, DP_R_ADOPTED, name_of(c));
+		assert_int_equal(entry(b, &in, &f), 0);
+		assert_int_equal(f.away_idx, 0);
+		assert_int_equal(f.slot, svc_of(c));
+		assert_int_equal(f.edge_idx, c->edge);
+		expect_here(b, &back, DP_R_DELIVERED_HOST, "the second one that came back");
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "and those that follow");
+	}
+}
+
+static void test_second_when_budget_is_spent_then_adopted_at_once(void **state)
+{
+	struct bf *b = *state;
+	uint64_t limited = 0;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev));
+		struct bf_out out;
+
+		set_svc(b, svc_of(c), 0, 30); /* 3 in a tenth of a second */
+		for (uint16_t i = 0; i < 60; i++) {
+			in.pkt.sport = (uint16_t)(10000 + i);
+			bf_run(b, BF_MESH_IN, &in, &out);
+			assert_int_equal(out.retval, ACT_REDIRECT);
+		}
+		limited = bf_reason(b, DP_R_HOP_LIMITED);
+		assert_int_equal(limited + bf_reason(b, DP_R_PASSED_ON), 60);
+		assert_true(limited >= 60 - 3 * 10); /* were it a whole second in coming */
+		bf_setup(state);
+		set_budget(b, 0);
+	}
+}
+
+static void test_away_when_it_no_longer_holds_then_begins_anew(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev)), bare = in;
+		struct dp_flow_fwd f;
+
+		bare.pkt.gre_seq = 0;
+		drop_flows(b);
+		expect_passed_on(b, c, &in);
+		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "its node is suspect");
+		bf_set_node_state(b, c->prev, DP_NODE_UP);
+
+		drop_flows(b);
+		expect_passed_on(b, c, &in);
+		assert_int_equal(entry(b, &in, &f), 0);
+		f.seen_s -= c->proto == IPPROTO_TCP ? 7442 : 182;
+		put_entry(b, &in, &f);
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "idle for too long");
+		if (c->proto != IPPROTO_TCP)
+			continue;
+		drop_flows(b);
+		expect_passed_on(b, c, &in);
+		bare.pkt.tcp_flags = 2;
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "SYN");
+	}
+}
+
+/* ---- The previous owner ---- */
+
+static void test_second_when_flow_is_here_then_served_by_the_edge_named(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in first = packet(c, c->prev, 0, 0),
+			     in = packet(c, c->prev, SECOND, NUM(c->edge));
+		struct bf_in answer = {.pkt = {.src = c->family == 4 ? "10.0.0.5" : "2001:db8:1::5",
+					       .dst = first.pkt.src,
+					       .sport = 8080,
+					       .dport = 40000,
+					       .l4_proto = c->proto,
+					       .tcp_flags = 0x10,
+					       .payload = 50}};
+		struct bf_out out;
+
+		drop_flows(b);
+		expect_here(b, &first, DP_R_DELIVERED_HOST, "the flow begins");
+		in.pkt.gre_key = DP_GRE_KEY(SECOND, 0x123456); /* the token is not ours */
+		expect_here(b, &in, DP_R_DELIVERED_HOST, name_of(c));
+		bf_run(b, BF_UP_OUT, &answer, &out);
+		bf_expect_reason(b, DP_R_REPLY_ENCAP, name_of(c));
+		assert_string_equal(out.seen.outer_dst, addr_of(c->edge));
+		assert_int_equal(out.seen.gre_flags, 0x2000);
+	}
+}
+
+static void test_second_when_flow_is_not_here_then_passed_back(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->prev, SECOND, NUM(c->edge)), away;
+		struct dp_local l = bf_local(svc_of(c));
+		uint32_t token = DP_TOKEN(svc_of(c), BF_USE);
+		struct dp_flow_fwd f;
+
+		drop_flows(b);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge, token);
+		assert_int_equal(bf_map_count(b, "dp_fwd_new", 40), 0);
+		/* Nor is one that was passed on from here. */
+		away = packet(c, c->edge, 0, NUM(c->prev));
+		expect_passed_on(b, c, &away);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge, token);
+		assert_int_equal(entry(b, &in, &f), 0);
+		assert_int_equal(f.away_idx, c->prev);
+		/* Nor one of a backend that was taken off, or is ill. */
+		drop_flows(b);
+		away.pkt.gre_seq = 0;
+		expect_here(b, &away, DP_R_DELIVERED_HOST, "a flow");
+		l.live = 0;
+		bf_set_local(b, svc_of(c), &l);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge, token);
+		l.live = 1;
+		bf_set_local(b, svc_of(c), &l);
+		expect_here(b, &away, DP_R_DELIVERED_HOST, "a flow");
+		bf_set_backend(b, svc_of(c), DP_BE_DEAD, BF_SELF);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge, token);
+		bf_set_backend(b, svc_of(c), DP_BE_UP, BF_SELF);
+	}
+}
+
+static void test_second_when_edge_is_unknown_then_dropped(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->prev, SECOND, 4711);
+
+		expect_shot(b, &in, DP_R_REPLY_NO_EDGE, "unknown number");
+		in.pkt.gre_seq = 0;
+		expect_shot(b, &in, DP_R_REPLY_NO_EDGE, "no number");
+		in = packet(c, c->prev, FINAL, 4711);
+		expect_shot(b, &in, DP_R_REPLY_NO_EDGE, "final");
+	}
+}
+
+static void test_second_when_sender_is_no_node_then_dropped(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (uint32_t marks = 0; marks <= FINAL; marks += 2) {
+		struct bf_in in = packet(&cells[0], BF_NODE_V4, marks, NUM(BF_NODE_V6));
+
+		in.pkt.outer_src = "10.99.0.77";
+		expect_shot(b, &in, DP_R_GRE_UNKNOWN_PEER, "stranger");
+	}
+}
+
+/* ---- Tokens that name nothing ---- */
+
+static void test_miss_when_service_has_a_backend_here_then_it_takes_it(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		static const uint32_t tokens[] = {0x123456, 0, DP_TOKEN(BF_SVC_HOSTRANGE4, BF_USE)};
+
+		for (size_t i = 0; i < 3; i++) {
+			struct bf_in in =
+				packet(c, c->edge, i == 2 ? FINAL : 0, i == 2 ? NUM(c->edge) : 0);
+
+			drop_flows(b);
+			set_svc(b, svc_of(c), 1 + svc_of(c), 0);
+			in.pkt.gre_key = DP_GRE_KEY(i == 2 ? FINAL : 0, tokens[i]);
+			expect_here(b, &in, i == 2 ? DP_R_ADOPTED : DP_R_DELIVERED_HOST,
+				    name_of(c));
+			/* Never a backend of another service, whatever the tables say. */
+			drop_flows(b);
+			set_svc(b, svc_of(c), 1 + BF_SVC_HOSTRANGE4, 0);
+			set_rows(b, svc_of(c), 0, 0);
+			expect_shot(b, &in, DP_R_TOKEN_UNKNOWN, "another's");
+			bf_setup(state);
+			drop_flows(b);
+		}
+	}
+}
+
+static void test_miss_when_owner_is_elsewhere_then_one_hop_for_good(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, 0);
+		uint32_t remote = c->prev == BF_NODE_V4 ? BF_SVC_EXACT4 : BF_SVC_RANGE4;
+		uint32_t token = DP_TOKEN(remote, BF_USE);
+
+		drop_flows(b);
+		set_budget(b, 0);
+		set_svc(b, svc_of(c), 0, 10);
+		set_rows(b, svc_of(c), remote, 0);
+		in.pkt.gre_key = DP_GRE_KEY(0, 0x123456);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_ON, c->prev, FINAL, c->edge, token);
+		/* The flow is there now. */
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_ON, c->prev, SECOND, c->edge, 0x123456);
+		in = packet(c, c->prev, FINAL, NUM(c->edge));
+		in.pkt.gre_key = DP_GRE_KEY(FINAL, 0x123456);
+		expect_shot(b, &in, DP_R_TOKEN_UNKNOWN, "came back");
+		assert_int_equal(bf_map_count(b, "dp_fwd_new", 40), 0);
+		/* Out of budget, to a node that is down, to ourselves, to nobody: the end. */
+		in = packet(c, c->edge, 0, 0);
+		in.pkt.gre_key = DP_GRE_KEY(0, 0x123456);
+		for (uint16_t i = 0; i < 40; i++) {
+			struct bf_out out;
+
+			in.pkt.sport = (uint16_t)(10000 + i);
+			bf_run(b, BF_MESH_IN, &in, &out);
+		}
+		assert_true(bf_reason(b, DP_R_TOKEN_UNKNOWN) >= 20);
+		bf_setup(state);
+		set_svc(b, svc_of(c), 0, 0);
+		in.pkt.sport = 50000;
+		set_rows(b, svc_of(c), remote, 0);
+		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
+		expect_shot(b, &in, DP_R_TOKEN_UNKNOWN, "down");
+		bf_set_node_state(b, c->prev, DP_NODE_UP);
+		set_rows(b, svc_of(c), svc_of(c), 0);
+		expect_shot(b, &in, DP_R_TOKEN_UNKNOWN, "we ourselves");
+		set_rows(b, svc_of(c), 0, 0);
+		expect_shot(b, &in, DP_R_TOKEN_UNKNOWN, "nobody");
+		bf_setup(state);
+	}
+}
+
+/* ---- The edge ---- */
+
+static void test_edge_when_row_has_previous_owner_elsewhere_then_names_it(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t owner, prev;
+		enum dp_be_state prev_state;
+		enum dp_node_state node_state;
+		uint32_t word;
+	} rows[] = {
+		{"none", BF_SVC_EXACT4, 0, DP_BE_UP, DP_NODE_UP, 0},
+		{"another node", BF_SVC_EXACT4, BF_SVC_RANGE4, DP_BE_UP, DP_NODE_UP, 3000},
+		{"this node", BF_SVC_EXACT4, BF_SVC_HOST4, DP_BE_UP, DP_NODE_UP, 1000},
+		{"the same node", BF_SVC_EXACT4, BF_SVC_EXACT6, DP_BE_UP, DP_NODE_UP, 0},
+		{"dead backend", BF_SVC_EXACT4, BF_SVC_RANGE4, DP_BE_DEAD, DP_NODE_UP, 0},
+		{"suspect node", BF_SVC_EXACT4, BF_SVC_RANGE4, DP_BE_UP, DP_NODE_DOWN, 0},
+		{"no such backend", BF_SVC_EXACT4, 63, DP_BE_UP, DP_NODE_UP, 0},
+		{"beyond the table", BF_SVC_EXACT4, 1u << 30, DP_BE_UP, DP_NODE_UP, 0},
+	};
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows) * 4; i++) {
+		size_t r = i / 4;
+		int family = i & 1 ? 6 : 4;
+		uint32_t svc = family == 4 ? BF_SVC_EXACT4 : BF_SVC_EXACT6;
+		struct bf_in in = {.pkt = {.src = family == 4 ? BF_CLIENT4 : BF_CLIENT6,
+					   .dst = family == 4 ? "192.0.2.10" : "2001:db8::10",
+					   .sport = 40000,
+					   .dport = 53,
+					   .l4_proto = i & 2 ? IPPROTO_TCP : IPPROTO_UDP,
+					   .payload = 100}};
+		uint32_t prev_svc = rows[r].prev < BF_SVC_END ? rows[r].prev : 0;
+		struct bf_out out;
+
+		set_rows(b, svc, rows[r].owner, rows[r].prev);
+		if (prev_svc == BF_SVC_RANGE4) {
+			bf_set_backend(b, prev_svc, rows[r].prev_state, BF_NODE_V6);
+			bf_set_node_state(b, BF_NODE_V6, rows[r].node_state);
+		}
+		bf_run(b, BF_PUB_IN, &in, &out);
+		bf_expect_reason(b, DP_R_FORWARDED, rows[r].name);
+		assert_string_equal(out.seen.outer_dst, "10.99.0.2");
+		assert_int_equal(out.seen.gre_flags, rows[r].word ? 0x3000 : 0x2000);
+		assert_int_equal(out.seen.gre_seq, rows[r].word);
+		assert_int_equal(out.seen.gre_key >> 24, 0);
+		assert_int_equal(out.seen.payload, 100);
+	}
+}
+
+/* The word is 4 bytes: what just fits without it does not with it, and the client is told. */
+static void test_edge_when_word_makes_it_too_big_then_counted(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int has_word = 0; has_word < 2; has_word++) {
+		struct bf_in in = {.pkt = {.src = BF_CLIENT6,
+					   .dst = "2001:db8::10",
+					   .sport = 40000,
+					   .dport = 53,
+					   .l4_proto = IPPROTO_UDP,
+					   .payload = BF_MTU - 28 - 48}};
+		struct bf_out out;
+
+		set_rows(b, BF_SVC_EXACT6, BF_SVC_EXACT4, has_word ? BF_SVC_RANGE4 : 0);
+		bf_run(b, BF_PUB_IN, &in, &out);
+		assert_int_equal(bf_reason(b, DP_R_FORWARDED), !has_word);
+		bf_setup(state);
+	}
+}
+
+/* An edge that is the new owner itself: the packet comes from its public interface, padding and all. */
+static void test_edge_when_it_is_the_owner_then_passes_on_itself(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, 0), back;
+		uint32_t prev = c->prev == BF_NODE_V4 ? BF_SVC_EXACT4 : BF_SVC_RANGE4;
+
+		drop_flows(b);
+		in.pkt.outer_src = NULL;
+		in.pkt.payload = 4;
+		in.pkt.padding = 10;
+		set_rows(b, svc_of(c), svc_of(c), prev);
+		expect_hop(b, BF_PUB_IN, &in, DP_R_PASSED_ON, c->prev, SECOND, BF_SELF,
+			   DP_TOKEN(svc_of(c), BF_USE));
+		back = packet(c, c->prev, FINAL, NUM(BF_SELF));
+		expect_here(b, &back, DP_R_ADOPTED, name_of(c));
+	}
+}
+
+/* ---- Fragments ---- */
+
+static void test_second_when_fragments_then_they_stay_together(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (int family = 4; family <= 6; family += 2) {
+		const struct cell c = {family, IPPROTO_UDP, BF_NODE_V4, BF_NODE_V6};
+		uint32_t token = DP_TOKEN(svc_of(&c), BF_USE);
+		struct bf_in in = packet(&c, c.edge, 0, NUM(c.prev)), back;
+		struct bf_out out;
+
+		drop_flows(b);
+		in.pkt.payload = 2000;
+		in.pkt.frag_mtu = 1280;
+		in.pkt.frag_id = 77;
+		bf_run(b, BF_MESH_IN, &in, &out);
+		bf_expect_reason(b, DP_R_PASSED_ON, "first");
+		in.pkt.frag_no = 1;
+		in.pkt.gre_seq = 0;
+		bf_run(b, BF_MESH_IN, &in, &out);
+		bf_expect_reason(b, DP_R_PASSED_ON, "later");
+		assert_int_equal(out.seen.gre_key, DP_GRE_KEY(SECOND, token));
+		assert_string_equal(out.seen.outer_dst, "fd99::3");
+		/* The previous owner knows nothing of it: both come back, and are adopted. */
+		back = packet(&c, c.prev, FINAL, NUM(c.edge));
+		back.pkt.payload = 2000;
+		back.pkt.frag_mtu = 1280;
+		back.pkt.frag_id = 77;
+		back.pkt.frag_no = 1;
+		expect_shot(b, &back, DP_R_FRAG_NO_FIRST, "later one before the first is back");
+		back.pkt.frag_no = 0;
+		bf_run(b, BF_MESH_IN, &back, &out);
+		assert_int_equal(out.retval, ACT_REDIRECT);
+		assert_string_equal(out.seen.outer_dst, "");
+		back.pkt.frag_no = 1;
+		bf_run(b, BF_MESH_IN, &back, &out);
+		assert_int_equal(out.retval, ACT_REDIRECT);
+		assert_string_equal(out.seen.outer_dst, "");
+		/* As the previous owner. */
+		bf_setup(state);
+		drop_flows(b);
+		in = packet(&c, c.prev, SECOND, NUM(c.edge));
+		in.pkt.payload = 2000;
+		in.pkt.frag_mtu = 1280;
+		in.pkt.frag_id = 78;
+		for (uint8_t no = 0; no < 2; no++) {
+			in.pkt.frag_no = no;
+			bf_run(b, BF_MESH_IN, &in, &out);
+			bf_expect_reason(b, DP_R_PASSED_BACK, "neither is here");
+			assert_int_equal(out.seen.gre_key, DP_GRE_KEY(FINAL, token));
+		}
+	}
+}
+
+static int setup(void **state)
+{
+	struct bf *b = *state;
+	int rc = bf_setup(state);
+
+	if (!b->load_rc)
+		set_budget(b, 0);
+	return rc;
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, setup)
+	const struct CMUnitTest tests[] = {
+		T(test_second_when_previous_owner_is_named_then_passed_on),
+		T(test_second_when_no_hop_is_due_then_here),
+		T(test_second_when_final_then_adopted_and_no_longer_away),
+		T(test_second_when_budget_is_spent_then_adopted_at_once),
+		T(test_away_when_it_no_longer_holds_then_begins_anew),
+		T(test_second_when_flow_is_here_then_served_by_the_edge_named),
+		T(test_second_when_flow_is_not_here_then_passed_back),
+		T(test_second_when_edge_is_unknown_then_dropped),
+		T(test_second_when_sender_is_no_node_then_dropped),
+		T(test_miss_when_service_has_a_backend_here_then_it_takes_it),
+		T(test_miss_when_owner_is_elsewhere_then_one_hop_for_good),
+		T(test_edge_when_row_has_previous_owner_elsewhere_then_names_it),
+		T(test_edge_when_word_makes_it_too_big_then_counted),
+		T(test_edge_when_it_is_the_owner_then_passes_on_itself),
+		T(test_second_when_fragments_then_they_stay_together),
+	};
+
+	return cmocka_run_group_tests(tests, bf_group_setup, bf_group_teardown);
+}
