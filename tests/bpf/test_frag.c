@@ -267,6 +267,39 @@ static void test_worker_out_when_edge_is_unknown_then_none_leaves(void **state)
 	}
 }
 
+/* RFC 8200 lets a later fragment name any next header: no step may go by it. */
+static void test_places_when_later_fragments_name_another_protocol_then_followed(void **state)
+{
+	static const uint8_t lies[] = {IPPROTO_ICMPV6, IPPROTO_TCP, 60, 0};
+	const struct target *t = &targets[1];
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (size_t i = 0; i < sizeof(lies); i++) {
+		struct bf_in in = datagram(t->vip, t->port, IPPROTO_UDP);
+		struct pkt_seen seen;
+		struct bf_out out;
+
+		in.pkt.frag_next = lies[i];
+		all(b, BF_PUB_IN, &in, DP_R_LOCAL_DELIVERED, ACT_OK, &seen, &out);
+		expect_ends(&seen, in.pkt.src, 40000, t->backend, t->bport);
+		wrap(&in, 4, DP_GRE_KEY(0, DP_TOKEN(t->svc, BF_USE)));
+		all(b, BF_MESH_IN, &in, DP_R_DELIVERED_HOST, ACT_REDIRECT, &seen, &out);
+		expect_ends(&seen, in.pkt.src, 40000, t->backend, t->bport);
+		in = answer(t, IPPROTO_UDP);
+		in.pkt.frag_next = lies[i];
+		all(b, BF_UP_OUT, &in, DP_R_REPLY_ENCAP, ACT_REDIRECT, &seen, &out);
+		expect_ends(&seen, t->vip, t->port, in.pkt.dst, 40000);
+		in = datagram(client_of(t->vip), 40000, IPPROTO_UDP);
+		in.pkt.src = t->vip;
+		in.pkt.sport = t->port;
+		in.pkt.frag_next = lies[i];
+		wrap(&in, 4, DP_GRE_KEY(DP_GRE_F_REPLY, 0));
+		all(b, BF_MESH_IN, &in, DP_R_REPLY_OUT, ACT_REDIRECT, &seen, &out);
+		expect_ends(&seen, t->vip, t->port, in.pkt.dst, 40000);
+	}
+}
+
 /* ---- worker -> edge -> client */
 
 static void test_edge_out_when_fragmented_then_out_to_the_client(void **state)
@@ -334,6 +367,7 @@ int main(void)
 		T(test_worker_out_when_edge_is_here_then_straight_out),
 		T(test_worker_out_when_not_a_reply_then_left_alone),
 		T(test_worker_out_when_edge_is_unknown_then_none_leaves),
+		T(test_places_when_later_fragments_name_another_protocol_then_followed),
 		T(test_edge_out_when_fragmented_then_out_to_the_client),
 		T(test_edge_out_when_no_service_of_ours_then_none_goes_out),
 		T(test_edge_out_when_two_workers_share_an_id_then_not_mixed),

@@ -198,6 +198,8 @@ static size_t build_body(const struct pkt_spec *s, int family, const uint8_t *sr
 	*ret_frag = s->is_later_frag ? 1480 : s->is_first_frag ? 1 : 0;
 	if (!s->frag_mtu)
 		return len;
+	if (s->frag_next && s->frag_no)
+		*ret_proto = s->frag_next;
 	at = s->frag_no * frag_room(s);
 	n = len - at < frag_room(s) ? len - at : frag_room(s);
 	*ret_frag = (s->frag_lie ? s->frag_lie : at) | (at + n < len);

@@ -32,7 +32,8 @@ struct pkt_spec {
 	/* A real fragment: the packet cut for this MTU, and of the pieces the frag_no-th, 0 the first */
 	uint16_t frag_mtu;
 	uint8_t frag_no;
-	uint16_t frag_lie;    /* not 0: says that it begins at this byte */
+	uint16_t frag_lie; /* not 0: says that it begins at this byte */
+	uint8_t frag_next; /* IPv6, not 0: what a later fragment says comes next; only the first one's word counts */
 	uint8_t frag_options; /* IPv6: 8-byte destination option headers behind the fragment header */
 	bool is_udp_csum_zero;
 	bool is_vlan;
