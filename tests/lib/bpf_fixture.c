@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Generated: not as strict as we are. */
 #pragma GCC diagnostic push
@@ -437,6 +438,23 @@ uint64_t bf_reason(const struct bf *b, uint32_t reason)
 uint64_t bf_stat_packets(const struct bf *b, const char *map, uint32_t idx)
 {
 	return sum_percpu(b, map, idx, sizeof(struct dp_stat));
+}
+
+void bf_set_rate(struct bf *b, enum bf_rate kind, uint64_t used)
+{
+	int cpus = libbpf_num_possible_cpus();
+	uint64_t *rate = calloc((size_t)cpus, 2 * sizeof(*rate));
+	uint32_t key = kind;
+	struct timespec now;
+
+	assert_non_null(rate);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	for (int i = 0; i < cpus; i++) {
+		rate[2 * i] = ((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 26;
+		rate[2 * i + 1] = used;
+	}
+	put(b, "dp_rate", &key, rate);
+	free(rate);
 }
 
 void bf_expect_reason(struct bf *b, uint32_t reason, const char *where)

@@ -35,6 +35,8 @@
 #define BF_CLIENT6 "2001:db8:c::7"
 
 enum bf_node { BF_SELF = 1, BF_NODE_V4 = 2, BF_NODE_V6 = 3, BF_NODE_NO_ADDR = 4 };
+/* As enum dp_rate_kind in bpf/dp_maps.h. */
+enum bf_rate { BF_RATE_PING, BF_RATE_ECHO, BF_RATE_ERROR, BF_RATE_REJECT };
 enum bf_prog { BF_XDP, BF_PUB_IN, BF_MESH_IN, BF_MESH_OUT, BF_UP_OUT, BF_BR_IN, BF_XDP_MESH };
 
 /* Service index = backend index; local ones sit in the token slot of the same number. */
@@ -93,6 +95,8 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 void bf_expect_reason(struct bf *b, uint32_t reason, const char *where);
 uint64_t bf_reason(const struct bf *b, uint32_t reason);
 void bf_forget_reasons(struct bf *b); /* as after bf_expect_reason() */
+/* So many answers of that kind were given in the window under way, which may end before the next packet. */
+void bf_set_rate(struct bf *b, enum bf_rate kind, uint64_t used);
 int bf_map(const struct bf *b, const char *name);
 void bf_addr(const char *text, uint8_t addr[16]);
 void bf_set_backend(struct bf *b, uint32_t backend_idx, enum dp_be_state state, uint32_t node_idx);
