@@ -60,6 +60,13 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg);
 typedef void (*agent_cb)(int status, const char *text, void *arg);
 void agent_service_add(struct agent *a, const struct model_service *s, agent_cb cb, void *arg);
 void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg);
+/* policy: "pps=1000" ..., model_policy_set(); all of them or none. */
+void agent_service_set(struct agent *a, const char *name, const char *const *policy, size_t count,
+		       agent_cb cb, void *arg);
+/* A prefix that is on the list already gets this verb and reason. */
+void agent_filter_add(struct agent *a, const struct model_filter *f, agent_cb cb, void *arg);
+void agent_filter_rm(struct agent *a, const char *service, const struct ip_prefix *prefix,
+		     agent_cb cb, void *arg);
 void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg);
 /* spec: "SERVICE/ADDR:PORT" of this node, or "NODE/SERVICE/ADDR:PORT" */
 void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg);
@@ -84,5 +91,7 @@ struct agent_view {
 void agent_look(struct agent *a, struct agent_view *ret_view);
 /* Health details of a backend of the view, for lists. */
 bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health);
+/* The filters, one after another, in no order; *cursor starts as NULL. */
+const struct model_filter *agent_filter_next(const struct agent *a, const void **cursor);
 
 #endif

@@ -7,6 +7,8 @@
  *   agent_backend.c  this node's backends: tokens, delivery, checks, health
  *   agent_load.c     what the store remembers, at start
  *   agent_ops.c      operators' verbs
+ *   agent_policy.c   operators' verbs about policies and filters
+ *   agent_lists.c    prefix lists and server ids into their maps
  *   agent_maps.c     the connection to edgefwd, plan, map writes
  *   agent_fwd.c      what edgefwd is asked for: VIPs, WireGuard peers
  */
@@ -46,6 +48,7 @@ struct fact {
 		struct model_health health;
 		struct model_override override;
 		struct model_seed seed;
+		struct model_filter filter;
 	} u;
 	UT_hash_handle hh;
 };
@@ -61,6 +64,7 @@ struct world {
 	struct route_node *node;
 	struct model_service *service;
 	struct route_backend *backend;
+	bool *has_filter;	     /* by service index */
 	struct model_health *health; /* by backend index */
 	struct route_plan *routes;
 };
@@ -149,6 +153,12 @@ struct agent {
 	struct mapw *mapw;
 	struct plan_state *plan;
 	struct dp_self self_written;
+	/* What dp_filter and dp_quic hold, as far as is_lists_read says that it is known. */
+	struct mapset filters, quic;
+	uint32_t filter_room, quic_room;
+	bool is_lists_read, is_filter_dirty;
+	/* Why not, empty = they are written. */
+	char filter_text[AGENT_TEXT_MAX], quic_text[AGENT_TEXT_MAX];
 	bool is_ready;
 	char map_text[AGENT_TEXT_MAX]; /* why maps can't be written, empty = they can */
 	bool is_map_part;	       /* most of them were; map_text says what was not */
@@ -210,6 +220,23 @@ void agent_ops_cancel(struct agent *a);
 /* The write that waits for this record's event, or NULL; agent_ops_stored(status, op) must follow. */
 struct agent_op *agent_ops_claim(struct agent *a, const struct record *r);
 void agent_ops_stored(int status, void *op);
+/* For agent_policy.c. Put (value) or delete (NULL): into the core, to the store, then out; then the operator hears `text`.
+ * On failure nothing has changed, and the operator has heard that. */
+int agent_ops_commit(struct agent *a, uint8_t kind, const char *key, const uint8_t *value, int len,
+		     const char *text, agent_cb cb, void *arg);
+__attribute__((format(printf, 4, 5))) void agent_ops_refuse(agent_cb cb, void *arg, int err,
+							    const char *fmt, ...);
+/* Checks are made against what is known now, not against what the last computation saw. */
+void agent_ops_refresh(struct agent *a);
+
+/* agent_lists.c. What fails holds nothing else back: filter_text and quic_text say why, and the tick tries again.
+ * Filters before the plan, so that no service looks into a list that is not there yet; server ids behind it, when
+ * backends have their indexes. */
+void agent_lists_filters(struct agent *a);
+void agent_lists_quic(struct agent *a);
+const char *agent_lists_text(const struct agent *a); /* what is wrong, "" if nothing is */
+/* Other maps, or other contents. */
+void agent_lists_forget(struct agent *a);
 
 /* agent_backend.c */
 int agent_backends_init(struct agent *a);

@@ -37,6 +37,7 @@ static void drop_maps(struct agent *a)
 	if (a->mapw)
 		mapw_close(a->mapw);
 	a->mapw = NULL;
+	agent_lists_forget(a);
 	if (a->has_fds)
 		close_fds(&a->fds);
 	a->has_fds = false;
@@ -115,6 +116,7 @@ static int write_plan(struct agent *a, struct err *e)
 		if (err)
 			return err;
 	}
+	agent_lists_filters(a);
 	err = plan_diff(a->plan, &a->world->view, a->world->routes, &a->self, agent_now_ms(a),
 			&list, e);
 	if (!err) {
@@ -127,6 +129,8 @@ static int write_plan(struct agent *a, struct err *e)
 		}
 	}
 	plan_list_clear(&list);
+	if (!err)
+		agent_lists_quic(a);
 	return err;
 }
 
@@ -150,7 +154,8 @@ void agent_maps_write(struct agent *a)
 		return;
 	}
 	a->is_map_part = true;
-	set_map_text(a, e.text); /* ports that found no room; the rest is written */
+	/* Ports, filters, server ids that found no room; the rest is written. */
+	set_map_text(a, e.text[0] ? e.text : agent_lists_text(a));
 	if (!a->is_ready)
 		agent_log("info", "ready", "services=%zu backends=%zu",
 			  a->world->view.service_count, a->world->view.backend_count);

@@ -47,8 +47,7 @@ void agent_ops_cancel(struct agent *a)
 	}
 }
 
-__attribute__((format(printf, 4, 5))) static void refuse(agent_cb cb, void *arg, int err,
-							 const char *fmt, ...)
+void agent_ops_refuse(agent_cb cb, void *arg, int err, const char *fmt, ...)
 {
 	char text[AGENT_TEXT_MAX];
 	va_list ap;
@@ -77,10 +76,8 @@ struct agent_op *agent_ops_claim(struct agent *a, const struct record *r)
 	return NULL;
 }
 
-/* Put (value) or delete (NULL): into the core, to the store, then out; then the operator hears `text`. On failure
- * nothing has changed, and the operator has heard that. */
-static int commit(struct agent *a, uint8_t kind, const char *key, const uint8_t *value, int len,
-		  const char *text, agent_cb cb, void *arg)
+int agent_ops_commit(struct agent *a, uint8_t kind, const char *key, const uint8_t *value, int len,
+		     const char *text, agent_cb cb, void *arg)
 {
 	bool is_shared = record_scope_of(kind) == RECORD_SHARED;
 	uint64_t now = agent_now_ms(a);
@@ -89,7 +86,7 @@ static int commit(struct agent *a, uint8_t kind, const char *key, const uint8_t 
 	int err;
 
 	if (!op) {
-		refuse(cb, arg, -ENOMEM, "out of memory");
+		agent_ops_refuse(cb, arg, -ENOMEM, "out of memory");
 		return -ENOMEM;
 	}
 	*op = (struct agent_op){.agent = a, .cb = cb, .arg = arg, .kind = kind};
@@ -103,7 +100,7 @@ static int commit(struct agent *a, uint8_t kind, const char *key, const uint8_t 
 		err = gossip_core_del(a->core, now, kind, key, true);
 	if (err) {
 		free(op);
-		refuse(cb, arg, err, "%s can't be written: %s", key, strerror(-err));
+		agent_ops_refuse(cb, arg, err, "%s can't be written: %s", key, strerror(-err));
 		return err;
 	}
 	TAILQ_INSERT_TAIL(&a->ops, op, link);
@@ -228,6 +225,8 @@ static int check_service(const struct agent *a, const struct model_service *s, s
 	err = check_vips(a, s, e);
 	if (!err)
 		err = check_ports(s, e);
+	if (!err)
+		err = model_policy_check(s, e);
 	for (size_t i = 0; !err && i < view->service_count; i++) {
 		if (!strcmp(view->service[i].name, s->name))
 			err = err_set(e, -EEXIST, "service %s exists already", s->name);
@@ -251,8 +250,7 @@ static const struct ip_addr *outside_prefixes(const struct agent *a, const struc
 	return NULL;
 }
 
-/* Checks are made against what is known now, not against what the last computation saw. */
-static void refresh(struct agent *a)
+void agent_ops_refresh(struct agent *a)
 {
 	if (a->is_dirty)
 		agent_compute(a);
@@ -266,9 +264,9 @@ void agent_service_add(struct agent *a, const struct model_service *s, agent_cb 
 	char text[AGENT_TEXT_MAX], ip[IP_TEXT_MAX];
 	struct err e = {0};
 
-	refresh(a);
+	agent_ops_refresh(a);
 	if (check_service(a, s, &e)) {
-		refuse(cb, arg, e.code, "%s", e.text);
+		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
 		return;
 	}
 	copy.created = 1;
@@ -283,8 +281,8 @@ void agent_service_add(struct agent *a, const struct model_service *s, agent_cb 
 			 s->name, ip_text(odd, ip));
 	else
 		snprintf(text, sizeof(text), "service %s added", s->name);
-	(void)commit(a, MODEL_KIND_SERVICE, s->name, buf,
-		     model_service_encode(&copy, buf, sizeof(buf)), text, cb, arg);
+	(void)agent_ops_commit(a, MODEL_KIND_SERVICE, s->name, buf,
+			       model_service_encode(&copy, buf, sizeof(buf)), text, cb, arg);
 }
 
 void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
@@ -292,9 +290,9 @@ void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
 	char text[AGENT_TEXT_MAX];
 	size_t left = 0;
 
-	refresh(a);
+	agent_ops_refresh(a);
 	if (!agent_fact_find(a, NULL, MODEL_KIND_SERVICE, name)) {
-		refuse(cb, arg, -ENOENT, "there is no service %s", name);
+		agent_ops_refuse(cb, arg, -ENOENT, "there is no service %s", name);
 		return;
 	}
 	for (size_t i = 0; i < a->world->view.backend_count; i++)
@@ -305,10 +303,31 @@ void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
 			 left, left == 1 ? "" : "s");
 	else
 		snprintf(text, sizeof(text), "service %s removed", name);
-	(void)commit(a, MODEL_KIND_SERVICE, name, NULL, 0, text, cb, arg);
+	(void)agent_ops_commit(a, MODEL_KIND_SERVICE, name, NULL, 0, text, cb, arg);
 }
 
 /* ---- backends */
+
+/* A server that listens on both families may have one id for its two backends. */
+static int check_quic_id(struct agent *a, const struct model_backend *b, struct err *e)
+{
+	const struct route_view *view;
+	char ip[IP_TEXT_MAX];
+
+	agent_ops_refresh(a);
+	view = &a->world->view;
+	for (size_t i = 0; i < view->backend_count; i++) {
+		const struct model_backend *other = &view->backend[i].backend;
+
+		if (other->quic_id == b->quic_id && !strcmp(other->service, b->service) &&
+		    ip_is_v4(&other->addr) == ip_is_v4(&b->addr))
+			return err_set(e, -EEXIST,
+				       "quic id %08x is that of node %s's backend %s:%u",
+				       b->quic_id, view->node[view->backend[i].node_idx].node.name,
+				       ip_text(&other->addr, ip), other->port);
+	}
+	return 0;
+}
 
 static int check_backend(struct agent *a, const struct model_backend *b, struct err *e)
 {
@@ -342,6 +361,8 @@ static int check_backend(struct agent *a, const struct model_backend *b, struct 
 		return err_set(e, -EINVAL, "%s: no valid backend", ip);
 	if (agent_own_find(a, key))
 		return err_set(e, -EEXIST, "backend %s exists already on this node", key);
+	if (b->quic_id && check_quic_id(a, b, e))
+		return -EEXIST;
 	return deliver_find(&b->addr, a->cfg.bridge, a->cfg.bridge_count, &way, e);
 }
 
@@ -350,7 +371,7 @@ static int put_backend(struct own_backend *o, const char *text, agent_cb cb, voi
 	uint8_t buf[RECORD_VALUE_MAX];
 	int len = model_backend_encode(&o->model, buf, sizeof(buf));
 
-	return commit(o->agent, MODEL_KIND_BACKEND, o->key, buf, len, text, cb, arg);
+	return agent_ops_commit(o->agent, MODEL_KIND_BACKEND, o->key, buf, len, text, cb, arg);
 }
 
 void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg)
@@ -363,21 +384,22 @@ void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb 
 	int err;
 
 	if (check_backend(a, b, &e)) {
-		refuse(cb, arg, e.code, "%s", e.text);
+		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
 		return;
 	}
 	copy.is_draining = false;
 	err = agent_token_new(a, &copy.token);
 	if (err) {
-		refuse(cb, arg, err,
-		       "this node has %u backends, or removed some in the last ten minutes: no "
-		       "token is free",
-		       (unsigned)a->own_count);
+		agent_ops_refuse(
+			cb, arg, err,
+			"this node has %u backends, or removed some in the last ten minutes: no "
+			"token is free",
+			(unsigned)a->own_count);
 		return;
 	}
 	err = agent_own_add(a, &copy, &unknown, &o);
 	if (err) {
-		refuse(cb, arg, err, "backend can't be added: %s", strerror(-err));
+		agent_ops_refuse(cb, arg, err, "backend can't be added: %s", strerror(-err));
 		return;
 	}
 	snprintf(text, sizeof(text), "backend %s added%s", o->key,
@@ -435,16 +457,16 @@ void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
 	struct named n;
 	struct err e = {0};
 
-	refresh(a);
+	agent_ops_refresh(a);
 	if (!find_named(a, spec, &n, &e) && !n.own)
 		err_set(&e, -EPERM, "backend %s belongs to node %s: remove it there, or drain it",
 			n.key, n.node);
 	if (e.code) {
-		refuse(cb, arg, e.code, "%s", e.text);
+		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
 		return;
 	}
 	snprintf(text, sizeof(text), "backend %s removed", n.key);
-	if (commit(a, MODEL_KIND_BACKEND, n.key, NULL, 0, text, cb, arg))
+	if (agent_ops_commit(a, MODEL_KIND_BACKEND, n.key, NULL, 0, text, cb, arg))
 		return;
 	agent_own_remove(a, n.own);
 	/* Health goes with it; that it has none yet is no failure. */
@@ -460,8 +482,8 @@ static void put_override(struct agent *a, const char *key, const char *author, c
 
 	snprintf(o.author, sizeof(o.author), "%s", author ? author : "");
 	snprintf(o.reason, sizeof(o.reason), "%s", reason ? reason : "");
-	(void)commit(a, MODEL_KIND_OVERRIDE, key, buf, model_override_encode(&o, buf, sizeof(buf)),
-		     text, cb, arg);
+	(void)agent_ops_commit(a, MODEL_KIND_OVERRIDE, key, buf,
+			       model_override_encode(&o, buf, sizeof(buf)), text, cb, arg);
 }
 
 void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
@@ -473,9 +495,9 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 	struct named n;
 	struct err e = {0};
 
-	refresh(a);
+	agent_ops_refresh(a);
 	if (find_named(a, spec, &n, &e)) {
-		refuse(cb, arg, e.code, "%s", e.text);
+		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
 		return;
 	}
 	snprintf(override, sizeof(override), "backend/%s/%s", n.node, n.key);
@@ -495,12 +517,12 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 		return;
 	}
 	if (!is_drained && is_overridden) {
-		(void)commit(a, MODEL_KIND_OVERRIDE, override, NULL, 0, text, cb, arg);
+		(void)agent_ops_commit(a, MODEL_KIND_OVERRIDE, override, NULL, 0, text, cb, arg);
 		return;
 	}
 	if (is_drained && !n.own && !is_overridden) {
 		put_override(a, override, author, reason, text, cb, arg);
 		return;
 	}
-	refuse(cb, arg, 0, "backend %s/%s: nothing to change", n.node, n.key);
+	agent_ops_refuse(cb, arg, 0, "backend %s/%s: nothing to change", n.node, n.key);
 }

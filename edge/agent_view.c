@@ -11,7 +11,7 @@
 static bool is_ours(uint8_t kind)
 {
 	return (kind >= MODEL_KIND_NODE && kind <= MODEL_KIND_HEALTH) ||
-	       (kind >= MODEL_KIND_SERVICE && kind <= MODEL_KIND_SEED);
+	       (kind >= MODEL_KIND_SERVICE && kind <= MODEL_KIND_FILTER);
 }
 
 /* -EMSGSIZE: a key longer than any of ours. */
@@ -77,6 +77,11 @@ static int decode(const struct record *r, const char *key, union fact_value *ret
 		return strcmp(key, "flow")
 			       ? -EBADMSG
 			       : model_seed_decode(r->value, r->value_len, &ret_u->seed);
+	case MODEL_KIND_FILTER:
+		if (model_filter_decode(r->value, r->value_len, &ret_u->filter) ||
+		    strcmp(key, model_filter_key(&ret_u->filter, want)) != 0)
+			return -EBADMSG;
+		return 0;
 	}
 	return -EBADMSG;
 }
@@ -96,6 +101,8 @@ static const char *kind_text(uint8_t kind)
 		return "override";
 	case MODEL_KIND_SEED:
 		return "seed";
+	case MODEL_KIND_FILTER:
+		return "filter";
 	}
 	return "unknown";
 }
@@ -169,6 +176,7 @@ static enum agent_change remove_fact(struct agent *a, const struct fact_id *id)
 	quarantine_drop(a, id);
 	if (!f)
 		return AGENT_SAME;
+	a->is_filter_dirty |= id->kind == MODEL_KIND_FILTER;
 	HASH_DEL(a->facts, f);
 	free(f);
 	return AGENT_CHANGED;
@@ -209,6 +217,7 @@ enum agent_change agent_fact_apply(struct agent *a, const struct record *r)
 		HASH_ADD(hh, a->facts, id, sizeof(f->id), f);
 	}
 	memcpy(&f->u, &u, sizeof(u));
+	a->is_filter_dirty |= r->kind == MODEL_KIND_FILTER;
 	return change;
 }
 
@@ -321,6 +330,21 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 	}
 }
 
+/* Which services have prefixes of their own. */
+static void mark_filters(const struct agent *a, struct world *w)
+{
+	for (const struct fact *f = a->facts; f; f = f->hh.next) {
+		struct model_service probe, *s;
+
+		if (f->id.kind != MODEL_KIND_FILTER || !f->u.filter.service[0])
+			continue;
+		memcpy(probe.name, f->u.filter.service, sizeof(probe.name));
+		s = bsearch(&probe, w->service, w->view.service_count, sizeof(probe), cmp_service);
+		if (s)
+			w->has_filter[s - w->service] = true;
+	}
+}
+
 static void count_facts(const struct agent *a, size_t *ret_services, size_t *ret_backends,
 			bool *ret_overrides)
 {
@@ -352,8 +376,9 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	w->service = calloc(services + 1, sizeof(*w->service));
 	w->backend = calloc(backends + 1, sizeof(*w->backend));
 	w->health = calloc(backends + 1, sizeof(*w->health));
+	w->has_filter = calloc(services + 1, sizeof(*w->has_filter));
 	fact = calloc(backends + 1, sizeof(struct fact *));
-	if (!w->node || !w->service || !w->backend || !w->health || !fact)
+	if (!w->node || !w->service || !w->backend || !w->health || !w->has_filter || !fact)
 		goto out;
 	for (size_t i = 0; i < nodes; i++) {
 		struct gossip_member m;
@@ -373,6 +398,8 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	qsort(fact, n, sizeof(struct fact *), cmp_backend_fact);
 	a->next_expiry_s = 0;
 	fill_backends(a, w, fact, n, has_overrides);
+	mark_filters(a, w);
+	w->view.has_filter = w->has_filter;
 	w->view.node = w->node;
 	w->view.service = w->service;
 	w->view.backend = w->backend;
@@ -399,5 +426,6 @@ void agent_world_free(struct world *w)
 	free(w->service);
 	free(w->backend);
 	free(w->health);
+	free(w->has_filter);
 	free(w);
 }

@@ -119,7 +119,7 @@ int mapset_apply(struct mapset *have, struct mapset *want, size_t room,
 
 	if (want->count > room)
 		return err_set(
-			e, -ENOSPC,
+			e, -E2BIG,
 			"%s: %zu are wanted, the map has room for %zu: none of the change is "
 			"made",
 			ops->what, want->count, room);

@@ -4,7 +4,7 @@
  *   struct mapset have, want;
  *   fill both with mapset_add(), mapset_sort() want; mapset_apply(&have, &want, room, ops, e)
  *
- * Overflow  more than the map has room for: -ENOSPC, and nothing has been touched
+ * Overflow  more than the map has room for: -E2BIG, and nothing has been touched
  * Order     what is new first, then what goes; the other way round where both don't fit together
  * Memory    heap; zero-initialised with key_bytes set is empty
  */

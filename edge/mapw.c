@@ -198,6 +198,19 @@ void mapw_close(struct mapw *m)
 	free(m);
 }
 
+const struct dp_fds *mapw_fds(const struct mapw *m)
+{
+	return &m->fds;
+}
+
+void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on)
+{
+	if (is_on)
+		__atomic_or_fetch(&m->ctl->flags, flag, __ATOMIC_RELEASE);
+	else
+		__atomic_and_fetch(&m->ctl->flags, ~flag, __ATOMIC_RELEASE);
+}
+
 void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes)
 {
 	*ret_sizes = m->sizes;

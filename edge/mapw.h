@@ -12,6 +12,7 @@
 #define EDGE_MAPW_H
 
 #include "edge/dp.h"
+#include "edge/mapset.h"
 #include "edge/plan.h"
 
 struct mapw;
@@ -38,5 +39,15 @@ int mapw_get_local(const struct mapw *m, uint32_t slot,
 void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes);
 /* What the maps hold now, for plan_adopt(); pointers into the maps, valid until the next call or mapw_close(). */
 int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e);
+
+const struct dp_fds *mapw_fds(const struct mapw *m);
+/* One of dp_ctl's flags, for all programs at once. */
+void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on);
+
+/* edge/mapw_set.c: maps that are sets of keys. What one holds now, sorted, and how many it has room for. */
+enum mapw_set { MAPW_QUIC, MAPW_FILTER };
+int mapw_set_read(struct mapw *m, enum mapw_set which, struct mapset *ret_have, uint32_t *ret_room,
+		  struct err *e);
+struct mapset_ops mapw_set_ops(struct mapw *m, enum mapw_set which);
 
 #endif

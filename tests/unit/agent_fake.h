@@ -44,6 +44,11 @@ struct fake_maps {
 	uint32_t vipslot[DP_VIP_SLOTS];
 	struct dp_local local[DP_LOCAL_MAX];
 	struct dp_self self;
+	struct fake_set {
+		uint8_t key[32][MAPSET_KEY_MAX];
+		uint32_t value[32], count;
+	} set[2]; /* by enum mapw_set */
+	uint32_t flags;
 	/* But of dp_self, and of nodes, services and VIPs: those are repeated as they are after adopting. */
 	unsigned writes;
 	int fail; /* -errno of the next write */
@@ -199,6 +204,80 @@ int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e)
 					 .vip = maps->vip,
 					 .vipslot = maps->vipslot};
 	return 0;
+}
+
+/* ---- sets: room for 32 each */
+
+static int set_fail; /* -errno of the next write */
+
+static size_t set_key_bytes(const struct fake_set *s)
+{
+	return s == &maps->set[MAPW_QUIC] ? sizeof(struct dp_quic_key)
+					  : sizeof(struct dp_filter_key);
+}
+
+static int set_put(void *arg, const void *key, uint32_t value)
+{
+	struct fake_set *s = arg;
+	uint32_t i = 0;
+	int fail = set_fail;
+
+	set_fail = 0;
+	if (fail)
+		return fail;
+	while (i < s->count && memcmp(s->key[i], key, set_key_bytes(s)) != 0)
+		i++;
+	if (i == 32)
+		return -ENOSPC;
+	memcpy(s->key[i], key, set_key_bytes(s));
+	s->value[i] = value;
+	s->count += i == s->count;
+	maps->writes++;
+	return 0;
+}
+
+static int set_del(void *arg, const void *key)
+{
+	struct fake_set *s = arg;
+
+	for (uint32_t i = 0; i < s->count; i++) {
+		if (memcmp(s->key[i], key, set_key_bytes(s)) != 0)
+			continue;
+		s->count--;
+		memcpy(s->key[i], s->key[s->count], sizeof(s->key[i]));
+		s->value[i] = s->value[s->count];
+		maps->writes++;
+		return 0;
+	}
+	return 0;
+}
+
+struct mapset_ops mapw_set_ops(struct mapw *m, enum mapw_set which)
+{
+	(void)m;
+	return (struct mapset_ops){&maps->set[which], which == MAPW_QUIC ? "server ids" : "filters",
+				   set_put, set_del};
+}
+
+int mapw_set_read(struct mapw *m, enum mapw_set which, struct mapset *ret_have, uint32_t *ret_room,
+		  struct err *e)
+{
+	struct fake_set *s = &maps->set[which];
+
+	(void)m;
+	(void)e;
+	*ret_have = (struct mapset){.key_bytes = set_key_bytes(s)};
+	for (uint32_t i = 0; i < s->count; i++)
+		assert_int_equal(mapset_add(ret_have, s->key[i], s->value[i]), 0);
+	mapset_sort(ret_have);
+	*ret_room = 32;
+	return 0;
+}
+
+void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on)
+{
+	(void)m;
+	maps->flags = is_on ? maps->flags | flag : maps->flags & ~flag;
 }
 
 /* Every fd is map number 1: the same maps for ever. */

@@ -127,7 +127,7 @@ static void test_apply_when_too_many_then_nothing_is_touched(void **state)
 	fill(&want, a, 2);
 	assert_int_equal(mapset_apply(&have, &want, 2, &ops, &e), 0);
 	fill(&want, b, 3);
-	assert_int_equal(mapset_apply(&have, &want, 2, &ops, &e), -ENOSPC);
+	assert_int_equal(mapset_apply(&have, &want, 2, &ops, &e), -E2BIG);
 	assert_string_equal(e.text, "things: 3 are wanted, the map has room for 2: none of the "
 				    "change is made");
 	check(&f, &have, a, 2);
