@@ -119,7 +119,8 @@ format: ## let clang-format decide
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 bench: ## nanoseconds per packet, live packets, the mesh: ratios to peers in one run (B=prog runs one part)
-bench: all $(OUT)/tests/bench/bench_prog $(OUT)/tests/bench/udprtt
+bench: all
+	$(Q)$(MAKE) --no-print-directory bench-build
 	$(Q)OUT=$(OUT) tests/bench/run.sh $(B)
 
 bpf-stats: ## instructions and verifier effort of each program
@@ -168,8 +169,12 @@ $(OUT)/tests/bench/%.bpf.o: tests/bench/%.bpf.c Makefile
 $(OUT)/tests/bench/%.skel.h: $(OUT)/tests/bench/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)bpftool gen skeleton $< name $* > $@
-$(OUT)/tests/bench/bench_prog.o: | $(OUT)/tests/bench/bench.skel.h
-$(OUT)/tests/bench/bench_prog $(OUT)/tests/bench/udprtt: $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o
+BENCH := $(addprefix $(OUT)/tests/bench/,bench_prog bench_live udprtt)
+.PHONY: bench-build
+bench-build: $(BENCH)
+BENCH_SKEL := $(OUT)/tests/bench/bench.skel.h $(OUT)/tests/bench/live.skel.h
+$(OUT)/tests/bench/bench_prog.o $(OUT)/tests/bench/bench_live.o: | $(BENCH_SKEL)
+$(BENCH): $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(OUT)/tests/bench/world.o
 	$(call say,LD,$@)
 	$(LINK)
 

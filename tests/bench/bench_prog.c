@@ -24,8 +24,8 @@
 #include <bpf/libbpf.h>
 
 #include "bpf/dp_abi.h"
-#include "bpf/dp_hash.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/world.h"
 
 /* Generated: not as strict as we are. */
 #pragma GCC diagnostic push
@@ -36,12 +36,6 @@
 
 #define RUNS 7
 #define REPEAT 1000000u
-#define VIP4 0xc0000200u /* 192.0.2.0 */
-#define VIP4_MANY 0x0a640000u
-#define PORT 53u
-#define ROWS_CLASS 1u
-
-enum world_node { SELF = 1, REMOTE = 2 };
 
 struct row {
 	const char *name;
@@ -54,7 +48,7 @@ struct row {
 	bool is_dropped;   /* XDP: leaves no verdict that must be taken off again */
 	bool is_fabric;	   /* XDP: encapsulated and sent, as on a mesh over Ethernet */
 	bool is_new;	   /* TC: every packet a new flow */
-	uint16_t port;	   /* 0: PORT */
+	uint16_t port;	   /* 0: BENCH_PORT */
 	uint32_t vips;	   /* that traffic is for, in turn; 0: one */
 	uint32_t loaded;   /* VIPs that are there besides those */
 	uint32_t per_vip;  /* services on each; 0: one */
@@ -123,176 +117,15 @@ static const struct row rows[] = {
 	{.name = "worker: reply", .prog = "bench_tc_up_out"},
 };
 
-static struct bpf_object *obj;
 static struct bench *skel;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static int map_fd(const char *name)
-{
-	int fd = bpf_object__find_map_fd_by_name(obj, name);
-
-	if (fd < 0)
-		die(name);
-	return fd;
-}
 
 static int prog_fd(const char *name)
 {
-	struct bpf_program *p = bpf_object__find_program_by_name(obj, name);
+	struct bpf_program *p = bpf_object__find_program_by_name(bench_obj, name);
 
 	if (!p)
-		die(name);
+		bench_die(name);
 	return bpf_program__fd(p);
-}
-
-static void put(const char *map, const void *key, const void *value)
-{
-	if (bpf_map_update_elem(map_fd(map), key, value, BPF_ANY))
-		die(map);
-}
-
-static void map4(uint32_t addr, uint8_t out[16])
-{
-	uint32_t be = htonl(addr);
-
-	memset(out, 0, 16);
-	memset(out + 10, 0xff, 2);
-	memcpy(out + 12, &be, 4);
-}
-
-static void map6(uint32_t last, uint8_t out[16])
-{
-	uint32_t be = htonl(last);
-
-	memset(out, 0, 16);
-	out[0] = 0xfd;
-	memcpy(out + 12, &be, 4);
-}
-
-static void put_vip(uint32_t idx, const uint8_t addr[16])
-{
-	struct dp_vip vip = {.dir_tcp = idx, .dir_udp = idx};
-	uint32_t slot = dp_vip_slot(addr), there = 0, at;
-	struct dp_addr_key key;
-
-	memcpy(vip.addr, addr, 16);
-	memcpy(key.addr, addr, 16);
-	put("dp_vip", &idx, &vip);
-	put("dp_vipmap", &key, &idx);
-	if (bpf_map_lookup_elem(map_fd("dp_vipslot"), &slot, &there))
-		die("dp_vipslot");
-	at = there && there != idx ? DP_VIP_SLOT_ASK : idx;
-	put("dp_vipslot", &slot, &at);
-}
-
-static uint32_t next_row, next_backend;
-
-/* A table whose owners are `backends` new backends on `node`. */
-static void put_svc(uint32_t idx, uint8_t family, uint32_t backends, uint32_t node)
-{
-	uint32_t n = dp_class_rows(ROWS_CLASS);
-	struct dp_svc svc = {.rows = n,
-			     .table = DP_TABLE(next_row, ROWS_CLASS),
-			     .port_lo = (uint16_t)PORT,
-			     .family = family};
-
-	for (uint32_t i = 0; i < backends; i++) {
-		uint64_t word = DP_BE_WORD(DP_BE_UP, node, DP_TOKEN(1, 5));
-		uint32_t b = next_backend + i;
-
-		put("dp_backend", &b, &word);
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		struct dp_row r = {.owner = next_backend + i % backends};
-		uint32_t at = next_row + i;
-
-		put("dp_rows", &at, &r);
-	}
-	put("dp_svc", &idx, &svc);
-	next_row += n;
-	next_backend += backends;
-}
-
-/* Services on the ports PORT, PORT + 1 ... of one VIP; the page has the VIP's index. */
-static void put_ports(uint32_t vip_idx, uint32_t first_svc, uint32_t count)
-{
-	uint32_t at = vip_idx * 256 + (PORT >> 8), page = vip_idx;
-
-	put("dp_portdir", &at, &page);
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t svc = first_svc + i;
-
-		at = page * 256 + ((PORT + i) & 255);
-		put("dp_portpage", &at, &svc);
-	}
-}
-
-static void put_node(uint32_t idx, uint32_t addr, uint32_t flags)
-{
-	struct dp_node n = {.state = DP_NODE_UP, .node_num = idx, .flags = flags};
-	struct dp_addr_key key;
-
-	map4(addr, n.addr);
-	memcpy(key.addr, n.addr, 16);
-	put("dp_node", &idx, &n);
-	put("dp_known", &key, &idx);
-}
-
-static void fill(const struct row *r)
-{
-	struct dp_host h = {.abi = DP_ABI_VERSION,
-			    .mesh_ifindex = 1,
-			    .uplink_ifindex = 1,
-			    .gre_mark = 7,
-			    .mesh_mtu = 1420,
-			    .deliver_ifindex4 = 1,
-			    .deliver_ifindex6 = 1};
-	struct dp_self self = {.seed = {1, 2}, .node_num = SELF, .node_idx = SELF, .ready = 1};
-	uint32_t zero = 0, svc = 1, vips = r->vips ? r->vips : 1,
-		 per_vip = r->per_vip ? r->per_vip : 1;
-	/* The worker's own programs want the backend here. */
-	uint32_t node = r->prog && strcmp(r->prog, "bench_tc_pub_in") ? SELF : REMOTE;
-	struct dp_local local = {
-		.svc_idx = 1, .port = 8080, .use_count = 5, .backend_idx = 1, .live = 1};
-	uint8_t addr[16];
-
-	map4(0x0a000001, h.mesh_addr4);
-	put("dp_host", &zero, &h);
-	put("dp_self", &zero, &self);
-	put_node(SELF, 0x0a000001, DP_NODE_SELF);
-	put_node(REMOTE, 0x0a000002, 0);
-	if (r->is_fabric) {
-		struct dp_l2 l2 = {
-			.dst = {2, 0, 0, 0, 0, 1}, .src = {2, 0, 0, 0, 0, 2}, .ifindex = 1};
-		uint32_t remote = REMOTE;
-
-		map4(0x0a000002, l2.addr);
-		put("dp_l2", &remote, &l2);
-		h.flags = DP_HOST_FABRIC;
-		put("dp_host", &zero, &h);
-	}
-	next_row = 0;
-	next_backend = 1;
-	for (uint32_t v = 0; v < vips; v++) {
-		uint32_t base = r->vips > 1 ? VIP4_MANY : VIP4;
-
-		if (r->family == 4)
-			map4(base + v, addr);
-		else
-			map6(base + v, addr);
-		put_vip(v + 1, addr);
-		put_ports(v + 1, svc, per_vip);
-		for (uint32_t i = 0; i < per_vip; i++)
-			put_svc(svc++, r->family, r->backends ? r->backends : 10, node);
-	}
-	map4(0x0a000005, local.addr);
-	svc = 1;
-	put("dp_local", &svc, &local);
 }
 
 /* ---- the packet */
@@ -300,8 +133,8 @@ static void fill(const struct row *r)
 static size_t bare(const struct row *r, uint8_t *f)
 {
 	struct ethhdr *eth = (void *)f;
-	uint16_t port = r->port ? r->port : PORT;
-	uint32_t base = r->vips > 1 ? VIP4_MANY : VIP4;
+	uint16_t port = r->port ? r->port : BENCH_PORT;
+	uint32_t base = bench_vip(r->vips);
 	size_t l4_bytes = r->l4_proto == IPPROTO_TCP ? 20 : 8, payload = 18, off;
 	struct tcphdr *l4;
 
@@ -327,8 +160,8 @@ static size_t bare(const struct row *r, uint8_t *f)
 		ip->hop_limit = 64;
 		ip->nexthdr = r->l4_proto;
 		ip->payload_len = htons((uint16_t)(l4_bytes + payload));
-		map6(1, (uint8_t *)&ip->saddr);
-		map6(r->is_foreign ? 0xcb007101 : base, (uint8_t *)&ip->daddr);
+		bench_map6(1, (uint8_t *)&ip->saddr);
+		bench_map6(r->is_foreign ? 0xcb007101 : base, (uint8_t *)&ip->daddr);
 		off = 54;
 	}
 	l4 = (void *)(f + off);
@@ -403,7 +236,7 @@ static double run(const char *prog, const uint8_t *frame, size_t len, uint32_t r
 		    .data_out = out, .data_size_out = sizeof(out), .repeat = (int)repeat);
 
 	if (bpf_prog_test_run_opts(prog_fd(prog), &o))
-		die(prog);
+		bench_die(prog);
 	*ret_val = (int)o.retval;
 	return (double)o.duration;
 }
@@ -419,16 +252,16 @@ static void get_job(struct bench_job *j)
 {
 	uint32_t zero = 0;
 
-	if (bpf_map_lookup_elem(map_fd("bench_job"), &zero, j))
-		die("bench_job");
+	if (bpf_map_lookup_elem(bench_map_fd("bench_job"), &zero, j))
+		bench_die("bench_job");
 }
 
 static uint64_t reason_total(uint32_t reason)
 {
 	uint64_t v[256] = {0}, sum = 0;
 
-	if (bpf_map_lookup_elem(map_fd("dp_reason"), &reason, v))
-		die("dp_reason");
+	if (bpf_map_lookup_elem(bench_map_fd("dp_reason"), &reason, v))
+		bench_die("dp_reason");
 	for (int i = 0; i < libbpf_num_possible_cpus() && i < 256; i++)
 		sum += v[i];
 	return sum;
@@ -442,7 +275,7 @@ static double once_xdp(const uint8_t *frame, size_t len)
 
 	if (null_rv != 2 || rv == 0) {
 		errno = EINVAL;
-		die("packet");
+		bench_die("packet");
 	}
 	return all - null;
 }
@@ -457,13 +290,13 @@ static double time_tc(const char *prog, const struct bench_job *j, const uint8_t
 	uint32_t zero = 0;
 	int rv;
 
-	put("bench_job", &zero, j);
+	bench_put("bench_job", &zero, j);
 	for (uint32_t i = 0; i < (is_alone ? ALONE : 1); i++)
 		run(prog, frame, len, is_alone ? 1 : repeat, &rv);
 	get_job(&after);
 	if (rv == 2) {
 		errno = EINVAL;
-		die(prog);
+		bench_die(prog);
 	}
 	return (double)after.ns / (double)after.runs;
 }
@@ -481,7 +314,7 @@ static void measure(const struct row *given)
 {
 	struct row row = *given, *r = &row;
 	struct bench_job j = {.vip_mask = r->vips ? r->vips - 1 : 0,
-			      .vip4 = r->vips > 1 ? VIP4_MANY : VIP4,
+			      .vip4 = bench_vip(r->vips),
 			      .is_dropped = r->is_dropped};
 	bool is_in = r->prog && !strcmp(r->prog, "bench_tc_mesh_in");
 	bool is_out = r->prog && !strcmp(r->prog, "bench_tc_up_out");
@@ -497,19 +330,29 @@ static void measure(const struct row *given)
 	j.family = r->family;
 	j.flow_mask = r->flows - 1;
 	j.overhead = r->is_fabric ? 28 : 0;
-	fill(r);
+	bench_fill(&(struct bench_world){
+		.family = r->family,
+		.vips = r->vips ? r->vips : 1,
+		.loaded = r->loaded,
+		.per_vip = r->per_vip ? r->per_vip : 1,
+		.backends = r->backends ? r->backends : 10,
+		/* The worker's own programs want the backend here. */
+		.is_worker = r->prog && strcmp(r->prog, "bench_tc_pub_in") != 0,
+		.is_fabric = r->is_fabric,
+		.l2 = {.dst = {2, 0, 0, 0, 0, 1}, .src = {2, 0, 0, 0, 0, 2}, .ifindex = 1},
+	});
 	if (is_out) { /* the flow that it answers */
 		len = tunnelled(r, frame);
 		memcpy(j.template, frame, BENCH_TEMPLATE_GRE);
 		j.template_bytes = BENCH_TEMPLATE_GRE;
-		put("bench_job", &zero, &j);
+		bench_put("bench_job", &zero, &j);
 		run("bench_tc_mesh_in", frame, len, 4, &rv);
 		j.is_reply = 1;
 	}
 	len = is_in ? tunnelled(r, frame) : is_out ? reply(r, frame) : bare(r, frame);
 	j.template_bytes = is_in ? BENCH_TEMPLATE_GRE : BENCH_TEMPLATE_BARE;
 	memcpy(j.template, frame, j.template_bytes);
-	put("bench_job", &zero, &j);
+	bench_put("bench_job", &zero, &j);
 	for (int i = 0; i < RUNS; i++)
 		ns[i] = r->prog ? once_tc(r, &j, frame, len) : once_xdp(frame, len);
 	qsort(ns, RUNS, sizeof(*ns), by_value);
@@ -527,14 +370,6 @@ static int no_print(enum libbpf_print_level level, const char *fmt, va_list args
 	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, args) : 0;
 }
 
-static void resize(const char *map, uint32_t entries)
-{
-	struct bpf_map *m = bpf_object__find_map_by_name(obj, map);
-
-	if (!m || bpf_map__set_max_entries(m, entries))
-		die(map);
-}
-
 int main(int argc, char **argv)
 {
 	if (argc > 2) {
@@ -550,20 +385,12 @@ int main(int argc, char **argv)
 			continue;
 		skel = bench__open();
 		if (!skel)
-			die("open");
-		obj = skel->obj;
+			bench_die("open");
+		bench_obj = skel->obj;
 		skel->rodata->dp_mesh_l2 = rows[i].prog || rows[i].is_fabric ? 14 : 0;
-		resize("dp_svc", 16384);
-		resize("dp_svc_stat", 16384);
-		resize("dp_backend", 131072);
-		resize("dp_be_stat", 131072);
-		resize("dp_rows", 10u << 20);
-		resize("dp_portdir", 1100 * 256);
-		resize("dp_portpage", 1100 * 256);
-		resize("dp_vip", 2048);
-		resize("dp_vipmap", 2048);
+		bench_sizes();
 		if (bench__load(skel))
-			die("load");
+			bench_die("load");
 		measure(&rows[i]);
 		if (getenv("BENCH_REASONS"))
 			for (uint32_t k = 0; k < 128; k++)

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# All benchmarks, or the parts named: prog, mesh. Each prints a table of its own; docs/BENCHMARKS.md keeps them.
+# All benchmarks, or the parts named: prog, live, mesh. Each prints a table of its own; docs/BENCHMARKS.md keeps them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 OUT=${OUT:-build/std}
-parts=${*:-prog mesh}
+parts=${*:-prog live mesh}
 
 for part in $parts; do
 	case $part in
 	prog) "$OUT/tests/bench/bench_prog" ;;
+	live) tests/bench/live.sh ;;
 	mesh) tests/bench/mesh.sh ;;
 	*)
-		echo "bench: part: got $part, want prog, mesh" >&2
+		echo "bench: part: got $part, want prog, live, mesh" >&2
 		exit 2
 		;;
 	esac
