@@ -77,10 +77,13 @@ struct dp_trace {
 	__u8 node_addr[16];
 	__u32 node_idx;
 	__u32 node_flags;
-	__u32 filter_verb; /* enum dp_filter_verb, 0 = no prefix matches */
-	__u32 filter_own;  /* 1: a prefix of this service, 0: of every service */
+	__u32 filter_all; /* enum dp_filter_verb that the list of every service has for the source, 0 = none */
+	__u32 filter_own; /* the same of the service's own */
 	__u32 gate_reason; /* DP_TRACE_PASSES, or the enum dp_reason for which the gate would refuse it now */
-	__u32 gate_level; /* of the bucket that refuses, or of the fullest: percent of its burst that is used */
+	__u32 svc_pps; /* the service's limits, as in struct dp_svc */
+	__u32 svc_source_pps;
+	__u32 svc_syn_pps;
+	__u32 mesh_mtu;
 	/* this node's side, as a worker */
 	__u32 flow; /* enum dp_trace_flow */
 	__u32 flow_state;
@@ -96,8 +99,9 @@ struct dp_trace {
 	__u32 local_ifindex;
 	__u32 local_live;
 	__u32 self_idx;
+	__u32 pad;
 };
-DP_ASSERT_SIZE(struct dp_trace, 240);
+DP_ASSERT_SIZE(struct dp_trace, 256);
 
 #define DP_TRACE_PARSED 1u  /* addresses could be read */
 #define DP_TRACE_READY 2u   /* edged has filled the maps */

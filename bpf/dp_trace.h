@@ -8,7 +8,7 @@
 #ifndef DP_TRACE_H
 #define DP_TRACE_H
 
-#include "bpf/dp_choose.h"
+#include "bpf/dp_gate.h"
 
 /* 0 -> findings. Writer dp_trace; reader edgefwd, right after the run. */
 struct {
@@ -50,6 +50,25 @@ static __always_inline int dp_trace_row(struct dp_trace *t, __u32 i, __u32 row)
 	return 1;
 }
 
+/* How it leaves this machine as an edge. */
+static __always_inline __u32 dp_trace_way(struct dp_trace *t)
+{
+	struct dp_host *host = dp_host_get();
+	__u32 node_idx = t->node_idx;
+	struct dp_l2 *l2;
+
+	if (t->node_flags & DP_NODE_SELF)
+		return DP_R_LOCAL_DELIVERED;
+	if (!host || dp_addr_is_zero(t->node_addr))
+		return DP_R_NODE_NO_ADDR;
+	t->mesh_mtu = host->mesh_mtu;
+	l2 = bpf_map_lookup_elem(&dp_l2, &node_idx);
+	if ((host->flags & DP_HOST_FABRIC) && l2 && l2->ifindex &&
+	    dp_addr_same(l2->addr, t->node_addr))
+		return DP_R_FABRIC_OUT;
+	return DP_R_FORWARDED;
+}
+
 /* dp_pick() and dp_pick_row(), step by step. */
 static __always_inline __u32 dp_trace_table(struct dp_trace *t, const struct dp_pkt *p,
 					    const struct dp_svc *svc, const struct dp_self *self)
@@ -72,44 +91,24 @@ static __always_inline __u32 dp_trace_table(struct dp_trace *t, const struct dp_
 
 		if (dp_trace_row(t, try, DP_TABLE_OFFSET(table) + row)) {
 			t->steps |= DP_TRACE_OWNER;
-			return DP_R_FORWARDED;
+			return dp_trace_way(t);
 		}
 	}
 	return DP_R_NO_BACKEND;
 }
 
-/* Is the source in a list? The longest prefix of the service's own ones decides, else of those of all services. */
-static __always_inline __u32 dp_trace_listed(struct dp_trace *t, const struct dp_pkt *p,
-					     __u32 svc_id)
-{
-	struct dp_filter_key key __attribute__((aligned(8)));
-	__u32 *verb;
-
-	key.prefix_bits = 160;
-	key.svc_id = svc_id;
-	dp_addr_copy(key.addr, p->src);
-	verb = bpf_map_lookup_elem(&dp_filter, &key);
-	if (!verb)
-		return 0;
-	t->filter_own = !!svc_id;
-	t->filter_verb = *verb;
-	return *verb;
-}
-
+/* What the gate would say now, and what the lists have about the source. */
 static __always_inline __u32 dp_trace_gate(struct dp_trace *t, const struct dp_pkt *p,
 					   const struct dp_svc *svc, const struct dp_ctl *ctl)
 {
-	__u32 own = 0, all = 0;
+	int reason = dp_gate_ask(p, t->svc_idx, svc);
 
-	t->gate_reason = DP_TRACE_PASSES;
 	t->steps |= DP_TRACE_GATE;
+	if (ctl->flags & DP_CTL_FILTER)
+		t->filter_all = dp_filter_ask(p, 0);
 	if (svc->flags & DP_SVC_FILTER)
-		own = dp_trace_listed(t, p, svc->svc_id);
-	if (!own && (ctl->flags & DP_CTL_FILTER))
-		all = dp_trace_listed(t, p, 0);
-	if (own == DP_FILTER_DENY || all == DP_FILTER_DENY ||
-	    ((svc->flags & DP_SVC_CLOSED) && own != DP_FILTER_ALLOW))
-		t->gate_reason = DP_R_DENIED;
+		t->filter_own = dp_filter_ask(p, svc->svc_id);
+	t->gate_reason = reason == DP_GO ? DP_TRACE_PASSES : (__u32)reason;
 	return t->gate_reason;
 }
 
@@ -129,6 +128,9 @@ static __always_inline __u32 dp_trace_edge(struct dp_trace *t, const struct dp_p
 	t->svc_flags = svc->flags;
 	t->svc_id = svc->svc_id;
 	t->svc_hash = svc->hash;
+	t->svc_pps = svc->pps;
+	t->svc_source_pps = svc->source_pps;
+	t->svc_syn_pps = svc->syn_pps;
 	if ((svc->flags & DP_SVC_GATE) || (ctl->flags & DP_CTL_FILTER)) {
 		reason = dp_trace_gate(t, p, svc, ctl);
 		if (reason != DP_TRACE_PASSES)

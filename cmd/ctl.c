@@ -18,8 +18,8 @@
 
 struct peer;
 
-/* One request that the agent works on. It outlives its client, and the server. */
-struct op {
+/* One request that is answered later. It outlives its client, and the server. */
+struct ctl_ask {
 	struct peer *peer; /* NULL: nobody waits for the answer any more */
 	uint64_t id;
 	char method[CTL_METHOD_MAX];
@@ -33,7 +33,7 @@ struct peer {
 	uint8_t *buf; /* CTL_REQUEST_MAX; NULL in a client that is turned away */
 	size_t len;
 	struct ctl_scan scan;
-	struct op *op;
+	struct ctl_ask *ask;
 	struct ctl_out out;
 	uv_write_t write;
 	size_t unsent_bytes; /* at the last look of the timer */
@@ -106,9 +106,10 @@ static void close_peer(struct peer *p)
 	if (p->is_closing)
 		return;
 	p->is_closing = true;
-	if (p->op)
-		p->op->peer = NULL;
-	p->op = NULL;
+	if (p->ask)
+		p->ask->peer = NULL;
+	p->ask = NULL;
+	ctl_see_gone(&p->ctl->cfg, p);
 	if (p->is_counted)
 		p->ctl->count--;
 	uv_close((uv_handle_t *)&p->pipe, on_peer_handle_closed);
@@ -130,7 +131,7 @@ static void on_timer(uv_timer_t *t)
 	struct peer *p = t->data;
 	size_t unsent = uv_stream_get_write_queue_size((uv_stream_t *)&p->pipe);
 
-	if (p->op) /* the agent's turn, not the client's */
+	if (p->ask) /* the agent's turn, not the client's */
 		return;
 	if (p->is_busy && unsent < p->unsent_bytes) {
 		p->unsent_bytes = unsent;
@@ -183,47 +184,90 @@ static void begin_reply(struct peer *p)
 	ctl_out_init(&p->out);
 }
 
-static void on_agent(int status, const char *text, void *arg)
+struct ctl_out *ctl_ask_begin(struct ctl_ask *ask)
 {
-	struct op *op = arg;
-	struct peer *p = op->peer;
-	struct ctl_block m;
+	struct peer *p = ask->peer;
 
-	say("info", "write", "method=%s uid=%ld status=%d", op->method, p ? (long)p->uid : -1L,
-	    status);
-	if (p) {
-		p->op = NULL;
-		begin_reply(p);
-		if (status) {
-			reply_error(p, op->id, status, text ? text : strerror(-status));
-		} else {
-			ctl_out_result(&p->out, op->id);
-			ctl_map(&p->out, &m);
-			ctl_key_text(&p->out, &m, "text", text ? text : "");
-			ctl_end(&p->out, &m);
-			reply(p);
-		}
-	}
-	free(op);
+	if (!p)
+		return NULL;
+	begin_reply(p);
+	ctl_out_result(&p->out, ask->id);
+	return &p->out;
 }
 
-static void change(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
+void ctl_ask_end(struct ctl_ask *ask)
 {
-	struct op *op = calloc(1, sizeof(*op));
-	struct err e = {0};
+	struct peer *p = ask->peer;
 
-	if (!op) {
+	if (p) {
+		p->ask = NULL;
+		if (p->out.is_full)
+			ctl_out_error(&p->out, ask->id, -EMSGSIZE,
+				      "the answer is too large for this socket");
+		reply(p);
+	}
+	free(ask);
+}
+
+void ctl_ask_refuse(struct ctl_ask *ask, int err, const char *text)
+{
+	if (ctl_ask_begin(ask))
+		ctl_out_error(&ask->peer->out, ask->id, err, text);
+	ctl_ask_end(ask);
+}
+
+const struct ctl_config *ctl_ask_config(const struct ctl_ask *ask)
+{
+	return ask->peer ? &ask->peer->ctl->cfg : NULL;
+}
+
+const void *ctl_ask_client(const struct ctl_ask *ask)
+{
+	return ask->peer;
+}
+
+static void on_agent(int status, const char *text, void *arg)
+{
+	struct ctl_ask *ask = arg;
+	struct ctl_out *o;
+	struct ctl_block m;
+
+	say("info", "write", "method=%s uid=%ld status=%d", ask->method,
+	    ask->peer ? (long)ask->peer->uid : -1L, status);
+	if (status) {
+		ctl_ask_refuse(ask, status, text ? text : strerror(-status));
+		return;
+	}
+	o = ctl_ask_begin(ask);
+	if (o) {
+		ctl_map(o, &m);
+		ctl_key_text(o, &m, "text", text ? text : "");
+		ctl_end(o, &m);
+	}
+	ctl_ask_end(ask);
+}
+
+/* To the agent, or to whoever looks at packets: the answer comes when it comes. */
+static void ask_agent(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
+{
+	struct ctl_ask *ask = calloc(1, sizeof(*ask));
+	struct err e = {0};
+	int rc;
+
+	if (!ask) {
 		reply_error(p, q->id, -ENOMEM, "out of memory");
 		return;
 	}
-	op->peer = p;
-	op->id = q->id;
-	snprintf(op->method, sizeof(op->method), "%s", q->method);
-	p->op = op;
+	ask->peer = p;
+	ask->id = q->id;
+	snprintf(ask->method, sizeof(ask->method), "%s", q->method);
+	p->ask = ask;
 	p->is_busy = true;
-	if (ctl_verb(p->ctl->cfg.agent, q->method, a, on_agent, op, &e)) {
-		p->op = NULL;
-		free(op);
+	rc = ctl_is_see(q->method) ? ctl_see(q->method, a, ask, &e)
+				   : ctl_verb(p->ctl->cfg.agent, q->method, a, on_agent, ask, &e);
+	if (rc) {
+		p->ask = NULL;
+		free(ask);
 		reply_error(p, q->id, e.code, e.text);
 	}
 }
@@ -288,8 +332,8 @@ static void dispatch(struct peer *p, const uint8_t *buf, size_t len)
 		reply_error(p, q.id, -ENOSYS, text);
 	} else if (ctl_args_read(q.params, q.params_len, s, &a, &e)) {
 		reply_error(p, q.id, e.code, e.text);
-	} else if (ctl_is_verb(q.method)) {
-		change(p, &q, &a);
+	} else if (ctl_is_verb(q.method) || ctl_is_see(q.method)) {
+		ask_agent(p, &q, &a);
 	} else {
 		look(p, &q, &a);
 	}

@@ -7,7 +7,8 @@
  * Params    one map; what each method takes stands in one table (cmd/ctl_args.h). Unknown and doubled ones are refused.
  * Error     nil, or a map {code: positive errno, text: sentence}
  * Results   maps; their fields are listed at the top of cmd/ctl_status.c, ctl_list.c, ctl_stats.c and in docs/WIRE.md
- * Methods   status, node.list, service.add|list|rm, backend.add|list|rm|drain|undrain, route.show, stats
+ * Methods   status, node.list, service.add|list|rm, backend.add|list|rm|drain|undrain, route.show, stats,
+ *           trace, hist.on|off|show, capture.start|read|stop
  */
 #ifndef CMD_CTL_H
 #define CMD_CTL_H

@@ -42,6 +42,14 @@ const struct ctl_signature ctl_signatures[] = {
 	{"backend.undrain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
 	{"route.show", CTL_BIT(service), CTL_BIT(service)},
 	{"stats", 0, 0},
+	{"trace", CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst) | CTL_BIT(node),
+	 CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst)},
+	{"hist.on", CTL_BIT(every), 0},
+	{"hist.off", 0, 0},
+	{"hist.show", 0, 0},
+	{"capture.start", CTL_BIT(every) | CTL_BIT(reasons), 0},
+	{"capture.read", 0, 0},
+	{"capture.stop", 0, 0},
 };
 const size_t ctl_signature_count = sizeof(ctl_signatures) / sizeof(ctl_signatures[0]);
 

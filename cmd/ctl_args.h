@@ -12,7 +12,8 @@
 #include "edge/model.h"
 
 #define CTL_METHOD_MAX 32
-#define CTL_SPEC_MAX 192 /* NODE/SERVICE/ADDR:PORT */
+#define CTL_REASONS_MAX MODEL_PORTS_MAX /* named in one capture */
+#define CTL_SPEC_MAX 192		/* NODE/SERVICE/ADDR:PORT */
 
 /* X(name, kind, bytes, largest number (from 1), or items): a field of struct ctl_args and a key of the params map. */
 #define CTL_ARGS(X)                                                                                \
@@ -26,7 +27,17 @@
 	X(reason, TEXT, 64)                                                                        \
 	X(weight, NUMBER, MODEL_WEIGHT_MAX)                                                        \
 	X(vips, TEXTS, MODEL_VIPS_MAX)                                                             \
-	X(ports, TEXTS, MODEL_PORTS_MAX)
+	X(ports, TEXTS, MODEL_PORTS_MAX)                                                           \
+	X(proto, TEXT, 8)                                                                          \
+	X(src, TEXT, 80)                                                                           \
+	X(dst, TEXT, 80)                                                                           \
+	X(node, TEXT, MODEL_NAME_MAX)                                                              \
+	X(every, NUMBER, 1000000000)                                                               \
+	X(reasons, TEXTS, CTL_REASONS_MAX)                                                         \
+	X(count, NUMBER, 1000000000)                                                               \
+	X(seconds, NUMBER, 86400)                                                                  \
+	X(watch, NUMBER, 3600)                                                                     \
+	X(file, TEXT, 256)
 
 /* clang-format off */
 enum ctl_arg {
@@ -48,8 +59,9 @@ struct ctl_args {
 	char name[64], service[64], addr[80], spec[CTL_SPEC_MAX], check[MODEL_CHECK_TEXT_MAX],
 		hash[16];
 	char author[MODEL_NAME_MAX], reason[64];
-	uint64_t weight;
-	struct ctl_texts vips, ports;
+	char proto[8], src[80], dst[80], node[MODEL_NAME_MAX], file[256];
+	uint64_t weight, every, count, seconds, watch;
+	struct ctl_texts vips, ports, reasons;
 };
 
 struct ctl_signature {

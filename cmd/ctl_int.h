@@ -6,6 +6,7 @@
  *   ctl_look.c    what the looking methods read
  *   ctl_status.c  status, node.list, problems             ctl_list.c    service.list, backend.list, route.show
  *   ctl_stats.c   stats                                   ctl_verbs.c   what changes something
+ *   ctl_see.c     hist, capture                           ctl_trace.c   trace
  */
 #ifndef CMD_CTL_INT_H
 #define CMD_CTL_INT_H
@@ -118,5 +119,22 @@ void ctl_put_gossip_counters(const struct ctl_look *l, struct ctl_out *o, struct
 int ctl_verb(struct agent *agent, const char *method, const struct ctl_args *a, agent_cb cb,
 	     void *arg, struct err *e);
 bool ctl_is_verb(const char *method);
+
+/* ---- ctl_see.c, ctl_trace.c: methods that may be answered later. A question outlives its client; whoever took it ends it
+ * once, by ctl_ask_end() or ctl_ask_refuse(). */
+struct ctl_ask;
+/* Where the result goes; NULL: nobody waits any more, end it all the same. */
+struct ctl_out *ctl_ask_begin(struct ctl_ask *ask);
+void ctl_ask_end(struct ctl_ask *ask);
+void ctl_ask_refuse(struct ctl_ask *ask, int err, const char *text);
+const struct ctl_config *ctl_ask_config(const struct ctl_ask *ask); /* NULL: nobody waits */
+/* The client, for what is kept for it until ctl_see_gone(). */
+const void *ctl_ask_client(const struct ctl_ask *ask);
+
+bool ctl_is_see(const char *method);
+/* 0: the question is taken. Else e says why not, and it is the caller's. */
+int ctl_see(const char *method, const struct ctl_args *a, struct ctl_ask *ask, struct err *e);
+void ctl_see_gone(const struct ctl_config *cfg, const void *client);
+int ctl_trace(const struct ctl_args *a, struct ctl_ask *ask, struct err *e);
 
 #endif

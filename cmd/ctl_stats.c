@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* stats: the forwarder's counters, summed over CPUs, and gossip's.
  *
- * {is_forwarding: the maps are at hand, text: why not, or "",
+ * {now_ms: for rates, is_forwarding: the maps are at hand, text: why not, or "",
  *  reasons:  [{name, meaning, is_drop, packets}]              in the order of bpf/dp_reasons.h
  *  services: [{service, family: 4 | 6, packets, bytes}]       through this node as an edge
  *  backends: [{spec, packets, bytes}]
@@ -132,6 +132,7 @@ int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out
 		text = strerror(-rc);
 	}
 	ctl_map(o, &m);
+	ctl_key_uint(o, &m, "now_ms", l->now_ms);
 	ctl_key_bool(o, &m, "is_forwarding", has_maps);
 	ctl_key_text(o, &m, "text", text);
 	put_reasons(reason, has_maps ? DP_REASON_COUNT : 0, o, &m);

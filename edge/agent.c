@@ -370,6 +370,7 @@ static void on_tick(uv_timer_t *t)
 	else if (a->is_dirty)
 		agent_kick(a, true);
 	agent_maps_tick(a);
+	agent_traces_fail(a, agent_now_ms(a), "edgefwd gave no answer");
 }
 
 /* ---- open and close */
@@ -471,6 +472,7 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg)
 	a->close_cb = cb;
 	a->close_arg = arg;
 	agent_ops_cancel(a);
+	agent_see_close(a);
 	forget_generations(a);
 	agent_backends_close(a);
 	agent_maps_close(a);

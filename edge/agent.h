@@ -19,7 +19,9 @@
 
 #include <uv.h>
 
+#include "edge/capture.h"
 #include "edge/fwd.h"
+#include "edge/hist.h"
 #include "edge/route.h"
 #include "edge/stats.h"
 #include "gossip/loop.h"
@@ -72,6 +74,23 @@ void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb 
 void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg);
 void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
 			 const char *reason, agent_cb cb, void *arg);
+
+/* ---- looking at the data path. -ENOTCONN: no maps, or no edgefwd */
+/* Answers once, maybe at once: status 0 with what edgefwd's run of dp_trace on the frame found, or a negative errno and a
+ * sentence. */
+typedef void (*agent_trace_cb)(int status, const char *text, const struct dp_trace *trace,
+			       void *arg);
+void agent_trace(struct agent *a, const uint8_t *frame, size_t bytes, agent_trace_cb cb, void *arg);
+/* Time one packet in `every` (0 = off). What stands there is cleared when it is switched on. */
+int agent_hist_set(struct agent *a, uint32_t every, struct err *e);
+int agent_hist_get(struct agent *a, uint32_t *ret_every, struct hist ret_hist[DP_HOOK_COUNT],
+		   struct err *e);
+/* One capture at a time, for whoever `owner` points out. -EBUSY: there is one. Reading: see capture_read(). */
+int agent_capture_start(struct agent *a, const void *owner, const struct capture_config *cfg,
+			struct err *e);
+int agent_capture_read(struct agent *a, const void *owner, capture_cb cb, void *arg, struct err *e);
+void agent_capture_stop(struct agent *a, const void *owner); /* harmless if it has none */
+
 
 /* ---- looking: the view is valid until the loop runs on */
 struct agent_view {

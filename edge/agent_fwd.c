@@ -222,6 +222,10 @@ void agent_fwd_reply(const struct fwd_msg *request, const struct fwd_msg *reply,
 
 	if (a->is_closing)
 		return;
+	if (request->kind == FWD_TRACE) {
+		agent_trace_reply(a, request, reply);
+		return;
+	}
 	if (reply->status == 0) {
 		if (request->kind == FWD_VIP && request->verb == FWD_VIP_SYNC_END)
 			a->vip_text[0] = 0;

@@ -3,6 +3,7 @@
  *
  *   agent.c          life cycle, events, timers, problems
  *   agent_look.c     what status shows, problems
+ *   agent_see.c      looking at packets: traces, histogram, captures
  *   agent_view.c     facts (decoded records) and the view and routes made from them
  *   agent_backend.c  this node's backends: tokens, delivery, checks, health
  *   agent_load.c     what the store remembers, at start
@@ -27,6 +28,7 @@
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
 #define AGENT_TEXT_MAX 240
+#define AGENT_TRACES_MAX 8 /* under way at a time */
 /* edgefwd beats every second; a busy host is not yet a stuck daemon. */
 #define AGENT_BEAT_SILENT_S 5
 #define AGENT_SEED_UNREACHED_MS                                                                    \
@@ -98,6 +100,13 @@ struct peer_sent { /* a WireGuard peer that edgefwd was asked for */
 	UT_hash_handle hh;
 };
 
+struct agent_trace { /* asked of edgefwd; cb NULL = free */
+	agent_trace_cb cb;
+	void *arg;
+	uint32_t seq;
+	uint64_t until_ms;
+};
+
 struct agent_op {	     /* one operator's write: answered when the store has it */
 	struct agent *agent; /* NULL: answered and cancelled, only to be freed */
 	agent_cb cb;
@@ -167,6 +176,14 @@ struct agent {
 	size_t vip_count;
 	uint64_t fwd_retry_ms; /* refused: ask again then, 0 = nothing to ask again */
 	struct peer_sent *peers;
+
+	/* seeing */
+	struct dp_ctl *ctl; /* mapped; NULL = no maps */
+	struct capture *capture;
+	const void *capture_owner;
+	uint64_t capture_ms; /* when it began */
+	struct agent_trace trace[AGENT_TRACES_MAX];
+	uint32_t last_trace;
 
 	struct agent_ops ops; /* operators' writes that wait for the store */
 	LIST_HEAD(generation_writes, generation_write)
@@ -259,6 +276,13 @@ void agent_fwd_peers(struct agent *a);
 void agent_fwd_reply(const struct fwd_msg *request, const struct fwd_msg *reply, void *arg);
 /* A new connection: everything is told again. */
 void agent_fwd_forget(struct agent *a);
+
+/* agent_see.c */
+void agent_see_maps(struct agent *a); /* new maps are in a->fds */
+void agent_see_no_maps(struct agent *a);
+void agent_trace_reply(struct agent *a, const struct fwd_msg *request, const struct fwd_msg *reply);
+void agent_traces_fail(struct agent *a, uint64_t now_ms, const char *text);
+void agent_see_close(struct agent *a);
 
 /* agent_maps.c */
 int agent_maps_open(struct agent *a, struct err *e);

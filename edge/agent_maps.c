@@ -32,6 +32,7 @@ static int map_ids(const struct dp_fds *fds, uint32_t ret_id[DP_FD_COUNT])
 
 static void drop_maps(struct agent *a)
 {
+	agent_see_no_maps(a);
 	plan_state_free(a->plan);
 	a->plan = NULL;
 	if (a->mapw)
@@ -229,6 +230,7 @@ static int take_maps(struct agent *a, const struct dp_fds *fds, uint32_t abi, st
 	a->fds = *fds;
 	a->has_fds = true;
 	memcpy(a->map_id, id, sizeof(id));
+	agent_see_maps(a);
 	return 0;
 }
 
@@ -271,6 +273,7 @@ static void on_down(const char *why, void *arg)
 	if (a->is_fwd_up || strcmp(a->fwd_text, why))
 		agent_log("warn", "forwarder", "state=gone why=\"%s\"", why);
 	a->is_fwd_up = false;
+	agent_traces_fail(a, UINT64_MAX, "the connection to edgefwd is lost");
 	snprintf(a->fwd_text, sizeof(a->fwd_text), "%s", why);
 }
 

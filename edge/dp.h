@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "bpf/dp_abi.h"
+#include "bpf/dp_see_abi.h"
 #include "gossip/err.h"
 
 /* Every map that edged gets, in the order in which fds are passed. X(field, "kernel name"). */
@@ -46,7 +47,10 @@
 	X(local, "dp_local") \
 	X(reason, "dp_reason") \
 	X(svc_stat, "dp_svc_stat") \
-	X(be_stat, "dp_be_stat")
+	X(be_stat, "dp_be_stat") \
+	X(hist, "dp_hist") \
+	X(capture, "dp_capture") \
+	X(capture_lost, "dp_capture_lost")
 
 struct dp_fds {
 #define DP_MAP_FIELD(field, name) int field;
@@ -98,6 +102,10 @@ void dp_forget(struct dp_loader *d, int ifindex);
 int dp_set_host(struct dp_loader *d, const struct dp_host *host);
 int dp_get_host(struct dp_loader *d, struct dp_host *ret_host);
 void dp_beat(struct dp_loader *d, uint64_t now_s);
+/* What the live maps would make of this Ethernet frame: runs dp_trace, which changes nothing. -EMSGSIZE: longer than
+ * DP_TRACE_FRAME_MAX | -EINVAL: no Ethernet frame */
+#define DP_TRACE_FRAME_MAX 2048
+int dp_trace(struct dp_loader *d, const uint8_t *frame, size_t bytes, struct dp_trace *ret_trace);
 void dp_fds(const struct dp_loader *d, struct dp_fds *ret_fds);
 void dp_close(struct dp_loader *d); /* leaves everything attached and pinned */
 /* edgefwd --detach: remove our filters from all interfaces of this network namespace, all links and pins of pin_dir.

@@ -11,7 +11,8 @@
 
 #include <stdint.h>
 
-#define FWD_PROTO_VERSION 1
+#define FWD_PROTO_VERSION 2
+#define FWD_DATA_MAX 256
 
 enum fwd_kind {
 	FWD_HELLO = 1,
@@ -20,6 +21,7 @@ enum fwd_kind {
 	FWD_VIP,
 	FWD_WGPEER,
 	FWD_REPLY,
+	FWD_TRACE, /* data: an Ethernet frame; its reply has data: struct dp_trace */
 };
 enum fwd_vip_verb {
 	FWD_VIP_ADD = 1,
@@ -44,7 +46,10 @@ struct fwd_msg {
 	uint16_t endpoint_port;
 	uint8_t pad2[2];
 	char text[120]; /* REPLY, REFUSED: why; WELCOME, HELLO: build */
+	uint16_t data_bytes;
+	uint8_t pad3[2];
+	uint8_t data[FWD_DATA_MAX];
 };
-_Static_assert(sizeof(struct fwd_msg) == 208, "struct fwd_msg has changed size");
+_Static_assert(sizeof(struct fwd_msg) == 468, "struct fwd_msg has changed size");
 
 #endif

@@ -121,6 +121,22 @@ static int request_cb(const struct fwd_msg *msg, uint64_t peer, struct err *e, v
 	return rc < 0 ? rc : 1;
 }
 
+/* A frame to look at; nothing is sent and nothing changes. */
+static int trace_cb(const struct fwd_msg *msg, uint8_t ret_data[FWD_DATA_MAX], uint16_t *ret_bytes,
+		    struct err *e, void *arg)
+{
+	struct keeper *k = arg;
+	struct dp_trace found;
+	int rc = dp_trace(k->dp, msg->data, msg->data_bytes, &found);
+
+	_Static_assert(sizeof(found) <= FWD_DATA_MAX, "the answer does not fit");
+	if (rc < 0)
+		return err_set(e, rc, "the trace program did not run: %s", strerror(-rc));
+	memcpy(ret_data, &found, sizeof(found));
+	*ret_bytes = sizeof(found);
+	return 0;
+}
+
 static void gone_cb(void *arg)
 {
 	keeper_log("info", "peer_gone", "text=\"routes stay\"");
@@ -171,6 +187,7 @@ static int open_parts(struct keeper *k, struct err *e)
 					  .gid = k->cfg.peer_gid,
 					  .build = k->cfg.build,
 					  .request_cb = request_cb,
+					  .trace_cb = trace_cb,
 					  .gone_cb = gone_cb,
 					  .arg = k};
 

@@ -111,7 +111,7 @@ static struct fwd_msg make_msg(uint16_t kind, uint32_t seq, int status, const ch
 			    .abi = DP_ABI_VERSION,
 			    .status = status};
 
-	snprintf(m.text, sizeof(m.text), "%s", text);
+	snprintf(m.text, sizeof(m.text), "%.*s", (int)sizeof(m.text) - 1, text);
 	return m;
 }
 
@@ -176,6 +176,24 @@ static void answer(struct peer *p, uint32_t seq, int status, const char *text)
 	}
 }
 
+static void trace(struct peer *p, const struct fwd_msg *msg)
+{
+	struct keeper_sock *s = p->sock;
+	struct fwd_msg m = make_msg(FWD_REPLY, msg->seq, 0, "");
+	struct err e = {};
+	int rc = msg->data_bytes > sizeof(msg->data)
+			 ? err_set(&e, -EMSGSIZE, "frame of %u bytes", msg->data_bytes)
+			 : s->cfg.trace_cb(msg, m.data, &m.data_bytes, &e, s->cfg.arg);
+
+	if (rc < 0)
+		m = make_msg(FWD_REPLY, msg->seq, rc, e.text);
+	rc = send_msg(p->fd, &m, NULL);
+	if (rc < 0) {
+		keeper_log("warn", "peer_dropped", "text=\"trace: %s\"", strerror(-rc));
+		drop(p);
+	}
+}
+
 static void request(struct peer *p, const struct fwd_msg *msg)
 {
 	struct keeper_sock *s = p->sock;
@@ -183,6 +201,10 @@ static void request(struct peer *p, const struct fwd_msg *msg)
 
 	if (s->served != p->id) {
 		answer(p, msg->seq, -ENOTCONN, "HELLO comes first");
+		return;
+	}
+	if (msg->kind == FWD_TRACE && s->cfg.trace_cb) {
+		trace(p, msg);
 		return;
 	}
 	if (msg->kind != FWD_VIP && msg->kind != FWD_WGPEER) {

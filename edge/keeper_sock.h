@@ -28,6 +28,9 @@ struct keeper_sock_config {
 	struct dp_fds fds; /* stay the caller's */
 	/* 0 or negative errno: answered at once. Positive: keeper_sock_answer() will be called. */
 	int (*request_cb)(const struct fwd_msg *msg, uint64_t peer, struct err *e, void *arg);
+	/* FWD_TRACE: 0 with the answer in ret_data, or negative errno. NULL = such requests are unknown. */
+	int (*trace_cb)(const struct fwd_msg *msg, uint8_t ret_data[FWD_DATA_MAX],
+			uint16_t *ret_bytes, struct err *e, void *arg);
 	void (*gone_cb)(void *arg); /* the peer that was served is gone */
 	void *arg;
 };

@@ -138,4 +138,7 @@ size_t plan_vip_count(const struct plan_state *s);
 /* The number that stands for a node in maps and on the wire: the first 4 bytes of its id, big-endian. */
 uint32_t plan_node_num(const struct node_id *id);
 
+/* dp_svc.svc_id: a hash of the service's name, never 0, so that a restarted process knows whose slot it is. */
+uint32_t plan_svc_id(const char *name);
+
 #endif

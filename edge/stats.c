@@ -8,18 +8,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "edge/reason.h"
+
 #define CPUS_MAX                                                                                   \
 	8192 /* more than the kernel can be built for; a wrong answer must not size our memory */
-
-struct reason_text {
-	const char *name, *meaning;
-	bool is_drop;
-};
-static const struct reason_text text[] = {
-#define REASON_TEXT(id, name, drop, meaning) {name, meaning, drop},
-	DP_REASONS(REASON_TEXT)
-#undef REASON_TEXT
-};
 
 static int cpu_count(void)
 {
@@ -44,9 +36,9 @@ int stats_reasons(const struct dp_fds *fds, struct stats_reason ret_reason[DP_RE
 			rc = -errno;
 			break;
 		}
-		reason[i] = (struct stats_reason){.name = text[i].name,
-						  .meaning = text[i].meaning,
-						  .is_drop = text[i].is_drop};
+		reason[i] = (struct stats_reason){.name = reason_name(i),
+						  .meaning = reason_meaning(i),
+						  .is_drop = reason_is_drop(i)};
 		for (int c = 0; c < cpus; c++)
 			reason[i].packets += value[c];
 	}

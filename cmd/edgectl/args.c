@@ -8,16 +8,17 @@
 
 #define SOCKET_DEFAULT "/run/edge/edged.sock"
 
-static const struct ectl_command *const tables[] = {ectl_status_commands,  ectl_node_commands,
-						    ectl_service_commands, ectl_backend_commands,
-						    ectl_route_commands,   ectl_stats_commands};
+static const struct ectl_command *const tables[] = {
+	ectl_status_commands, ectl_node_commands,   ectl_service_commands, ectl_backend_commands,
+	ectl_route_commands,  ectl_stats_commands,  ectl_top_commands,	   ectl_trace_commands,
+	ectl_hist_commands,   ectl_capture_commands};
 #define TABLE_COUNT (sizeof(tables) / sizeof(tables[0]))
 
 /* ---- finding the command */
 
 static int no_such_noun(const char *noun, struct err *e)
 {
-	char want[128] = "";
+	char want[160] = "";
 	size_t len = 0;
 
 	for (size_t i = 0; i < TABLE_COUNT && len < sizeof(want); i++)
@@ -99,7 +100,7 @@ static int read_word(struct reader *r, const char *word)
 		c = find_verb(r->table, word);
 		return c ? choose(r, c) : no_such_verb(r->table, word, r->e);
 	}
-	if (r->positional_count == 2 || !c->positional[r->positional_count].name)
+	if (r->positional_count == ECTL_WORDS_MAX || !c->positional[r->positional_count].name)
 		return err_set(r->e, -EINVAL, "%s: got '%.40s', want no more words",
 			       spoken(c, name), word);
 	return ctl_args_set(&r->line->args, c->positional[r->positional_count++].arg, word,
@@ -131,8 +132,9 @@ static int read_option(struct reader *r, char **argv, int left, int *ret_used)
 {
 	const char *name = argv[0] + 2, *equals = strchr(name, '=');
 	size_t len = equals ? (size_t)(equals - name) : strlen(name);
-	const char *value = equals ? equals + 1 : left > 1 ? argv[1] : NULL;
 	const struct ectl_option *opt = find_option(r->line->command, name, len);
+	bool is_flag = opt && opt->flag;
+	const char *value = equals ? equals + 1 : is_flag ? opt->flag : left > 1 ? argv[1] : NULL;
 	bool is_socket = len == 6 && !memcmp(name, "socket", 6);
 	char words[64];
 
@@ -157,7 +159,7 @@ static int read_option(struct reader *r, char **argv, int left, int *ret_used)
 	}
 	if (!value)
 		return err_set(r->e, -EINVAL, "--%.*s: value is missing", (int)len, name);
-	*ret_used = equals ? 1 : 2;
+	*ret_used = equals || is_flag ? 1 : 2;
 	if (!is_socket)
 		return set_option(r, opt, value);
 	r->line->socket = value;
@@ -173,7 +175,7 @@ static int check_whole(struct reader *r)
 		return 0;
 	if (!c)
 		return r->table ? no_such_verb(r->table, NULL, r->e) : no_such_noun(NULL, r->e);
-	if (r->positional_count < 2 && c->positional[r->positional_count].name &&
+	if (r->positional_count < ECTL_WORDS_MAX && c->positional[r->positional_count].name &&
 	    !c->positional[r->positional_count].is_optional)
 		return err_set(r->e, -EINVAL, "%s: %s: missing", spoken(c, name),
 			       c->positional[r->positional_count].name);
@@ -217,11 +219,14 @@ static void usage_line(const struct ectl_command *c)
 	char name[64];
 
 	printf("edgectl %s", spoken(c, name));
-	for (size_t i = 0; i < 2 && c->positional[i].name; i++)
+	for (size_t i = 0; i < ECTL_WORDS_MAX && c->positional[i].name; i++)
 		printf(c->positional[i].is_optional ? " [%s]" : " %s", c->positional[i].name);
 	for (size_t i = 0; i < ECTL_OPTIONS_MAX && c->option[i].name; i++)
-		printf(c->option[i].is_list ? " --%s %s..." : " [--%s %s]", c->option[i].name,
-		       c->option[i].value);
+		printf(c->option[i].flag	    ? " [--%s[=%s]]"
+		       : c->option[i].is_list	    ? " --%s %s..."
+		       : c->option[i].is_repeatable ? " [--%s %s]..."
+						    : " [--%s %s]",
+		       c->option[i].name, c->option[i].value);
 	putchar('\n');
 }
 
@@ -236,8 +241,8 @@ void ectl_help(const struct ectl_command *c)
 		for (size_t i = 0; i < ECTL_OPTIONS_MAX && c->option[i].name; i++) {
 			char left[64];
 
-			snprintf(left, sizeof(left), "--%s %s", c->option[i].name,
-				 c->option[i].value);
+			snprintf(left, sizeof(left), c->option[i].flag ? "--%s[=%s]" : "--%s %s",
+				 c->option[i].name, c->option[i].value);
 			printf("  %-24s  %s\n", left, c->option[i].help);
 		}
 		puts("\nand --socket PATH, --json: see edgectl --help");

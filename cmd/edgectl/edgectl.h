@@ -18,14 +18,19 @@ enum ectl_exit { ECTL_OK = 0, ECTL_REFUSED = 1, ECTL_USAGE = 2, ECTL_UNREACHABLE
 
 /* ---- commands */
 
-#define ECTL_OPTIONS_MAX 6
+#define ECTL_OPTIONS_MAX 8
+#define ECTL_WORDS_MAX 3
+struct ectl_line;
 struct ectl_option {
 	const char *name; /* "weight" of --weight */
 	enum ctl_arg arg;
 	const char *prefix; /* what the value must begin with ("hash="), NULL = nothing */
 	const char *value;  /* for the help text: "W" */
 	const char *help;
-	bool is_list; /* once at least, and may repeat */
+	bool is_list;	    /* once at least, and may repeat */
+	bool is_repeatable; /* may be missing, and may repeat */
+	const char *
+		flag; /* what it means without =VALUE, for those that take none; NULL = it needs one */
 };
 struct ectl_command {
 	const char *noun, *verb; /* verb NULL: the noun alone */
@@ -35,15 +40,21 @@ struct ectl_command {
 		const char *name; /* for the help text; NULL = no more */
 		enum ctl_arg arg;
 		bool is_optional;
-	} positional[2];
+	} positional[ECTL_WORDS_MAX];
 	struct ectl_option option[ECTL_OPTIONS_MAX];
 	/* Before the call: what can be judged here is a usage error. May fill in defaults. NULL = nothing to do. */
 	int (*check)(struct ctl_args *a, struct err *e);
 	void (*show)(const msgpack_object *result);
+	/* What the result means for scripts; NULL = it is fine. */
+	enum ectl_exit (*judge)(const msgpack_object *result);
+	/* Instead of one call and show(): a command that goes on for a while. As ctl_call(); ret_exit is for 0. */
+	int (*run)(const struct ectl_line *l, struct ctl_client *c, enum ectl_exit *ret_exit,
+		   struct err *e);
 };
 extern const struct ectl_command ectl_status_commands[], ectl_node_commands[],
 	ectl_service_commands[], ectl_backend_commands[], ectl_route_commands[],
-	ectl_stats_commands[]; /* noun NULL ends each */
+	ectl_stats_commands[], ectl_top_commands[], ectl_trace_commands[], ectl_hist_commands[],
+	ectl_capture_commands[]; /* noun NULL ends each */
 
 /* ---- args.c: the command line */
 struct ectl_line {
@@ -55,6 +66,16 @@ struct ectl_line {
 /* 0 | -EINVAL with e set: usage. */
 int ectl_parse(int argc, char **argv, struct ectl_line *ret_line, struct err *e);
 void ectl_help(const struct ectl_command *c); /* NULL: of all */
+
+/* ---- main.c */
+/* Calls a method with those of the arguments that it takes. As ctl_call(). */
+int ectl_call(struct ctl_client *c, const char *method, const struct ctl_args *a,
+	      msgpack_unpacked *ret_result, struct err *e);
+/* The ordinary command: one call of its method, shown. */
+int ectl_ask_once(const struct ectl_line *l, struct ctl_client *c, enum ectl_exit *ret_exit,
+		  struct err *e);
+void ectl_print_json(json_t *j); /* and lets go of it */
+void *ectl_need(void *p);	 /* NULL: says that memory ran out, and ends */
 
 /* ---- result.c: reading results; a field that is missing or of another type reads as empty, 0, false */
 #define ECTL_TEXT_MAX 512

@@ -20,7 +20,7 @@ struct ectl_table {
 	size_t count, cap;
 };
 
-static void *need(void *p)
+void *ectl_need(void *p)
 {
 	if (!p) {
 		fputs("edgectl: out of memory\n", stderr);
@@ -65,7 +65,7 @@ static size_t make_harmless(char *text)
 
 struct ectl_table *ectl_table_new(const char *const *heads)
 {
-	struct ectl_table *t = need(calloc(1, sizeof(*t)));
+	struct ectl_table *t = ectl_need(calloc(1, sizeof(*t)));
 
 	t->heads = heads;
 	for (; heads[t->columns]; t->columns++)
@@ -77,7 +77,7 @@ static struct cell *add(struct ectl_table *t)
 {
 	if (t->count == t->cap) {
 		t->cap = t->cap ? 2 * t->cap : 64;
-		t->cell = need(realloc(t->cell, t->cap * sizeof(*t->cell)));
+		t->cell = ectl_need(realloc(t->cell, t->cap * sizeof(*t->cell)));
 	}
 	t->cell[t->count] = (struct cell){0};
 	return &t->cell[t->count++];
@@ -93,7 +93,7 @@ void ectl_cell(struct ectl_table *t, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	c->width = make_harmless(text);
-	c->text = need(strdup(text[0] ? text : "-"));
+	c->text = ectl_need(strdup(text[0] ? text : "-"));
 	if (!c->width)
 		c->width = 1;
 }
@@ -103,7 +103,7 @@ void ectl_group(struct ectl_table *t, const char *title)
 	struct cell *c = add(t);
 
 	c->is_group = true;
-	c->text = need(strdup(title));
+	c->text = ectl_need(strdup(title));
 	c->width = make_harmless(c->text);
 }
 

@@ -277,13 +277,13 @@ static void send_fwd(char **a)
 	for (long i = 0; i < atol(a[1]); i++) {
 		int fd = unix_to(a[0], SOCK_SEQPACKET);
 		struct timeval limit = {.tv_usec = 20000};
-		size_t len = rnd(3) ? 208 : rnd(4096);
+		size_t len = rnd(3) ? 468 : rnd(4096);
 
 		fill(buf, len);
 		if (rnd(3) && len >= 8) {
 			memset(buf, 0, 8);
 			buf[0] = (uint8_t)(1 + rnd(8));
-			buf[2] = rnd(8) ? 1 : 2; /* version */
+			buf[2] = rnd(8) ? 2 : 1; /* version */
 		}
 		for (uint32_t k = rnd(8) ? 1 : 1000; k; k--)
 			(void)!send(fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);

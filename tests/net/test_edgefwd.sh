@@ -210,10 +210,10 @@ le() { # value, bytes
 	for ((i = 0; i < $2; i++)); do printf "\\x$(printf %02x $((v >> (8 * i) & 255)))"; done
 }
 msg() { # kind verb address(32 hex digits) [key byte]
-	le "$1" 2; le 1 2; le 7 4; le 1 4; le 0 4; le "$2" 1; le 0 3
+	le "$1" 2; le 2 2; le 7 4; le 2 4; le 0 4; le "$2" 1; le 0 3
 	printf "$(sed 's/../\\x&/g' <<<"$3")"
 	for ((i = 0; i < 32; i++)); do le "${4:-0}" 1; done
-	for ((i = 0; i < 16 + 2 + 2 + 120; i++)); do printf '\0'; done
+	for ((i = 0; i < 16 + 2 + 2 + 120 + 4 + 256; i++)); do printf '\0'; done
 }
 none=00000000000000000000000000000000
 vip4=00000000000000000000ffffc6336401
@@ -221,7 +221,7 @@ vip6=20010db8010000000000000000000001
 other=00000000000000000000ffffcb007101
 put() { "$@" >"$dir/msgs"; } # whole, for a pipe would cut messages into packets where it likes
 ask() {
-	socat -b208 -t1 - "UNIX-CONNECT:$dir/edgefwd.sock,type=5" <"$dir/msgs" | tr -c '[:print:]' ' '
+	socat -b468 -t1 - "UNIX-CONNECT:$dir/edgefwd.sock,type=5" <"$dir/msgs" | tr -c '[:print:]' ' '
 }
 hello_and() { # kind verb address ...: HELLO, then each
 	msg 1 0 $none

@@ -53,6 +53,16 @@ struct fake {
 	char got_spec[CTL_SPEC_MAX], got_author[64], got_reason[80];
 	bool got_drain;
 	unsigned verbs;
+	/* looking at packets */
+	uint32_t hist_every;
+	const void *capture_owner;
+	struct capture_config capture_cfg;
+	unsigned captures;
+	struct capture_frame frame[4];
+	size_t frame_count;
+	struct dp_trace trace;
+	uint8_t traced[128];
+	size_t traced_bytes;
 };
 static struct fake fake;
 
@@ -147,6 +157,76 @@ bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_
 	return true;
 }
 
+/* ---- looking at packets: hist keeps `every`; a capture gives what fake.frame holds, once; a trace says what fake.trace does */
+
+int agent_hist_set(struct agent *a, uint32_t every, struct err *e)
+{
+	(void)a;
+	if (!fake.has_maps)
+		return err_set(e, -ENOTCONN, "no forwarder: made up");
+	fake.hist_every = every;
+	return 0;
+}
+
+int agent_hist_get(struct agent *a, uint32_t *ret_every, struct hist ret_hist[DP_HOOK_COUNT],
+		   struct err *e)
+{
+	(void)a;
+	if (!fake.has_maps)
+		return err_set(e, -ENOTCONN, "no forwarder: made up");
+	memset(ret_hist, 0, DP_HOOK_COUNT * sizeof(*ret_hist));
+	for (size_t i = 0; i < DP_HOOK_COUNT; i++)
+		ret_hist[i].name = i == DP_HOOK_PUB_IN ? "pub_in" : "other";
+	ret_hist[DP_HOOK_PUB_IN].runs = 10;
+	ret_hist[DP_HOOK_PUB_IN].sum_ns = 3000;
+	ret_hist[DP_HOOK_PUB_IN].slot[7] = 6;
+	ret_hist[DP_HOOK_PUB_IN].slot[8] = 4;
+	*ret_every = fake.hist_every;
+	return 0;
+}
+
+int agent_capture_start(struct agent *a, const void *owner, const struct capture_config *cfg,
+			struct err *e)
+{
+	(void)a;
+	if (fake.capture_owner)
+		return err_set(e, -EBUSY, "a capture is going on already, since 0 s");
+	fake.capture_owner = owner;
+	fake.capture_cfg = *cfg;
+	fake.captures++;
+	return 0;
+}
+
+int agent_capture_read(struct agent *a, const void *owner, capture_cb cb, void *arg, struct err *e)
+{
+	struct capture_batch b = {.frame = fake.frame, .count = fake.frame_count, .lost = 7};
+
+	(void)a;
+	if (owner != fake.capture_owner)
+		return err_set(e, -ENOENT, "no capture of yours is going on");
+	fake.frame_count = 0;
+	cb(0, &b, arg);
+	return 0;
+}
+
+void agent_capture_stop(struct agent *a, const void *owner)
+{
+	(void)a;
+	if (owner == fake.capture_owner)
+		fake.capture_owner = NULL;
+}
+
+void agent_trace(struct agent *a, const uint8_t *frame, size_t bytes, agent_trace_cb cb, void *arg)
+{
+	(void)a;
+	memcpy(fake.traced, frame, bytes);
+	fake.traced_bytes = bytes;
+	if (!fake.has_maps)
+		cb(-ENOTCONN, "made up", NULL, arg);
+	else
+		cb(0, "", &fake.trace, arg);
+}
+
 /* ---- core, loop, store, counters */
 
 size_t gossip_core_member_count(const struct gossip_core *c)
@@ -195,6 +275,17 @@ uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t f
 {
 	(void)s;
 	return strcmp(service, "dns") ? 0 : family;
+}
+
+uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id)
+{
+	(void)s;
+	return id->b[0];
+}
+
+uint32_t plan_svc_id(const char *name)
+{
+	return (uint32_t)name[0];
 }
 
 uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node,

@@ -233,9 +233,11 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 	static const struct {
 		const char *line, *want;
 	} row[] = {
-		{"", "command: missing, want status, node, service, backend, route or stats"},
+		{"", "command: missing, want status, node, service, backend, route, stats, "
+		     "top, trace, hist or capture"},
 		{"nonsense",
-		 "command: got 'nonsense', want status, node, service, backend, route or stats"},
+		 "command: got 'nonsense', want status, node, service, backend, route, stats, "
+		 "top, trace, hist or capture"},
 		{"node", "node: missing, want list"},
 		{"backend frob", "backend: got 'frob', want add, list, rm, drain or undrain"},
 		{"status now", "status: got 'now', want no more words"},
