@@ -62,6 +62,27 @@ static void put_stat(const struct dp_stat *s, struct ctl_out *o, struct ctl_bloc
 	ctl_key_uint(o, m, "bytes", s->bytes);
 }
 
+/* Of a service in one family: the whole and its parts. False: none of them is counted. */
+static bool sum_entries(const struct ctl_look *l, const char *name, const struct route_entry *e,
+			size_t count, struct dp_stat *ret_sum)
+{
+	struct dp_stat sum = {0};
+	bool is_counted = false;
+
+	for (size_t i = 0; i < count; i++) {
+		uint32_t idx = plan_svc_idx(l->v.plan, name, e[i].family, e[i].part);
+		struct dp_stat s;
+
+		if (!idx || stats_svc(l->v.fds, idx, &s))
+			continue;
+		sum.packets += s.packets;
+		sum.bytes += s.bytes;
+		is_counted = true;
+	}
+	*ret_sum = sum;
+	return is_counted;
+}
+
 static void put_services(const struct ctl_look *l, bool has_maps, struct ctl_out *o,
 			 struct ctl_block *m)
 {
@@ -70,12 +91,16 @@ static void put_services(const struct ctl_look *l, bool has_maps, struct ctl_out
 
 	ctl_key(o, m, "services");
 	ctl_array(o, &list);
-	for (size_t i = 0; has_maps && r && i < r->entry_count; i++) {
+	for (size_t i = 0, next; has_maps && r && i < r->entry_count; i = next) {
 		const char *name = l->v.view->service[r->entry[i].service_idx].name;
-		uint32_t idx = plan_svc_idx(l->v.plan, name, r->entry[i].family);
 		struct dp_stat s;
 
-		if (!idx || stats_svc(l->v.fds, idx, &s))
+		next = i + 1;
+		while (next < r->entry_count &&
+		       r->entry[next].service_idx == r->entry[i].service_idx &&
+		       r->entry[next].family == r->entry[i].family)
+			next++;
+		if (!sum_entries(l, name, r->entry + i, next - i, &s))
 			continue; /* not in the maps yet */
 		ctl_item(&list);
 		ctl_map(o, &one);

@@ -264,7 +264,7 @@ void agent_locals_write(struct agent *a)
 	{
 		uint8_t family = ip_is_v4(&o->model.addr) ? 4 : 6;
 		struct dp_local want = {
-			.svc_idx = plan_svc_idx(a->plan, o->model.service, family),
+			.svc_idx = plan_svc_idx(a->plan, o->model.service, family, o->model.ports),
 			.ifindex = o->way.ifindex,
 			.port = o->model.port,
 			.use_count = (uint16_t)DP_TOKEN_USE(o->model.token),

@@ -37,7 +37,8 @@ int model_backend_key_parse(const char *key, struct model_backend *ret_backend)
 static int backend_rules(const struct model_backend *b)
 {
 	if (model_name_check(b->service) || !ip_is_unicast(&b->addr) || b->port == 0 ||
-	    b->weight == 0 || b->weight > MODEL_WEIGHT_MAX || b->token > TOKEN_MAX)
+	    b->weight == 0 || b->weight > MODEL_WEIGHT_MAX || b->token > TOKEN_MAX ||
+	    (b->ports.lo == 0) != (b->ports.hi == 0) || b->ports.lo > b->ports.hi)
 		return -EBADMSG;
 	return model_check_rules(&b->check);
 }
@@ -48,7 +49,7 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 
 	if (backend_rules(b))
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 7u + (b->quic_id != 0));
+	model_pack_begin(&p, buf, cap, 7u + (b->quic_id != 0) + 2u * (b->ports.lo != 0));
 	model_pack_text(&p, "s");
 	model_pack_text(&p, b->service);
 	model_pack_text(&p, "a");
@@ -56,6 +57,10 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 	model_pack_key_uint(&p, "p", b->port);
 	model_pack_key_uint(&p, "w", b->weight);
 	model_pack_key_uint(&p, "t", b->token);
+	if (b->ports.lo) {
+		model_pack_key_uint(&p, "l", b->ports.lo);
+		model_pack_key_uint(&p, "h", b->ports.hi);
+	}
 	if (b->quic_id)
 		model_pack_key_uint(&p, "q", b->quic_id);
 	model_pack_text(&p, "d");
@@ -96,6 +101,10 @@ int model_backend_decode(const uint8_t *buf, size_t len, struct model_backend *r
 		} else if (model_map_is(&m, "t")) {
 			rc = model_read_u32(&r, TOKEN_MAX, &b.token);
 			seen |= T;
+		} else if (model_map_is(&m, "l")) {
+			rc = model_read_u16(&r, UINT16_MAX, &b.ports.lo);
+		} else if (model_map_is(&m, "h")) {
+			rc = model_read_u16(&r, UINT16_MAX, &b.ports.hi);
 		} else if (model_map_is(&m, "q")) {
 			rc = model_read_u32(&r, UINT32_MAX, &b.quic_id);
 		} else if (model_map_is(&m, "d")) {

@@ -143,11 +143,15 @@ void plan_backend_key_of(const struct route_view *view, size_t backend_idx,
 	memcpy(ret_key->service, b->backend.service, sizeof(ret_key->service));
 }
 
-int plan_svc_cmp(const char *name_a, uint8_t family_a, const char *name_b, uint8_t family_b)
+int plan_svc_cmp(const struct plan_svc_key *a, const struct plan_svc_key *b)
 {
-	int rc = strcmp(name_a, name_b);
+	int rc = strcmp(a->name, b->name);
 
-	return rc ? rc : (int)family_a - (int)family_b;
+	if (!rc)
+		rc = (int)a->family - (int)b->family;
+	if (!rc)
+		rc = (int)a->part.lo - (int)b->part.lo;
+	return rc ? rc : (int)a->part.hi - (int)b->part.hi;
 }
 
 /* ---- lookups */
@@ -247,14 +251,14 @@ uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node
 	return b ? b->idx : 0;
 }
 
-const struct plan_svc_ent *plan_find_svc(const struct plan_state *s, const char *service,
-					 uint8_t family)
+const struct plan_svc_ent *plan_find_svc(const struct plan_state *s, const struct plan_svc_key *key)
 {
 	size_t lo = 0, hi = s->svc_count;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int rc = plan_svc_cmp(s->svc[mid].name, s->svc[mid].value.family, service, family);
+		struct plan_svc_key here = plan_svc_key_of(&s->svc[mid]);
+		int rc = plan_svc_cmp(&here, key);
 
 		if (rc == 0)
 			return &s->svc[mid];
@@ -266,9 +270,11 @@ const struct plan_svc_ent *plan_find_svc(const struct plan_state *s, const char 
 	return NULL;
 }
 
-uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family)
+uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family,
+		      struct ip_port_range part)
 {
-	const struct plan_svc_ent *svc = plan_find_svc(s, service, family);
+	const struct plan_svc_ent *svc =
+		plan_find_svc(s, &(struct plan_svc_key){service, family, part});
 
 	return svc ? svc->idx : 0;
 }

@@ -121,7 +121,9 @@ bool plan_node_down(struct plan_state *s, const struct node_id *id, struct plan_
 uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id);
 uint32_t plan_backend_idx(const struct plan_state *s, const struct node_id *node,
 			  const char *backend_key);
-uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family);
+/* `part` as in struct route_entry. */
+uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family,
+		      struct ip_port_range part);
 
 /* The previous owners of a service's rows, in terms of (node id, backend key): equal on all edges that saw the same
  * changes. 0 | -ENOENT no such service in the maps | -ENOMEM. */
@@ -130,7 +132,7 @@ struct plan_prev {
 	uint32_t row_count; /* rows that remember one */
 };
 int plan_prev_digest(const struct plan_state *s, const char *service, uint8_t family,
-		     struct plan_prev *ret_prev);
+		     struct ip_port_range part, struct plan_prev *ret_prev);
 /* 0 = not in the maps: no service has it, or there was no room. */
 uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);
 size_t plan_vip_count(const struct plan_state *s);

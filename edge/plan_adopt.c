@@ -12,9 +12,9 @@ struct adopt {
 	const struct plan_image *image;
 	const struct route_view *view;
 	uint64_t now_ms;
-	uint32_t *svc_id;	   /* by view.service */
-	bool *is_svc_known;	   /* by view.service * 2 + (family == 6) */
-	bool *is_used[POOL_COUNT]; /* by index: in an entry or at rest */
+	uint32_t *svc_id;	    /* by view.service */
+	struct ip_port_range *part; /* by dp_backend index; lo > hi = not known */
+	bool *is_used[POOL_COUNT];  /* by index: in an entry or at rest */
 };
 
 static int rest(struct adopt *a, enum plan_rest_kind kind, enum plan_pool_kind pool, uint32_t idx)
@@ -165,6 +165,7 @@ static int adopt_backends(struct adopt *a)
 		}
 		known->is_taken = true;
 		a->is_used[POOL_BACKEND][i] = true;
+		a->part[i] = a->view->backend[known->backend_idx].backend.ports;
 		ent->idx = i;
 		ent->word = word;
 		plan_backend_key_of(a->view, known->backend_idx, &ent->key);
@@ -309,29 +310,61 @@ static int adopt_table(struct adopt *a, uint32_t idx, uint32_t *ret_offset, uint
 	return 0;
 }
 
+/* Which part of its service's ports a table serves, by who is in it; false = nobody there is known. */
+static bool part_of_table(const struct adopt *a, uint32_t offset, uint32_t count,
+			  struct ip_port_range *ret_part)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t owner = a->image->row[offset + i].owner;
+
+		if (owner >= a->s->sizes.backends || a->part[owner].lo > a->part[owner].hi)
+			continue;
+		*ret_part = a->part[owner];
+		return true;
+	}
+	return false;
+}
+
+static bool has_svc(const struct adopt *a, const struct plan_svc_key *key)
+{
+	for (size_t i = 0; i < a->s->svc_count; i++) {
+		struct plan_svc_key here = plan_svc_key_of(&a->s->svc[i]);
+
+		if (plan_svc_cmp(&here, key) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A slot of this service; what is no use, or there already, rests. */
 static int adopt_svc(struct adopt *a, const struct model_service *svc, uint32_t idx)
 {
+	struct plan_rest r = {.kind = REST_SVC, .idx = idx, .at_ms = a->now_ms + PLAN_REST_MS};
 	struct plan_svc_ent *ent = &a->s->svc[a->s->svc_count];
-	uint32_t offset, count;
-	int rc = adopt_table(a, idx, &offset, &count);
+	struct plan_svc_key key = {.name = svc ? svc->name : NULL,
+				   .family = a->image->svc[idx].family};
+	int rc = adopt_table(a, idx, &r.offset, &r.count);
 
 	if (rc)
 		return rc;
-	*ent = (struct plan_svc_ent){
-		.idx = idx, .value = a->image->svc[idx], .forget_ms = UINT64_MAX};
-	memcpy(ent->name, svc->name, sizeof(ent->name));
 	a->is_used[POOL_SVC][idx] = true;
+	if (!svc || (r.count && !part_of_table(a, r.offset, r.count, &key.part)) ||
+	    has_svc(a, &key))
+		return plan_rest_add(a->s, &r);
+	*ent = (struct plan_svc_ent){
+		.part = key.part, .idx = idx, .value = a->image->svc[idx], .forget_ms = UINT64_MAX};
+	memcpy(ent->name, svc->name, sizeof(ent->name));
 	a->s->svc_count++;
-	if (!count) {
+	if (!r.count) {
 		ent->value.table = 0; /* a table word that means nothing is written over */
 		return 0;
 	}
-	ent->rows = plan_block_rows(count);
+	ent->rows = plan_block_rows(r.count);
 	if (!ent->rows)
 		return -ENOMEM;
-	memcpy(plan_rows_of(ent->rows), a->image->row + offset, count * sizeof(struct dp_row));
+	memcpy(plan_rows_of(ent->rows), a->image->row + r.offset, r.count * sizeof(struct dp_row));
 	/* Nobody knows since when; remembered once more for as long as if it were new. */
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < r.count; i++)
 		if (plan_rows_of(ent->rows)[i].prev)
 			plan_past_of(ent->rows)[i].prev_s = plan_second(a->now_ms);
 	return 0;
@@ -341,7 +374,9 @@ static int svc_ent_cmp(const void *a, const void *b)
 {
 	const struct plan_svc_ent *x = a, *y = b;
 
-	return plan_svc_cmp(x->name, x->value.family, y->name, y->value.family);
+	const struct plan_svc_key kx = plan_svc_key_of(x), ky = plan_svc_key_of(y);
+
+	return plan_svc_cmp(&kx, &ky);
 }
 
 static bool has_family(const struct model_service *s, uint8_t family)
@@ -353,17 +388,12 @@ static bool has_family(const struct model_service *s, uint8_t family)
 }
 
 /* The service whose slot this is, by two names' hashes being the same at worst another one. */
-static const struct model_service *service_of(struct adopt *a, const struct dp_svc *value)
+static const struct model_service *service_of(const struct adopt *a, const struct dp_svc *value)
 {
-	for (size_t i = 0; i < a->view->service_count; i++) {
-		bool *is_known = &a->is_svc_known[2 * i + (value->family == 6)];
-
-		if (a->svc_id[i] != value->svc_id || *is_known ||
-		    !has_family(&a->view->service[i], value->family))
-			continue;
-		*is_known = true;
-		return &a->view->service[i];
-	}
+	for (size_t i = 0; i < a->view->service_count; i++)
+		if (a->svc_id[i] == value->svc_id &&
+		    has_family(&a->view->service[i], value->family))
+			return &a->view->service[i];
 	return NULL;
 }
 
@@ -373,26 +403,14 @@ static int adopt_svcs(struct adopt *a)
 	struct plan_state *s = a->s;
 	int rc = 0;
 
-	s->svc = calloc(2 * a->view->service_count + 1, sizeof(*s->svc));
+	s->svc = calloc((size_t)s->sizes.svcs + 1, sizeof(*s->svc));
 	if (!s->svc)
 		return -ENOMEM;
 	for (uint32_t i = 1; i < s->sizes.svcs && !rc; i++) {
-		struct plan_rest r = {
-			.kind = REST_SVC, .idx = i, .at_ms = a->now_ms + PLAN_REST_MS};
 		const struct dp_svc *value = &a->image->svc[i];
-		const struct model_service *svc;
 
-		if (memcmp(value, &none, sizeof(none)) == 0)
-			continue;
-		svc = service_of(a, value);
-		if (svc) {
-			rc = adopt_svc(a, svc, i);
-			continue;
-		}
-		a->is_used[POOL_SVC][i] = true;
-		rc = adopt_table(a, i, &r.offset, &r.count);
-		if (!rc)
-			rc = plan_rest_add(s, &r);
+		if (memcmp(value, &none, sizeof(none)) != 0)
+			rc = adopt_svc(a, service_of(a, value), i);
 	}
 	qsort(s->svc, s->svc_count, sizeof(*s->svc), svc_ent_cmp);
 	return rc;
@@ -438,10 +456,12 @@ int plan_adopt(struct plan_state *s, const struct plan_image *image, const struc
 	a.s = next;
 	next->is_adopted = true;
 	rc = -ENOMEM;
-	a.is_svc_known = calloc(2 * view->service_count + 1, sizeof(bool));
+	a.part = calloc((size_t)next->sizes.backends + 1, sizeof(*a.part));
 	a.svc_id = calloc(view->service_count + 1, sizeof(*a.svc_id));
-	if (!a.is_svc_known || !a.svc_id)
+	if (!a.part || !a.svc_id)
 		goto out;
+	for (size_t i = 0; i < next->sizes.backends; i++)
+		a.part[i] = (struct ip_port_range){1, 0};
 	for (size_t i = 0; i < view->service_count; i++)
 		a.svc_id[i] = plan_svc_id(view->service[i].name);
 	for (size_t k = 0; k < POOL_COUNT; k++) {
@@ -468,7 +488,7 @@ int plan_adopt(struct plan_state *s, const struct plan_image *image, const struc
 out:
 	for (size_t k = 0; k < POOL_COUNT; k++)
 		free(a.is_used[k]);
-	free(a.is_svc_known);
+	free(a.part);
 	free(a.svc_id);
 	plan_state_free(next);
 	return rc;

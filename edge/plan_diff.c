@@ -414,8 +414,9 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 	int rc;
 
 	*next = (struct plan_svc_ent){
+		.part = e->part,
 		.value = {.rows = e->row_count,
-			  .port_lo = model_service_port_lo(s),
+			  .port_lo = e->port_lo,
 			  .hash = s->hash,
 			  .family = e->family,
 			  .svc_id = plan_svc_id(s->name),
@@ -429,7 +430,7 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 		next->idx = old->idx;
 	else if ((rc = plan_take(w, POOL_SVC, &next->idx)))
 		return rc;
-	w->svc_idx[2 * e->service_idx + (e->family == 6)] = next->idx;
+	w->svc_idx[e - w->routes->entry] = next->idx;
 	rc = e->row_count
 		     ? plan_make_rows(w, e, old ? old->rows : NULL, &next->rows, &next->forget_ms)
 		     : 0;
@@ -464,6 +465,16 @@ static int svc_gone(struct plan_work *w, const struct plan_svc_ent *old)
 				       });
 }
 
+static int entry_cmp(const struct plan_work *w, const struct route_entry *e,
+		     const struct plan_svc_ent *s)
+{
+	const struct plan_svc_key want = {w->view->service[e->service_idx].name, e->family,
+					  e->part};
+	const struct plan_svc_key has = plan_svc_key_of(s);
+
+	return plan_svc_cmp(&want, &has);
+}
+
 static int diff_svcs(struct plan_work *w)
 {
 	const struct plan_state *old = w->old;
@@ -484,9 +495,7 @@ static int diff_svcs(struct plan_work *w)
 		if (i < w->routes->entry_count)
 			e = &w->routes->entry[i];
 		if (j < old->svc_count)
-			cmp = e ? plan_svc_cmp(w->view->service[e->service_idx].name, e->family,
-					       old->svc[j].name, old->svc[j].value.family)
-				: 1;
+			cmp = e ? entry_cmp(w, e, &old->svc[j]) : 1;
 		if (cmp > 0) {
 			rc = svc_gone(w, &old->svc[j++]);
 			continue;
@@ -509,9 +518,16 @@ static int begin(struct plan_work *w)
 	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
 	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
 	w->may_be_prev = calloc((size_t)w->old->sizes.backends + 1, sizeof(bool));
-	w->svc_idx = calloc(2 * view->service_count + 1, sizeof(*w->svc_idx));
-	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->may_be_prev || !w->svc_idx)
+	w->svc_idx = calloc(w->routes->entry_count + 1, sizeof(*w->svc_idx));
+	w->first_entry = calloc(2 * view->service_count + 1, sizeof(*w->first_entry));
+	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->may_be_prev || !w->svc_idx ||
+	    !w->first_entry)
 		return -ENOMEM;
+	for (size_t i = w->routes->entry_count; i-- > 0;) {
+		const struct route_entry *e = &w->routes->entry[i];
+
+		w->first_entry[2 * e->service_idx + (e->family == 6)] = 1 + i;
+	}
 	w->node_order_count = wanted_nodes(view, w->node_order);
 	for (size_t i = 0; i < POOL_COUNT && !rc; i++)
 		rc = plan_pool_copy(&w->old->pool[i], &w->next.pool[i]);
@@ -589,6 +605,7 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	free(w.backend_idx);
 	free(w.may_be_prev);
 	free(w.svc_idx);
+	free(w.first_entry);
 	route_claims_done(&w.claims);
 	return rc;
 }

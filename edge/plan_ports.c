@@ -137,6 +137,38 @@ static int put_page(struct plan_work *w, const struct plan_page_key *key, const 
 	return rc;
 }
 
+/* The entries of one service in one family, walked along with its ports. */
+struct parts {
+	const struct plan_work *w;
+	size_t whole, at, end; /* into routes.entry */
+};
+
+static struct parts parts_of(const struct plan_work *w, const struct route_claim *claim)
+{
+	const struct route_plan *r = w->routes;
+	size_t first = w->first_entry[2 * claim->service_idx + !ip_is_v4(&claim->vip)] - 1;
+	struct parts p = {.w = w, .whole = first, .at = first + 1, .end = first + 1};
+
+	while (p.end < r->entry_count &&
+	       r->entry[p.end].service_idx == r->entry[first].service_idx &&
+	       r->entry[p.end].family == r->entry[first].family)
+		p.end++;
+	return p;
+}
+
+/* Ports ascend from call to call. */
+static uint32_t svc_of_port(struct parts *p, uint32_t port)
+{
+	const struct route_entry *e = p->w->routes->entry;
+
+	/* What a part serves lies behind what the parts before it serve, if it serves anything. */
+	while (p->at < p->end && e[p->at].served.hi < port)
+		p->at++;
+	if (p->at < p->end && e[p->at].served.lo <= port)
+		return p->w->svc_idx[p->at];
+	return p->w->svc_idx[p->whole];
+}
+
 /* Claims [*at, ..) of this VIP and protocol, page by page; *at moves behind them. `dir` gets the pages' indexes. */
 static int diff_pages(struct plan_work *w, const uint8_t addr[16], enum plan_dir which, size_t *at,
 		      uint32_t dir[256], bool *ret_has_pages)
@@ -150,12 +182,12 @@ static int diff_pages(struct plan_work *w, const uint8_t addr[16], enum plan_dir
 	memcpy(key.addr, addr, sizeof(key.addr));
 	for (; *at < c->claim_count; ++*at) {
 		const struct route_claim *claim = &c->claim[*at];
-		size_t is_v6 = !ip_is_v4(&claim->vip);
-		uint32_t svc_idx = w->svc_idx[2 * claim->service_idx + is_v6];
+		struct parts parts;
 
 		if (memcmp(claim->vip.b, addr, sizeof(claim->vip.b)) != 0 ||
 		    claim->l4_proto != dir_proto[which])
 			break;
+		parts = parts_of(w, claim);
 		for (uint32_t port = claim->ports.lo; port <= claim->ports.hi; port++) {
 			if ((int)(port >> 8) != high) {
 				if (high >= 0 && (rc = put_page(w, &key, word, dir, ret_has_pages)))
@@ -164,7 +196,7 @@ static int diff_pages(struct plan_work *w, const uint8_t addr[16], enum plan_dir
 				high = (int)(port >> 8);
 				key.high = (uint8_t)high;
 			}
-			word[port & 255] = svc_idx;
+			word[port & 255] = svc_of_port(&parts, port);
 		}
 	}
 	return high < 0 ? 0 : put_page(w, &key, word, dir, ret_has_pages);

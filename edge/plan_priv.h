@@ -117,8 +117,9 @@ struct plan_backend_ent { /* by key */
 	uint32_t idx;
 	uint64_t word;
 };
-struct plan_svc_ent { /* by (name, family) */
+struct plan_svc_ent { /* by (name, family, part) */
 	char name[MODEL_NAME_MAX];
+	struct ip_port_range part;
 	uint32_t idx;
 	struct dp_svc value;
 	struct plan_block *rows; /* NULL = no table */
@@ -174,9 +175,18 @@ int plan_rest_add(struct plan_state *s, const struct plan_rest *r); /* 0 | -ENOM
 int plan_backend_key_cmp(const struct plan_backend_key *a, const struct plan_backend_key *b);
 void plan_backend_key_of(const struct route_view *view, size_t backend_idx,
 			 struct plan_backend_key *ret_key);
-int plan_svc_cmp(const char *name_a, uint8_t family_a, const char *name_b, uint8_t family_b);
-const struct plan_svc_ent *plan_find_svc(const struct plan_state *s, const char *service,
-					 uint8_t family);
+struct plan_svc_key {
+	const char *name;
+	uint8_t family;
+	struct ip_port_range part;
+};
+int plan_svc_cmp(const struct plan_svc_key *a, const struct plan_svc_key *b);
+static inline struct plan_svc_key plan_svc_key_of(const struct plan_svc_ent *s)
+{
+	return (struct plan_svc_key){s->name, s->value.family, s->part};
+}
+const struct plan_svc_ent *plan_find_svc(const struct plan_state *s,
+					 const struct plan_svc_key *key);
 struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16]);
 struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct plan_page_key *key);
 static inline uint32_t *plan_dir_of(struct dp_vip *vip, enum plan_dir which)
@@ -215,7 +225,8 @@ struct plan_work {
 	uint32_t *node_idx;    /* by view.node; 0 = not in the maps */
 	uint32_t *backend_idx; /* by view.backend */
 	bool *may_be_prev;     /* by dp_backend index: flows may live on it */
-	uint32_t *svc_idx;     /* by view.service * 2 + (family == 6) */
+	uint32_t *svc_idx;     /* by routes.entry */
+	size_t *first_entry; /* by view.service * 2 + (family == 6): 1 + its first in routes.entry, 0 = none */
 	struct route_claims claims;
 };
 int plan_take(struct plan_work *w, enum plan_pool_kind kind,

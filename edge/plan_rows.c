@@ -114,6 +114,7 @@ static uint64_t digest_half(const struct plan_svc_ent *svc, const struct plan_ba
 
 	h = maglev_hash_add(h, svc->name, strlen(svc->name) + 1);
 	h = maglev_hash_add(h, &svc->value.family, sizeof(svc->value.family));
+	h = maglev_hash_add(h, &svc->part, sizeof(svc->part));
 	for (uint32_t i = 0; i < svc->value.rows; i++) {
 		const struct plan_backend_ent *b = by_idx[plan_rows_of(svc->rows)[i].prev];
 
@@ -123,10 +124,11 @@ static uint64_t digest_half(const struct plan_svc_ent *svc, const struct plan_ba
 }
 
 int plan_prev_digest(const struct plan_state *s, const char *service, uint8_t family,
-		     struct plan_prev *ret_prev)
+		     struct ip_port_range part, struct plan_prev *ret_prev)
 {
 	static const uint64_t init[2] = {MAGLEV_HASH_INIT, ~MAGLEV_HASH_INIT};
-	const struct plan_svc_ent *svc = plan_find_svc(s, service, family);
+	const struct plan_svc_ent *svc =
+		plan_find_svc(s, &(struct plan_svc_key){service, family, part});
 	const struct plan_backend_ent **by_idx;
 	struct plan_prev prev = {.row_count = 0};
 

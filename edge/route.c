@@ -38,9 +38,10 @@ const char *route_why_text(enum route_why w)
 /* What is worked out once per computation. */
 struct work {
 	const struct route_view *view;
-	uint32_t *tier;	 /* by node */
-	size_t *service; /* view.service indexes by name */
-	size_t *backend; /* view.backend indexes by (service, node id, address, port) */
+	uint32_t *tier;		    /* by node */
+	size_t *service;	    /* view.service indexes by name */
+	size_t *backend;	    /* view.backend indexes by (service, node id, address, port) */
+	struct ip_port_range *part; /* of one service in one family */
 	struct route_claims claims;
 	struct route_choice *choice; /* of all entries, one after another */
 	struct route_entry *entry;   /* pointers not set yet */
@@ -142,14 +143,25 @@ static uint16_t service_port_hi(const struct model_service *s)
 	return hi;
 }
 
-static enum route_why judge(const struct route_view *view, const struct model_service *s,
-			    const struct route_backend *b, uint8_t family)
+/* The ports of an entry, as far as the service goes: those above its lowest must fit above a backend's port. */
+static uint32_t port_span(const struct model_service *s, const struct route_entry *e)
 {
+	uint16_t hi = service_port_hi(s);
+
+	if (e->part.lo && e->part.hi < hi)
+		hi = e->part.hi;
+	return hi > e->port_lo ? hi - e->port_lo : 0;
+}
+
+static enum route_why judge(const struct route_view *view, const struct route_entry *e,
+			    const struct route_backend *b)
+{
+	const struct model_service *s = &view->service[e->service_idx];
 	const struct route_node *n = &view->node[b->node_idx];
 
-	if (ip_is_v4(&b->backend.addr) != (family == 4))
+	if (ip_is_v4(&b->backend.addr) != (e->family == 4))
 		return ROUTE_OTHER_FAMILY;
-	if (b->backend.port + (service_port_hi(s) - model_service_port_lo(s)) > UINT16_MAX)
+	if (b->backend.port + port_span(s, e) > UINT16_MAX)
 		return ROUTE_PORT_OVERFLOW;
 	if (n->state != GOSSIP_ALIVE && n->state != GOSSIP_HEADLESS)
 		return ROUTE_NODE_DOWN;
@@ -222,8 +234,18 @@ static uint8_t class_of(struct work *w, const struct route_entry *e)
 	return known == 1 ? MAGLEV_CLASS_ALONE : class;
 }
 
-/* Entry of service s in a family, with the backends in w->backend[from .. to): choices, not rows yet. */
-static void add_entry(struct work *w, size_t s, uint8_t family, size_t from, size_t to)
+static bool is_in_part(const struct route_backend *b, uint8_t family, struct ip_port_range part)
+{
+	/* What is of the other family is shown with the whole service. */
+	if (ip_is_v4(&b->backend.addr) != (family == 4))
+		return part.lo == 0;
+	return b->backend.ports.lo == part.lo && b->backend.ports.hi == part.hi;
+}
+
+/* Entry of a part of service s in a family, with those of the backends in w->backend[from .. to) that state it: choices,
+ * not rows yet. */
+static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_range part,
+		      size_t from, size_t to)
 {
 	struct route_entry *e = &w->entry[w->entry_count++];
 	const struct route_view *view = w->view;
@@ -232,21 +254,25 @@ static void add_entry(struct work *w, size_t s, uint8_t family, size_t from, siz
 	*e = (struct route_entry){
 		.service_idx = s,
 		.family = family,
+		.part = part,
+		.served = part,
+		.port_lo = part.lo ? part.lo : model_service_port_lo(&view->service[s]),
 		.is_shadowed = w->claims.shadowed[s] &
 			       (family == 4 ? ROUTE_SHADOWED_V4 : ROUTE_SHADOWED_V6),
 		.choice = w->choice + w->choice_count,
-		.choice_count = to - from,
 	};
-	w->choice_count += e->choice_count;
 	for (size_t i = from; i < to; i++) {
 		const struct route_backend *b = &view->backend[w->backend[i]];
 
-		e->choice[i - from] = (struct route_choice){
+		if (!is_in_part(b, family, part))
+			continue;
+		e->choice[e->choice_count++] = (struct route_choice){
 			.backend_idx = w->backend[i],
 			.tier = w->tier[b->node_idx],
-			.why = judge(view, &view->service[s], b, family),
+			.why = judge(view, e, b),
 		};
 	}
+	w->choice_count += e->choice_count;
 	qsort_r(e->choice, e->choice_count, sizeof(*e->choice), choice_cmp, (void *)view);
 	for (size_t i = 0; i < e->choice_count; i++) {
 		if (e->choice[i].why != ROUTE_USED)
@@ -271,6 +297,44 @@ static bool has_family(const struct model_service *s, uint8_t family)
 	return false;
 }
 
+static int part_cmp(const void *pa, const void *pb)
+{
+	const struct ip_port_range *a = pa, *b = pb;
+
+	return a->lo != b->lo ? (int)a->lo - (int)b->lo : (int)a->hi - (int)b->hi;
+}
+
+/* The entries of service s in a family: the whole, then its parts. */
+static void add_parts(struct work *w, size_t s, uint8_t family, size_t from, size_t to)
+{
+	static const struct ip_port_range whole;
+	size_t n = 0;
+	uint32_t next = 1; /* lowest port that no part has yet */
+
+	add_entry(w, s, family, whole, from, to);
+	for (size_t i = from; i < to; i++) {
+		const struct model_backend *b = &w->view->backend[w->backend[i]].backend;
+
+		if (b->ports.lo && ip_is_v4(&b->addr) == (family == 4))
+			w->part[n++] = b->ports;
+	}
+	qsort(w->part, n, sizeof(*w->part), part_cmp);
+	for (size_t i = 0; i < n; i++) {
+		struct route_entry *e = &w->entry[w->entry_count];
+
+		if (i && part_cmp(&w->part[i - 1], &w->part[i]) == 0)
+			continue;
+		add_entry(w, s, family, w->part[i], from, to);
+		/* What lies below `next` and not below this part is a lower part's. */
+		if (next > e->part.hi)
+			e->served = (struct ip_port_range){1, 0};
+		else if (next > e->part.lo)
+			e->served.lo = (uint16_t)next;
+		if (next <= e->part.hi)
+			next = e->part.hi + 1u;
+	}
+}
+
 /* Services and backends, both sorted by the service's name, walked side by side. */
 static void add_entries(struct work *w)
 {
@@ -288,9 +352,9 @@ static void add_entries(struct work *w)
 			if (strcmp(view->backend[w->backend[to]].backend.service, name) != 0)
 				break;
 		if (has_family(&view->service[s], 4))
-			add_entry(w, s, 4, from, to);
+			add_parts(w, s, 4, from, to);
 		if (has_family(&view->service[s], 6))
-			add_entry(w, s, 6, from, to);
+			add_parts(w, s, 6, from, to);
 	}
 }
 
@@ -337,7 +401,7 @@ static int build_plan(struct work *w, struct route_plan **ret_plan)
 	return 0;
 }
 
-/* Every backend belongs to one service at most, which has two families at most. */
+/* Every backend belongs to one service at most, which has two families at most, and is of one part. */
 static int alloc_work(struct work *w)
 {
 	size_t nodes = w->view->node_count + 1, services = w->view->service_count + 1;
@@ -346,13 +410,14 @@ static int alloc_work(struct work *w)
 	w->tier = calloc(nodes, sizeof(*w->tier));
 	w->service = calloc(services, sizeof(*w->service));
 	w->backend = calloc(backends, sizeof(*w->backend));
+	w->part = calloc(backends, sizeof(*w->part));
 	w->choice = calloc(2 * backends, sizeof(*w->choice));
-	w->entry = calloc(2 * services, sizeof(*w->entry));
+	w->entry = calloc(2 * services + backends, sizeof(*w->entry));
 	w->hash = calloc(backends, sizeof(*w->hash));
 	w->weight = calloc(backends, sizeof(*w->weight));
 	w->used = calloc(backends, sizeof(*w->used));
-	if (!w->tier || !w->service || !w->backend || !w->choice || !w->entry || !w->hash ||
-	    !w->weight || !w->used)
+	if (!w->tier || !w->service || !w->backend || !w->part || !w->choice || !w->entry ||
+	    !w->hash || !w->weight || !w->used)
 		return -ENOMEM;
 	return route_claims_compute(w->view, &w->claims);
 }
@@ -362,6 +427,7 @@ static void free_work(struct work *w)
 	free(w->tier);
 	free(w->service);
 	free(w->backend);
+	free(w->part);
 	free(w->choice);
 	free(w->entry);
 	free(w->hash);
@@ -427,6 +493,7 @@ void route_digest(const struct route_view *view, const struct route_entry *e,
 		uint32_t last = UINT32_MAX;
 
 		h = maglev_hash_add(h, &e->family, sizeof(e->family));
+		h = maglev_hash_add(h, &e->part, sizeof(e->part));
 		h = maglev_hash_add(h, &e->size_class, sizeof(e->size_class));
 		for (uint32_t i = 0; i < e->row_count; i++) {
 			if (e->row[i] != last)

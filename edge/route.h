@@ -13,6 +13,9 @@
  *           or takes over from another tier changes no table's size, only who is added and removed can; and edges with
  *           the same records have the same size whatever they saw before. One row for a backend that is alone.
  *           A policy may name another number of rows
+ * Parts     backends that state the same part of the ports have an entry of their own beside the one of the whole
+ *           service, which has what nobody states a part of. Where parts overlap, ports go to the part that begins
+ *           lower, then to the one that ends lower. A part whose backends are all down is not served by others
  * Clashes   (VIP, protocol, port) of two services goes to the lower (created, name); edge/route_claims.h
  * Cost      O(backends log backends + rows log rows): everything is computed again each time
  * Memory    route_compute allocates ret_plan (one block), route_free frees; the view is borrowed during the call
@@ -69,10 +72,14 @@ struct route_choice {
 	uint32_t tier;	    /* 0 = own region */
 	enum route_why why;
 };
-/* One service in one family. */
+/* One service in one family: the ports that no backend takes a part of, or one part. */
 struct route_entry {
-	size_t service_idx; /* into view.service */
-	uint8_t family;	    /* 4, 6 */
+	size_t service_idx;	   /* into view.service */
+	uint8_t family;		   /* 4, 6 */
+	struct ip_port_range part; /* as its backends state it; zero = the others */
+	struct ip_port_range
+		served;	  /* what of the part no lower one has; lo > hi = nothing is left */
+	uint16_t port_lo; /* a backend's port stands for it: the part's, or the service's, lowest */
 	bool is_shadowed; /* some (VIP, protocol, port) of it belongs to a lower (created, name) */
 	struct route_choice *
 		choice; /* every backend of the service, sorted by (tier, node id, address, port) */
@@ -83,7 +90,7 @@ struct route_entry {
 };
 struct route_plan {
 	struct route_entry *
-		entry; /* sorted by (service name, family); only families the service has a VIP of */
+		entry; /* sorted by (service name, family, part); only families the service has a VIP of */
 	size_t entry_count;
 };
 /* 0 | -ENOMEM | -EINVAL (a backend whose node_idx is none). The order of what the view holds does not matter. */

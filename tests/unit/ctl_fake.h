@@ -271,8 +271,10 @@ void store_get_status(const struct store *s, struct store_status *ret_status)
 	*ret_status = (struct store_status){.commits = 12, .queued = 1};
 }
 
-uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family)
+uint32_t plan_svc_idx(const struct plan_state *s, const char *service, uint8_t family,
+		      struct ip_port_range part)
 {
+	(void)part;
 	(void)s;
 	return strcmp(service, "dns") ? 0 : family;
 }

@@ -9,8 +9,8 @@
 struct mem {
 	struct dp_node node[24];
 	uint64_t backend[60];
-	struct dp_svc svc[20];
-	struct dp_row row[60000];
+	struct dp_svc svc[100];
+	struct dp_row row[120000];
 	uint32_t portdir[24 * 256], portpage[60 * 256];
 	struct dp_vip vip[12];
 	uint32_t vipslot[DP_VIP_SLOTS];

@@ -24,10 +24,10 @@
 #define VIPS 4
 
 /* Small, so that indexes are used again. */
-static const struct plan_sizes sizes = {.svcs = 20,
+static const struct plan_sizes sizes = {.svcs = 100,
 					.backends = 60,
 					.nodes = 24,
-					.rows = 60000,
+					.rows = 120000,
 					.pages = 60,
 					.dirs = 24,
 					.vips = 12};
@@ -87,6 +87,15 @@ static void random_service(struct world *w, size_t i)
 	s->port[1] = (struct model_port){rnd(4) ? IPPROTO_TCP : IPPROTO_UDP, {1000, 1000}};
 }
 
+/* Half of them take all ports. */
+static struct ip_port_range random_part(void)
+{
+	uint16_t lo = (uint16_t)(1 + rnd(6) * 100);
+
+	return rnd(2) ? (struct ip_port_range){0, 0}
+		      : (struct ip_port_range){lo, (uint16_t)(lo + rnd(3) * 150)};
+}
+
 static void random_backend(struct world *w, size_t i)
 {
 	struct route_backend *b = &w->backend[i];
@@ -97,6 +106,7 @@ static void random_backend(struct world *w, size_t i)
 	b->backend.port = (uint16_t)(2000 + i);
 	b->backend.weight = (uint16_t)(1 + rnd(5));
 	b->backend.token = (uint32_t)i + 1;
+	b->backend.ports = random_part();
 	model_check_default(MODEL_CHECK_TCP, &b->backend.check);
 }
 

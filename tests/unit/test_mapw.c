@@ -461,7 +461,7 @@ static void test_image_when_plan_was_applied_then_adoption_finds_it(void **state
 	assert_int_equal(plan_adopt(s, &image, &w.view, 0), 0);
 	assert_int_equal(plan_node_idx(s, &w.node.id), 1);
 	assert_int_equal(plan_backend_idx(s, &w.node.id, "dns/10.0.0.1:53"), 1);
-	assert_int_equal(plan_svc_idx(s, "dns", 4), 1);
+	assert_int_equal(plan_svc_idx(s, "dns", 4, (struct ip_port_range){0}), 1);
 	assert_int_equal(plan_diff(s, &w.view, w.routes, &w.node.id, 1, &l, &e), 0);
 	for (size_t i = 0; i < l.op_count; i++)
 		assert_true(l.op[i].kind == PLAN_NODE || l.op[i].kind == PLAN_SVC ||

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Single changes of a small world, and the list of operations that each makes. */
+#include "edge/plan_priv.h"
 #include "tests/unit/plan_world.h"
 
 static void small_world(struct world *w)
@@ -18,6 +19,7 @@ static void small_world(struct world *w)
 		w->has_backend[i] = true;
 		w->backend[i].backend.addr = addr("10.0.0.1");
 		w->backend[i].backend.weight = 1;
+		w->backend[i].backend.ports = (struct ip_port_range){0};
 		snprintf(w->node[w->backend[i].node_idx].node.region, MODEL_NAME_MAX, "fra");
 	}
 }
@@ -198,7 +200,7 @@ static void test_diff_when_things_go_then_indexes_rest_before_reuse(void **state
 	diff(&w, s, 0, &l);
 	model_backend_key(&w.backend[5].backend, key);
 	idx = plan_backend_idx(s, &w.node[5].id, key);
-	svc_idx = plan_svc_idx(s, "svc-0", 4);
+	svc_idx = plan_svc_idx(s, "svc-0", 4, (struct ip_port_range){0});
 	w.has_backend[5] = false;
 	w.has_service[0] = false;
 	diff(&w, s, 100, &l);
@@ -349,6 +351,69 @@ static void test_diff_when_self_hosts_a_backend_then_service_names_its_slot(void
 	w.has_backend[10] = false;
 	diff(&w, s, 30, &l);
 	assert_int_equal(l.op[l.op_count - 1].arg.svc.local_slot, 0);
+	plan_list_clear(&l);
+	plan_state_free(s);
+}
+
+/* 10,000 ports over 4 backends, of which one takes what nobody else does. */
+static void test_diff_when_ports_are_split_then_pages_lead_to_parts(void **state)
+{
+	static const struct ip_port_range part[4] = {
+		{5000, 7499}, {7500, 9999}, {9800, 12499}, {0, 0}};
+	struct plan_list l = {0};
+	struct plan_state *s;
+	uint32_t port[65536] = {0}, svc[4];
+	struct world w;
+
+	(void)state;
+	small_world(&w);
+	w.service[0].port[0].ports = (struct ip_port_range){5000, 14999};
+	for (size_t i = 0; i < 4; i++)
+		w.backend[5 * (i + 1)].backend.ports = part[i];
+	assert_int_equal(plan_state_new(&sizes, &s), 0);
+	diff(&w, s, 0, &l);
+	for (size_t i = 0; i < 4; i++) {
+		svc[i] = plan_svc_idx(s, "svc-0", 4, part[i]);
+		assert_int_not_equal(svc[i], 0);
+	}
+	for (size_t i = 0; i < l.op_count; i++) {
+		const struct plan_op *op = &l.op[i];
+
+		if (op->kind == PLAN_SVC) {
+			/* Each is alone in its part; a backend's port stands for the part's lowest. */
+			assert_int_equal(op->arg.svc.rows, 1);
+			assert_int_equal(op->arg.svc.svc_id, plan_svc_id("svc-0"));
+			for (size_t k = 0; k < 4; k++)
+				if (op->idx == svc[k])
+					assert_int_equal(op->arg.svc.port_lo,
+							 part[k].lo ? part[k].lo : 5000);
+		}
+		if (op->kind != PLAN_PORTDIR)
+			continue;
+		for (uint32_t high = 0; high < 256; high++)
+			for (size_t k = 0; op->arg.words[high] && k < l.op_count; k++)
+				if (l.op[k].kind == PLAN_PORTPAGE &&
+				    l.op[k].idx == op->arg.words[high])
+					memcpy(port + high * 256, l.op[k].arg.words, 1024);
+	}
+	for (uint32_t p = 0; p < 65536; p++) {
+		uint32_t want = p < 5000 || p > 14999 ? 0
+				: p < 7500	      ? svc[0]
+				: p < 10000	      ? svc[1]
+				: p < 12500	      ? svc[2]
+						      : svc[3];
+
+		if (port[p] != want)
+			fail_msg("port %u: got service %u, want %u", p, port[p], want);
+	}
+	/* One takes all ports again: its part is gone from pages before it is gone. */
+	w.backend[10].backend.ports = part[3];
+	diff(&w, s, 10, &l);
+	assert_int_equal(plan_svc_idx(s, "svc-0", 4, part[1]), 0);
+	diff(&w, s, 10 + PLAN_REST_MS, &l);
+	assert_int_equal(l.op[0].kind, PLAN_SVC);
+	assert_int_equal(l.op[0].idx, svc[1]);
+	assert_int_equal(l.op[0].arg.svc.svc_id, 0);
 	plan_list_clear(&l);
 	plan_state_free(s);
 }
@@ -536,6 +601,7 @@ int main(void)
 		cmocka_unit_test(test_diff_when_two_vips_share_a_slot_then_it_says_ask),
 		cmocka_unit_test(test_diff_when_vips_have_no_room_then_the_others_are_served),
 		cmocka_unit_test(test_diff_when_self_hosts_a_backend_then_service_names_its_slot),
+		cmocka_unit_test(test_diff_when_ports_are_split_then_pages_lead_to_parts),
 		cmocka_unit_test(test_diff_when_mesh_address_changes_then_new_index_and_words_move),
 		cmocka_unit_test(test_diff_when_two_nodes_have_one_address_then_the_live_one_is_in),
 		cmocka_unit_test(test_diff_when_ports_have_no_room_then_the_rest_goes_on),

@@ -225,7 +225,7 @@ static void diff_unchanged(void *arg)
 	assert_int_equal(c->l.op_count, c->ops);
 	assert_int_equal(plan_node_idx(c->s, &c->before.node[3].id), 4);
 	assert_int_equal(plan_backend_idx(c->s, &c->before.node[5].id, "b/10.0.0.1:53"), 6);
-	assert_int_not_equal(plan_svc_idx(c->s, "b", 4), 0);
+	assert_int_not_equal(plan_svc_idx(c->s, "b", 4, (struct ip_port_range){0}), 0);
 	assert_true(plan_due_ms(c->s) == UINT64_MAX);
 }
 

@@ -440,7 +440,7 @@ static void restart(struct edge *g)
 		if (idx)
 			backend[idx] = DP_BE_WORD(DP_BE_UP, node_idx, g->backend[i].backend.token);
 	}
-	svc[plan_svc_idx(g->s, "dns", 4)] = g->svc;
+	svc[plan_svc_idx(g->s, "dns", 4, (struct ip_port_range){0})] = g->svc;
 	plan_state_free(g->s);
 	assert_int_equal(plan_state_new(&sizes, &g->s), 0);
 	assert_int_equal(plan_adopt(g->s, &image, &view, g->now_ms), 0);
@@ -538,12 +538,16 @@ static void test_diff_when_two_edges_saw_the_same_then_the_same_names(void **sta
 			if (memcmp(a.owner, b.owner, sizeof(a.owner)) ||
 			    memcmp(a.prev, b.prev, a.rows * sizeof(a.prev[0])))
 				fail_msg("SEED=%u round %zu: two edges differ", i, round);
-			assert_int_equal(plan_prev_digest(a.s, "dns", 4, &pa), 0);
-			assert_int_equal(plan_prev_digest(b.s, "dns", 4, &pb), 0);
+			assert_int_equal(
+				plan_prev_digest(a.s, "dns", 4, (struct ip_port_range){0}, &pa), 0);
+			assert_int_equal(
+				plan_prev_digest(b.s, "dns", 4, (struct ip_port_range){0}, &pb), 0);
 			assert_memory_equal(&pa, &pb, sizeof(pa));
 			assert_int_equal(pa.row_count, remembered(&a));
 			rows += pa.row_count;
-			assert_int_equal(plan_prev_digest(a.s, "dns", 6, &pa), -ENOENT);
+			assert_int_equal(
+				plan_prev_digest(a.s, "dns", 6, (struct ip_port_range){0}, &pa),
+				-ENOENT);
 		}
 		plan_state_free(a.s);
 		plan_state_free(b.s);

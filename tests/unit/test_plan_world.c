@@ -9,7 +9,7 @@ static void mutate(struct world *w)
 						   GOSSIP_SUSPECT, GOSSIP_DEAD};
 	size_t n = rnd(NODES), s = rnd(SERVICES), b = rnd(BACKENDS);
 
-	switch (rnd(12)) {
+	switch (rnd(13)) {
 	case 0:
 	case 1:
 		w->node[n].state = states[rnd(5)];
@@ -37,6 +37,9 @@ static void mutate(struct world *w)
 		break;
 	case 9:
 		w->backend[b].is_overridden ^= 1;
+		break;
+	case 10:
+		w->backend[b].backend.ports = random_part();
 		break;
 	default:
 		w->backend[b].health = rnd(3) ? MODEL_HEALTH_PASSING : MODEL_HEALTH_FAILING;
@@ -119,7 +122,10 @@ static const struct route_entry *wanted(const struct seen *o, const struct watch
 			continue;
 		for (size_t k = 0; k < o->routes->entry_count; k++)
 			if (o->routes->entry[k].service_idx == c.claim[i].service_idx &&
-			    o->routes->entry[k].family == (ip_is_v4(&x->vip) ? 4 : 6))
+			    o->routes->entry[k].family == (ip_is_v4(&x->vip) ? 4 : 6) &&
+			    (!o->routes->entry[k].part.lo ||
+			     (x->port >= o->routes->entry[k].served.lo &&
+			      x->port <= o->routes->entry[k].served.hi)))
 				found = &o->routes->entry[k];
 	}
 	route_claims_done(&c);
@@ -149,7 +155,7 @@ static void note_good(struct run *r, const struct seen *o, int when)
 /* What holds between any two operations. */
 static void check_moment(struct run *r)
 {
-	bool seen[64] = {false};
+	bool seen[128] = {false}; /* by service index */
 
 	for (size_t i = 0; i < r->watch_count; i++) {
 		struct watch *x = &r->watch[i];
@@ -205,8 +211,9 @@ static void check_final(struct run *r, const struct seen *o, const struct plan_s
 			continue;
 		}
 		svc = &o->view.service[e->service_idx];
-		assert_int_equal(idx, plan_svc_idx(s, svc->name, e->family));
-		assert_int_equal(r->m.svc[idx].port_lo, model_service_port_lo(svc));
+		assert_int_equal(idx, plan_svc_idx(s, svc->name, e->family, e->part));
+		assert_int_equal(r->m.svc[idx].port_lo,
+				 e->part.lo ? e->part.lo : model_service_port_lo(svc));
 		assert_int_equal(r->m.svc[idx].hash, svc->hash);
 		assert_int_equal(r->m.svc[idx].rows, e->row_count);
 		off = DP_TABLE_OFFSET(r->m.svc[idx].table);
@@ -371,7 +378,8 @@ static void one_world(unsigned int world_seed, size_t rounds, size_t *ret_ops, s
 		plan_list_clear(&l);
 		if (dies) {
 			restart(&r, &o, now_ms, &s);
-			assert_int_equal(plan_diff(s, &o.view, o.routes, &self, now_ms, &l, &e), 0);
+			if (plan_diff(s, &o.view, o.routes, &self, now_ms, &l, &e))
+				fail_msg("SEED=%u round %zu: %s", world_seed, round, e.text);
 			for (size_t i = 0; i < l.op_count; i++) {
 				apply(&r.m, &l.op[i]);
 				check_moment(&r);

@@ -278,6 +278,57 @@ static void test_compute_when_service_has_two_families_then_two_entries(void **s
 	route_free(plan);
 }
 
+static void test_compute_when_backends_take_parts_then_an_entry_each(void **state)
+{
+	static const struct ip_port_range part[] = {{0, 0},	  {5000, 5999}, {6000, 6999},
+						    {6000, 6999}, {6500, 7999}, {6600, 6700}};
+	static const struct {
+		struct ip_port_range part, served;
+		uint16_t port_lo;
+		size_t choices;
+	} want[] = {
+		{{0, 0}, {0, 0}, 5000, 2}, /* with the backend of the other family */
+		{{5000, 5999}, {5000, 5999}, 5000, 1},
+		{{6000, 6999}, {6000, 6999}, 6000, 2},
+		{{6500, 7999}, {7000, 7999}, 6500, 1},
+		{{6600, 6700}, {1, 0}, 6600, 1},
+	};
+	struct route_plan *plan;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	add_node(&w, 1, "fra");
+	add_service(&w, "voice", "192.0.2.1", NULL, (struct ip_port_range){5000, 14999});
+	for (uint16_t i = 0; i < 6; i++)
+		add_backend(&w, 0, "voice", "10.0.0.1", (uint16_t)(1000 + i))->backend.ports =
+			part[i];
+	add_backend(&w, 0, "voice", "2001:db8::1", 53)->backend.ports = part[1];
+	assert_int_equal(route_compute(&w.view, &plan), 0);
+	assert_int_equal(plan->entry_count, 5);
+	for (size_t i = 0; i < 5; i++) {
+		const struct route_entry *e = &plan->entry[i];
+
+		assert_memory_equal(&e->part, &want[i].part, sizeof(e->part));
+		assert_memory_equal(&e->served, &want[i].served, sizeof(e->served));
+		assert_int_equal(e->port_lo, want[i].port_lo);
+		assert_int_equal(e->choice_count, want[i].choices);
+		assert_int_equal(e->row_count, i == 2 ? 251 : 1);
+	}
+	assert_int_equal(why_of(&plan->entry[0], 6), ROUTE_OTHER_FAMILY);
+	route_free(plan);
+	/* A part's ports must fit, not the service's; and a part whose backends are down stays one. */
+	w.backend[1].backend.port = 64536;
+	w.backend[4].backend.port = 64537;
+	w.backend[2].health = w.backend[3].health = MODEL_HEALTH_FAILING;
+	assert_int_equal(route_compute(&w.view, &plan), 0);
+	assert_int_equal(plan->entry_count, 5);
+	assert_int_equal(why_of(&plan->entry[1], 1), ROUTE_USED);
+	assert_int_equal(plan->entry[2].row_count, 0);
+	assert_int_equal(why_of(&plan->entry[3], 4), ROUTE_PORT_OVERFLOW);
+	route_free(plan);
+}
+
 static void test_compute_when_view_is_empty_then_empty_plan(void **state)
 {
 	struct route_plan *plan;
@@ -550,6 +601,7 @@ int main(void)
 		cmocka_unit_test(test_compute_when_ports_overflow_then_not_used),
 		cmocka_unit_test(test_compute_when_tiers_fail_one_by_one_then_next_in_order_serves),
 		cmocka_unit_test(test_compute_when_service_has_two_families_then_two_entries),
+		cmocka_unit_test(test_compute_when_backends_take_parts_then_an_entry_each),
 		cmocka_unit_test(test_compute_when_view_is_empty_then_empty_plan),
 		cmocka_unit_test(test_compute_when_view_is_shuffled_then_digests_are_the_same),
 		cmocka_unit_test(test_digest_when_an_owner_or_weight_changes_then_differs),
