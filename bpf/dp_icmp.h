@@ -217,7 +217,29 @@ __noinline int dp_icmp_edge_tc(struct __sk_buff *skb)
 
 /* ---- Worker ---- */
 
-/* Edge -> worker, about a reply; the tunnel is still on. Finds its flow: DP_GO with dp_work.hop filled in, or the end. */
+/* The flow is not here: once on to where it is, or where it was before its row changed hands. DP_IS_HOP, or the end. */
+static __always_inline int dp_icmp_hop(struct dp_work *w, __u32 away_idx)
+{
+	const int dropped = DP_OUT(DP_R_ICMP_NO_FLOW, TC_ACT_SHOT);
+	struct dp_vip *vip;
+
+	if (dp_second_marks(w))
+		return dropped;
+	if (!away_idx) {
+		away_idx = dp_num_find(w->tunnel.seq);
+		vip = dp_vip_find(w->embed.dst);
+		if (!away_idx || !vip ||
+		    !dp_hop_take(dp_svc_on_port(vip, w->embed.l4_proto, w->embed.dport_be),
+				 away_idx))
+			return dropped;
+	}
+	if (!dp_hop_is_open(away_idx))
+		return dropped;
+	return dp_hop_to(w, away_idx, DP_GRE_F_SECOND | DP_GRE_F_FINAL, DP_R_PASSED_ON);
+}
+
+/* Edge -> worker, about a reply; the tunnel is still on. Finds its flow: DP_GO with dp_work.hop filled in, DP_IS_HOP: it is
+ * elsewhere; or the end. */
 __noinline int dp_icmp_worker_in(struct __sk_buff *skb)
 {
 	struct dp_work *w = dp_work_get();
@@ -230,10 +252,10 @@ __noinline int dp_icmp_worker_in(struct __sk_buff *skb)
 	f = bpf_map_lookup_elem(&dp_fwd, &w->fwd_key);
 	if (!f)
 		f = bpf_map_lookup_elem(&dp_fwd_new, &w->fwd_key);
-	if (!f)
-		return DP_OUT(DP_R_ICMP_NO_FLOW, TC_ACT_SHOT);
+	if (!f || f->away_idx)
+		return dp_icmp_hop(w, f ? f->away_idx : 0);
 	l = dp_local_get(f->slot);
-	if (!l || !l->live || l->use_count != f->use_count || f->away_idx)
+	if (!dp_slot_serves(l, f->use_count))
 		return DP_OUT(DP_R_ICMP_NO_FLOW, TC_ACT_SHOT);
 	w->hop.slot = f->slot;
 	w->hop.cport_be = f->cport_be;

@@ -594,6 +594,52 @@ static void test_error_when_flow_is_not_here_then_dropped(void **state)
 	}
 }
 
+/* The flow is known to be at another node, or the row's previous owner may have it: one hop, no second one. */
+static void test_error_when_flow_is_elsewhere_then_passed_on_once(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (size_t n = REMOTE; n < TARGETS; n++) {
+		const struct target *t = &targets[n];
+		struct pkt_spec quote = answer(t, IPPROTO_TCP);
+		struct dp_flow_fwd_key k = {.l4_proto = IPPROTO_TCP};
+		struct dp_flow_fwd f = {.away_idx = BF_NODE_V6, .edge_idx = BF_NODE_V4};
+		uint32_t token = DP_TOKEN(t->svc, BF_USE);
+		uint8_t msg[PKT_MAX];
+		struct bf_in in = to_vip(t, &kinds[0], &quote, 0, msg);
+		struct icmp_seen seen;
+		struct bf_out out;
+
+		bf_addr(client(t->family), k.client);
+		bf_addr(t->vip, k.vip);
+		k.cport_be = htons(40000);
+		k.vport_be = htons(t->port);
+		for (int is_noted = 0; is_noted < 2; is_noted++) {
+			if (is_noted)
+				assert_int_equal(
+					bpf_map_update_elem(bf_map(b, "dp_fwd_new"), &k, &f, 0), 0);
+			through(&in.pkt, DP_GRE_KEY(0, token), 4);
+			in.pkt.gre_flags = is_noted ? 0 : 0x3000;
+			in.pkt.gre_seq = is_noted ? 0 : BF_NODE_V6 * 1000;
+			bf_run(b, BF_MESH_IN, &in, &out);
+			bf_expect_reason(b, DP_R_PASSED_ON, t->vip);
+			assert_int_equal(out.retval, ACT_REDIRECT);
+			assert_string_equal(out.seen.outer_dst, "fd99::3");
+			assert_int_equal(DP_GRE_KEY_FLAGS(out.seen.gre_key),
+					 DP_GRE_F_SECOND | DP_GRE_F_FINAL);
+			assert_string_equal(out.seen.dst, t->vip);
+			seen = read_icmp(&out, t->vip);
+			expect_quote(&seen, &quote, t->vip);
+			through(&in.pkt, DP_GRE_KEY(DP_GRE_F_SECOND | DP_GRE_F_FINAL, token), 4);
+			in.pkt.gre_flags = 0x3000;
+			in.pkt.gre_seq = BF_NODE_V6 * 1000;
+			bf_run(b, BF_MESH_IN, &in, &out);
+			bf_expect_reason(b, DP_R_ICMP_NO_FLOW, "no second hop");
+		}
+	}
+}
+
 /* ---- errors of backends, towards the client ---- */
 
 /* What the backend got of the client's request. */
@@ -794,6 +840,7 @@ int main(void)
 		T(test_error_when_flow_is_assured_or_shifted_then_delivered),
 		T(test_error_when_udp_has_no_checksum_then_stays_without),
 		T(test_error_when_flow_is_not_here_then_dropped),
+		T(test_error_when_flow_is_elsewhere_then_passed_on_once),
 		T(test_error_when_from_a_backend_then_in_the_vips_name),
 		T(test_error_when_host_speaks_for_a_container_then_in_the_vips_name),
 		T(test_error_when_about_the_hosts_own_traffic_then_left_alone),
