@@ -120,6 +120,56 @@ int bench_xdp(struct xdp_md *ctx)
 	return action;
 }
 
+/* ---- Where the time goes: the same steps, as far as bench_stage says. Set before loading. */
+const volatile __u32 bench_stage = 0;
+
+static __always_inline __u64 staged(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct dp_choice c = {};
+	struct dp_self *self;
+	struct dp_vip *vip;
+	struct dp_svc *svc;
+	struct dp_pkt p;
+	__u32 hash;
+
+	if (bench_stage < 1 || (void *)(eth + 1) > end ||
+	    dp_parse(data, end, sizeof(*eth), eth->h_proto, &p))
+		return 0;
+	if (bench_stage < 2)
+		return p.sport_be + p.l3_bytes;
+	vip = dp_vip_find(p.dst);
+	if (bench_stage < 3 || !vip)
+		return !!vip;
+	c.svc_idx = dp_svc_on_port(vip, p.l4_proto, p.dport_be);
+	svc = dp_svc_get(c.svc_idx);
+	self = dp_self_get();
+	if (bench_stage < 4 || !svc || !self)
+		return c.svc_idx;
+	hash = (__u32)dp_flow_hash(self->seed, svc->hash, p.family, p.src, p.dst, p.sport_be,
+				   p.dport_be, p.l4_proto);
+	if (bench_stage < 5)
+		return hash;
+	if (dp_pick_row(svc, hash, &c) != DP_IS_ROW)
+		return 0;
+	if (bench_stage < 6)
+		return c.row;
+	dp_stat_add(c.svc_idx, c.backend_idx, 1, p.l3_bytes);
+	return c.row;
+}
+
+SEC("xdp")
+int bench_stages(struct xdp_md *ctx)
+{
+	struct bench_job *j = job();
+
+	if (!j || prepare(ctx, j))
+		return XDP_ABORTED;
+	j->sink += staged(ctx);
+	return XDP_PASS;
+}
+
 /* ---- TC: timed inside */
 
 static __always_inline void put_template(struct __sk_buff *skb, struct bench_job *j)

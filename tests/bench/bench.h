@@ -11,6 +11,7 @@
 struct bench_job {
 	__u64 ns; /* TC: time inside the program */
 	__u64 runs;
+	__u64 sink; /* keeps the compiler from leaving a step out */
 	__u32 at;
 	__u32 flow_mask; /* flows - 1; 64 share an address */
 	__u32 vip_mask;	 /* 0: the packet's own; else VIPs - 1, each in turn for four packets */

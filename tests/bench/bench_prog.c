@@ -24,6 +24,7 @@
 #include <bpf/libbpf.h>
 
 #include "bpf/dp_abi.h"
+#include "bpf/dp_reasons.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/world.h"
 
@@ -116,8 +117,6 @@ static const struct row rows[] = {
 	{.name = "worker: new flow", .flows = MORE, .prog = "bench_tc_mesh_in", .is_new = true},
 	{.name = "worker: reply", .prog = "bench_tc_up_out"},
 };
-
-static struct bench *skel;
 
 static int prog_fd(const char *name)
 {
@@ -356,7 +355,7 @@ static void measure(const struct row *given)
 	for (int i = 0; i < RUNS; i++)
 		ns[i] = r->prog ? once_tc(r, &j, frame, len) : once_xdp(frame, len);
 	qsort(ns, RUNS, sizeof(*ns), by_value);
-	printf("| %-27s | %6.1f | %6.1f | %-9s |", r->name, ns[0], ns[RUNS / 2],
+	printf("| %-32s | %6.1f | %6.1f | %-9s |", r->name, ns[0], ns[RUNS / 2],
 	       r->peer ? r->peer : "");
 	if (r->peer)
 		printf(" %.2f |\n", ns[RUNS / 2] / atof(strchr(r->peer, '-') + 1));
@@ -370,34 +369,86 @@ static int no_print(enum libbpf_print_level level, const char *fmt, va_list args
 	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, args) : 0;
 }
 
+static struct bench *load(uint32_t mesh_l2, uint32_t stage)
+{
+	struct bench *s = bench__open();
+
+	if (!s)
+		bench_die("open");
+	bench_obj = s->obj;
+	s->rodata->dp_mesh_l2 = mesh_l2;
+	s->rodata->bench_stage = stage;
+	bench_sizes();
+	if (bench__load(s))
+		bench_die("load");
+	return s;
+}
+
+/* Where the time of the row "udp-v4, 64k flows" goes: each step's cost is what the program with it takes more. */
+static void measure_stages(void)
+{
+	static const char *const step[] = {"the wrapper alone",
+					   "parse",
+					   "is it a VIP? (2 arrays)",
+					   "which service? (4 arrays)",
+					   "hash (SipHash-1-3)",
+					   "row, backend, node",
+					   "counters of service and backend"};
+	struct bench_world w = {.family = 4, .vips = 1, .per_vip = 1, .backends = 10};
+	struct bench_job j = {.flow_mask = MANY - 1, .family = 4, .is_dropped = 1};
+	struct row r = {.family = 4, .flows = MANY, .l4_proto = IPPROTO_UDP};
+	double last = 0;
+
+	printf("\n| %-32s | %6s | %6s |\n|---|---|---|\n", "step", "ns", "sum");
+	for (uint32_t stage = 0; stage < sizeof(step) / sizeof(step[0]); stage++) {
+		struct bench *s = load(0, stage);
+		uint8_t frame[256];
+		size_t len = bare(&r, frame);
+		double ns[RUNS];
+		uint32_t zero = 0;
+		int rv;
+
+		bench_fill(&w);
+		bench_put("bench_job", &zero, &j);
+		for (int i = 0; i < RUNS; i++)
+			ns[i] = run("bench_stages", frame, len, REPEAT, &rv) -
+				run("bench_null", frame, len, REPEAT, &rv);
+		qsort(ns, RUNS, sizeof(*ns), by_value);
+		printf("| %-32s | %6.1f | %6.1f |\n", step[stage], ns[RUNS / 2] - last,
+		       ns[RUNS / 2]);
+		last = ns[RUNS / 2];
+		bench__destroy(s);
+	}
+	printf("The rest of a whole row: the reason's counter, the verdict (bpf_xdp_adjust_meta) "
+	       "or the tunnel "
+	       "(bpf_xdp_adjust_head, 42 bytes written, checksum).\n");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2) {
-		fprintf(stderr, "usage: %s [ROW]\n", argv[0]);
+		fprintf(stderr, "usage: %s [ROW | steps]\n", argv[0]);
 		return 2;
 	}
 	libbpf_set_print(no_print);
-	printf("| %-27s | %6s | %6s | %-9s | %s |\n", "ns per packet, net", "best", "median",
+	printf("| %-32s | %6s | %6s | %-9s | %s |\n", "ns per packet, net", "best", "median",
 	       "Katran", "of its median");
 	printf("|---|---|---|---|---|\n");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct bench *s;
+
 		if (argc > 1 && !strstr(rows[i].name, argv[1]))
 			continue;
-		skel = bench__open();
-		if (!skel)
-			bench_die("open");
-		bench_obj = skel->obj;
-		skel->rodata->dp_mesh_l2 = rows[i].prog || rows[i].is_fabric ? 14 : 0;
-		bench_sizes();
-		if (bench__load(skel))
-			bench_die("load");
+		s = load(rows[i].prog || rows[i].is_fabric ? 14 : 0, 0);
 		measure(&rows[i]);
 		if (getenv("BENCH_REASONS"))
-			for (uint32_t k = 0; k < 128; k++)
+			for (uint32_t k = 0; k < DP_REASON_SLOTS; k++)
 				if (reason_total(k))
 					printf("    reason %u: %llu\n", k,
 					       (unsigned long long)reason_total(k));
-		bench__destroy(skel);
+		bench__destroy(s);
 	}
+	if (argc == 1 || !strcmp(argv[1], "steps"))
+		measure_stages();
 	return 0;
 }
