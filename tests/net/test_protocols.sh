@@ -62,7 +62,7 @@ SUM=$(head -c 20971520 "$LAB_DIR/big" | sha256sum)
 ok 'HTTP, 20 MB, IPv4' is "$(part "http://$V4.2/big")" "$SUM"
 ok 'HTTP, 20 MB, IPv6' is "$(part "http://[$V6:2]/big")" "$SUM"
 
-# ---- iperf3: its data flows must reach the server of its control connection; with several backends that takes hash=source.
+# ---- iperf3
 measure() { # NAME OPTION...: both families at once, 2 s
 	local name=$1 pid
 	shift
@@ -85,6 +85,18 @@ for row in 'udp-up -u -b 10M -l 1200' 'udp-down -u -b 10M -l 1200 -R' 'tcp-up -b
 	ok "iperf3 $name, IPv4" arrived "$LAB_DIR/iperf-$name-4" $want
 	ok "iperf3 $name, IPv6" arrived "$LAB_DIR/iperf-$name-6" $want
 done
+
+# Its data flows must reach the server of its control connection. With several backends that takes hash=source.
+source_hashed() {
+	lab_ctl fra-1 service add s10 --policy hash=source --vip $V4.10 --port tcp/5201 >/dev/null || return 1
+	lab_wait 'service s10 at fra-2' 10 lab_ctl fra-2 route show s10 || return 1
+	lab_ctl fra-2 backend add s10 "$W:5204" >/dev/null && lab_ctl fra-2 backend add s10 "$W:5206" >/dev/null || return 1
+	lab_wait 'both backends at the edge' 10 is_spread || return 1
+	lab_in c iperf3 -J -t 1 -P 8 -b 2M -c $V4.10 >"$LAB_DIR/iperf-source" 2>&1
+	arrived "$LAB_DIR/iperf-source" 8
+}
+is_spread() { [ "$(lab_ctl fra-1 --json backend list | jq '[.backends[] | select(.service == "s10" and .health == "passing")] | length')" = 2 ]; }
+ok 'iperf3 over nine connections, two backends, hashed by source' source_hashed
 
 # ---- DTLS: handshake with the server's certificate, a word there, a word back.
 dtls() { # FAMILY ADDRESS
