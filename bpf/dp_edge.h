@@ -80,13 +80,14 @@ static __always_inline int dp_edge_odd(void *ctx, const struct dp_pkt *p, struct
 
 /* Limits, lists, connection ids: DP_GO, or the outcome. */
 static __always_inline int dp_edge_special(void *ctx, const struct dp_pkt *p, __u32 svc_flags,
-					   struct dp_choice *c, const int is_xdp)
+					   __u32 has_gate, struct dp_choice *c, const int is_xdp)
 {
-	int out;
+	int out = DP_GO;
 
 	if (!dp_edge_show(p, c))
 		return DP_EDGE_DROP(DP_R_BAD_PACKET);
-	out = is_xdp ? dp_gate_xdp(ctx) : dp_gate_tc(ctx);
+	if (has_gate)
+		out = is_xdp ? dp_gate_xdp(ctx) : dp_gate_tc(ctx);
 	if (out == DP_GO && (svc_flags & DP_SVC_QUIC) && !p->frag)
 		out = is_xdp ? dp_quic_xdp(ctx) : dp_quic_tc(ctx);
 	dp_edge_told(c);
@@ -102,6 +103,7 @@ static __always_inline int dp_edge(void *ctx, const struct dp_pkt *p, int parse_
 	struct dp_ctl *ctl;
 	struct dp_vip *vip;
 	struct dp_svc *svc;
+	__u32 has_gate;
 	int out;
 
 	if (!p->has_addrs)
@@ -126,8 +128,9 @@ static __always_inline int dp_edge(void *ctx, const struct dp_pkt *p, int parse_
 	ctl = dp_ctl_get();
 	if (!svc || !ctl)
 		return DP_EDGE_DROP(DP_R_NO_SERVICE);
-	if ((svc->flags & (DP_SVC_GATE | DP_SVC_QUIC)) || (ctl->flags & DP_CTL_FILTER)) {
-		out = dp_edge_special(ctx, p, svc->flags, c, is_xdp);
+	has_gate = (svc->flags & DP_SVC_GATE) || (ctl->flags & DP_CTL_FILTER);
+	if (has_gate || (svc->flags & DP_SVC_QUIC)) {
+		out = dp_edge_special(ctx, p, svc->flags, has_gate, c, is_xdp);
 		if (out != DP_GO)
 			return out;
 	}

@@ -88,21 +88,25 @@ static __always_inline __u32 dp_quic_bytes(const struct dp_pkt *p)
 
 __noinline int dp_quic_xdp(struct xdp_md *ctx)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct dp_work *w = dp_work_get();
 	__u32 bytes, off;
-	long rc;
+	__u8 *at;
 
 	if (!w)
 		return DP_GO;
 	bytes = dp_quic_bytes(&w->pkt);
 	off = w->pkt.l4_off + sizeof(struct udphdr);
-	if (bytes == DP_QUIC_LONG_BYTES)
-		rc = bpf_xdp_load_bytes(ctx, off, w->bytes, DP_QUIC_LONG_BYTES);
-	else if (bytes == DP_QUIC_SHORT_BYTES)
-		rc = bpf_xdp_load_bytes(ctx, off, w->bytes, DP_QUIC_SHORT_BYTES);
-	else
+	if (!bytes || off > DP_OFF_MAX)
 		return DP_GO;
-	return rc ? DP_GO : dp_quic_choose(w, w->bytes, bytes);
+	at = data + off;
+	if ((void *)(at + DP_QUIC_SHORT_BYTES) > end)
+		return DP_GO;
+	if (!(*at & DP_QUIC_LONG))
+		return dp_quic_choose(w, at, DP_QUIC_SHORT_BYTES);
+	if (bytes < DP_QUIC_LONG_BYTES || (void *)(at + DP_QUIC_LONG_BYTES) > end)
+		return DP_GO;
+	return dp_quic_choose(w, at, DP_QUIC_LONG_BYTES);
 }
 
 __noinline int dp_quic_tc(struct __sk_buff *skb)

@@ -54,7 +54,11 @@ struct row {
 	uint32_t loaded;   /* VIPs that are there besides those */
 	uint32_t per_vip;  /* services on each; 0: one */
 	uint32_t backends; /* of each service; 0: 10 */
-	const char *prog;  /* TC rows; NULL: XDP */
+	uint32_t svc_flags;
+	uint32_t pps, source_pps;
+	bool is_denied, is_quic;
+	uint16_t frag_be; /* IPv4 fragment field; 0: none */
+	const char *prog; /* TC rows; NULL: XDP */
 };
 
 /* Names as in the kernel's own xdp-lb benchmark where the scenario is the same. */
@@ -111,6 +115,31 @@ static const struct row rows[] = {
 	 .loaded = 1024,
 	 .per_vip = 10},
 	{.is_fabric = true, .name = "udp-v4, 1,000 backends", .flows = MANY, .backends = 1000},
+	{.name = "quic-v4, id names the backend",
+	 .peer = "118-172",
+	 .is_fabric = true,
+	 .flows = MANY,
+	 .is_quic = true,
+	 .svc_flags = DP_SVC_QUIC},
+	{.name = "udp-v4, packet rate of the service",
+	 .is_fabric = true,
+	 .flows = MANY,
+	 .svc_flags = DP_SVC_GATE,
+	 .pps = 1000000000},
+	{.name = "udp-v4, packet rate of each source",
+	 .is_fabric = true,
+	 .flows = MANY,
+	 .svc_flags = DP_SVC_GATE,
+	 .source_pps = 100000000},
+	{.name = "drop-v4, denied by a list",
+	 .is_dropped = true,
+	 .flows = MANY,
+	 .svc_flags = DP_SVC_GATE | DP_SVC_FILTER,
+	 .is_denied = true},
+	{.name = "drop-v4-frag, first not seen",
+	 .is_dropped = true,
+	 .flows = MANY,
+	 .frag_be = 0x1700},
 	{.name = "edge, TC: encapsulate", .prog = "bench_tc_pub_in"},
 	{.name = "worker: known flow", .prog = "bench_tc_mesh_in"},
 	{.name = "worker: 64k known flows", .flows = MANY, .prog = "bench_tc_mesh_in"},
@@ -147,6 +176,7 @@ static size_t bare(const struct row *r, uint8_t *f)
 		ip->ihl = 5;
 		ip->ttl = 64;
 		ip->protocol = r->l4_proto;
+		ip->frag_off = r->frag_be;
 		ip->tot_len = htons((uint16_t)(20 + l4_bytes + payload));
 		ip->saddr = htonl(0xc6336401);
 		ip->daddr = htonl(r->is_foreign ? 0xcb007101 : base);
@@ -173,6 +203,10 @@ static size_t bare(const struct row *r, uint8_t *f)
 		struct udphdr *udp = (void *)l4;
 
 		udp->len = htons((uint16_t)(8 + payload));
+	}
+	if (r->is_quic) { /* a short header, first octet 0, the server id, the rest of the id */
+		f[off + 8] = 0x40;
+		f[off + 13] = BENCH_SERVER_ID;
 	}
 	return off + l4_bytes + payload;
 }
@@ -338,6 +372,10 @@ static void measure(const struct row *given)
 		/* The worker's own programs want the backend here. */
 		.is_worker = r->prog && strcmp(r->prog, "bench_tc_pub_in") != 0,
 		.is_fabric = r->is_fabric,
+		.svc_flags = r->svc_flags,
+		.pps = r->pps,
+		.source_pps = r->source_pps,
+		.is_denied = r->is_denied,
 		.l2 = {.dst = {2, 0, 0, 0, 0, 1}, .src = {2, 0, 0, 0, 0, 2}, .ifindex = 1},
 	});
 	if (is_out) { /* the flow that it answers */

@@ -74,14 +74,19 @@ static void put_vip(uint32_t idx, const uint8_t addr[16])
 
 static uint32_t next_row, next_backend;
 
-/* A table whose owners are `backends` new backends on `node`. */
-static void put_svc(uint32_t idx, uint8_t family, uint32_t backends, uint32_t node)
+/* A service and a table whose owners are new backends. */
+static void put_svc(uint32_t idx, const struct bench_world *w)
 {
 	uint32_t n = dp_class_rows(ROWS_CLASS);
 	struct dp_svc svc = {.rows = n,
 			     .table = DP_TABLE(next_row, ROWS_CLASS),
 			     .port_lo = (uint16_t)BENCH_PORT,
-			     .family = family};
+			     .family = w->family,
+			     .flags = w->svc_flags,
+			     .svc_id = 1000 + idx,
+			     .pps = w->pps,
+			     .source_pps = w->source_pps};
+	uint32_t backends = w->backends, node = w->is_worker ? SELF : REMOTE;
 
 	for (uint32_t i = 0; i < backends; i++) {
 		uint64_t word = DP_BE_WORD(DP_BE_UP, node, DP_TOKEN(1, 5));
@@ -96,6 +101,19 @@ static void put_svc(uint32_t idx, uint8_t family, uint32_t backends, uint32_t no
 		bench_put("dp_rows", &at, &r);
 	}
 	bench_put("dp_svc", &idx, &svc);
+	if (w->svc_flags & DP_SVC_QUIC) {
+		struct dp_quic_key key = {
+			.svc_id = svc.svc_id, .server_id = BENCH_SERVER_ID, .family = w->family};
+
+		bench_put("dp_quic", &key, &next_backend);
+	}
+	if (w->is_denied) {
+		struct dp_filter_key key = {.prefix_bits = 32 + 96, .svc_id = svc.svc_id};
+		uint32_t verb = DP_FILTER_DENY;
+
+		memset(key.addr + 10, 0xff, 2);
+		bench_put("dp_filter", &key, &verb);
+	}
 	next_row += n;
 	next_backend += backends;
 }
@@ -163,7 +181,7 @@ void bench_fill(const struct bench_world *r)
 		put_vip(v + 1, addr);
 		put_ports(v + 1, svc, r->per_vip);
 		for (uint32_t i = 0; i < r->per_vip; i++)
-			put_svc(svc++, r->family, r->backends, r->is_worker ? SELF : REMOTE);
+			put_svc(svc++, r);
 	}
 	bench_map4(0x0a000005, local.addr);
 	bench_put("dp_local", &one, &local);

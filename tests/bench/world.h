@@ -12,6 +12,7 @@
 #include "bpf/dp_abi.h"
 
 #define BENCH_PORT 53u
+#define BENCH_SERVER_ID 7u	/* of backend 1 in connection ids, with DP_SVC_QUIC */
 #define BENCH_MESH4 0x0a000001u /* this node's mesh address; the worker's is the next */
 
 struct bench_world {
@@ -23,6 +24,9 @@ struct bench_world {
 	bool is_worker;	   /* the backends are here */
 	bool is_fabric;
 	struct dp_l2 l2; /* to the worker, with is_fabric */
+	uint32_t svc_flags;
+	uint32_t pps, source_pps; /* with DP_SVC_GATE */
+	bool is_denied; /* the source is in the service's list, with DP_SVC_GATE | DP_SVC_FILTER */
 };
 
 extern struct bpf_object *bench_obj;
