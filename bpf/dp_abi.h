@@ -254,10 +254,10 @@ struct dp_host {
 	__u32 pad;
 };
 DP_ASSERT_SIZE(struct dp_host, 72);
-#define DP_HOST_FABRIC                                                                             \
-	1u /* the mesh is a trusted Ethernet: XDP puts the tunnel on and off (dp_l2) */
-#define DP_HOST_XDP_OUT 4u /* with FABRIC: every uplink sends frames that XDP redirects to it */
-#define DP_HOST_UPLINKS 2u /* several uplinks: dp_egress says which one leads to a client */
+#define DP_HOST_FABRIC 1u	/* the mesh is a trusted Ethernet: XDP takes tunnels off there */
+#define DP_HOST_UPLINKS 2u	/* several uplinks: dp_egress says which one leads to a client */
+#define DP_HOST_FABRIC_OUT 4u	/* and XDP on the public interfaces puts them on (dp_l2) */
+#define DP_HOST_FABRIC_REPLY 8u /* and XDP on the mesh interface can send out of every uplink */
 
 /* ---- dp_egress (LPM_TRIE): destination -> interface, __u32. Writer edgefwd, from the routing table. */
 struct dp_egress_key {

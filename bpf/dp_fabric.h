@@ -81,7 +81,7 @@ __noinline int dp_fabric_out(struct xdp_md *ctx)
 	struct dp_node *node;
 	struct dp_l2 *l2;
 
-	if (!w || !host || !(host->flags & DP_HOST_FABRIC))
+	if (!w || !host || !(host->flags & DP_HOST_FABRIC_OUT))
 		return DP_GO;
 	node_idx = DP_BE_NODE(w->choice.backend_word);
 	node = dp_node_get(node_idx);
@@ -233,7 +233,7 @@ __noinline int dp_fabric_reply(struct xdp_md *ctx)
 	struct dp_vip *vip;
 	struct ethhdr eth;
 
-	if (!w || !host || !(host->flags & DP_HOST_XDP_OUT))
+	if (!w || !host || !(host->flags & DP_HOST_FABRIC_REPLY))
 		return DP_GO;
 	vip = dp_vip_find(w->pkt.src);
 	if (!vip || !dp_svc_on_port(vip, w->pkt.l4_proto, w->pkt.sport_be))

@@ -100,6 +100,15 @@ static int parse_xdp(struct conf *c, const struct key *k, const char *value)
 	return -EINVAL;
 }
 
+static int parse_transport(struct conf *c, const struct key *k, const char *value)
+{
+	(void)k;
+	if (strcmp(value, "wireguard") && strcmp(value, "fabric"))
+		return -EINVAL;
+	c->mesh_fabric = strcmp(value, "fabric") == 0;
+	return 0;
+}
+
 static int parse_wireguard(struct conf *c, const struct key *k, const char *value)
 {
 	(void)k;
@@ -241,6 +250,7 @@ static const struct key keys[] = {
 	{"mesh", "cluster", KEY_REQUIRED, parse_name, AT(cluster), .want = WANT_NAME},
 	{"mesh", "key_file", KEY_REQUIRED, parse_path, AT(key_file), .want = WANT_PATH},
 	{"mesh", "seed", LIST(seed, seed_count), .parse = parse_seed, .want = WANT_ENDPOINT},
+	{"mesh", "transport", 0, parse_transport, .want = "wireguard or fabric", .def = "wireguard"},
 	{"mesh", "wireguard", 0, parse_wireguard, .want = "manual or managed", .def = "manual"},
 	{"mesh", "wireguard_pub", 0, parse_wireguard_pub, .want = "a WireGuard public key in base64"},
 	{"mesh", "endpoint", 0, parse_endpoint, .want = WANT_ENDPOINT},
@@ -428,6 +438,11 @@ static int check_whole(struct load *l)
 			l->e, -EINVAL,
 			"%s: [edge] public: missing, want an interface, for vip_prefix is set",
 			l->path);
+	if (c->wireguard_managed && c->mesh_fabric)
+		return err_set(l->e, -EINVAL,
+			       "%s: [mesh] wireguard: got 'managed', want manual with transport = "
+			       "fabric",
+			       l->path);
 	if (c->wireguard_managed &&
 	    (!c->wg_endpoint_port || sodium_is_zero(c->wg_pub, sizeof(c->wg_pub))))
 		return err_set(l->e, -EINVAL,

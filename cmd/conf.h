@@ -32,6 +32,7 @@ struct conf {
 	struct gossip_addr seed[16];
 	size_t seed_count;
 	bool wireguard_managed;
+	bool mesh_fabric; /* transport = fabric */
 	struct ip_addr wg_endpoint;
 	uint16_t wg_endpoint_port;
 	uint8_t wg_pub[32];

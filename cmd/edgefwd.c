@@ -95,6 +95,7 @@ static int to_keeper(const struct conf *conf, struct keeper_config *ret_cfg, str
 		.peer_uid = user->pw_uid,
 		.peer_gid = user->pw_gid,
 		.mesh_device = conf->mesh_device,
+		.is_fabric = conf->mesh_fabric,
 		.mesh_addr_count = conf->mesh_addr_count,
 		.public_if = {conf->public_if, conf->public_count},
 		.uplink = {conf->uplink, conf->uplink_count},

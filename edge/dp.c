@@ -265,6 +265,7 @@ static int set_constants(struct dp_loader *d, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	memcpy(constants, defaults, bytes);
 	constants->dp_hz = (uint32_t)((1000000000L + tick.tv_nsec / 2) / tick.tv_nsec);
+	constants->dp_mesh_l2 = d->is_fabric ? 14 : 0;
 	rc = bpf_map__set_initial_value(map, constants, bytes);
 	free(constants);
 	return rc;
@@ -315,8 +316,8 @@ static int load(struct dp_loader *d, const struct dp_sizes *sizes, bool *ret_was
 	return 0;
 }
 
-int dp_open(const char *pin_dir, const struct dp_sizes *sizes, struct dp_loader **ret_dp,
-	    bool *ret_was_adopted, struct err *e)
+int dp_open(const char *pin_dir, const struct dp_sizes *sizes, bool is_fabric,
+	    struct dp_loader **ret_dp, bool *ret_was_adopted, struct err *e)
 {
 	const char *sub[] = {dp_pin_maps_dir(), dp_pin_flows_dir(), "links"};
 	struct dp_loader *d = calloc(1, sizeof(*d));
@@ -327,6 +328,7 @@ int dp_open(const char *pin_dir, const struct dp_sizes *sizes, struct dp_loader 
 	libbpf_set_print(keep_libbpf_text);
 	snprintf(d->pin_dir, sizeof(d->pin_dir), "%s", pin_dir);
 	d->lock_fd = -1;
+	d->is_fabric = is_fabric;
 	int rc = check_sizes(sizes, e);
 
 	if (rc == 0)
@@ -354,6 +356,8 @@ void dp_close(struct dp_loader *d)
 		return;
 	if (d->beat)
 		munmap(d->beat, sizeof(*d->beat));
+	if (d->nodes)
+		munmap((void *)d->nodes, d->node_count * sizeof(*d->nodes));
 	bpf_object__close(d->obj);
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);

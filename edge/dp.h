@@ -77,7 +77,7 @@ struct dp_sizes {	    /* entries at creation; 0 = default */
 enum dp_role {
 	DP_ROLE_PUBLIC = 1, /* XDP + TC ingress: edge */
 	DP_ROLE_UPLINK = 2, /* TC egress, L2: replies of host sockets */
-	DP_ROLE_MESH = 4,   /* TC ingress and egress, L3 */
+	DP_ROLE_MESH = 4,   /* TC ingress and egress, L3; of a fabric: L2, and XDP */
 	DP_ROLE_BRIDGE = 8, /* TC ingress: replies of containers and VMs */
 };
 
@@ -86,9 +86,10 @@ enum dp_xdp { DP_XDP_AUTO, DP_XDP_NATIVE, DP_XDP_GENERIC, DP_XDP_OFF };
 
 struct dp_loader;
 
-/* ret_was_adopted: maps of an earlier run are in use, with what they hold. */
-int dp_open(const char *pin_dir, const struct dp_sizes *sizes, struct dp_loader **ret_dp,
-	    bool *ret_was_adopted, struct err *e);
+/* is_fabric: the mesh device is an Ethernet, not WireGuard. ret_was_adopted: maps of an earlier run are in use, with what
+ * they hold. */
+int dp_open(const char *pin_dir, const struct dp_sizes *sizes, bool is_fabric,
+	    struct dp_loader **ret_dp, bool *ret_was_adopted, struct err *e);
 /* Attach all programs that `roles` ask for; again is harmless. On failure what was there before is there again.
  * MESH goes with no other role; PUBLIC and BRIDGE want the same hook: both are -EINVAL. */
 int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_xdp want,
@@ -99,8 +100,19 @@ bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xd
 void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles);
 /* The interface went away, and the kernel took the filters with it: forget its pins. */
 void dp_forget(struct dp_loader *d, int ifindex);
+/* Is another's XDP program on it? */
+bool dp_is_xdp_taken(struct dp_loader *d, int ifindex);
 int dp_set_host(struct dp_loader *d, const struct dp_host *host);
 int dp_get_host(struct dp_loader *d, struct dp_host *ret_host);
+/* Nodes as edged has written them, entry 0 unused; they change while one looks. */
+const struct dp_node *dp_nodes(struct dp_loader *d, uint32_t *ret_count);
+int dp_set_l2(struct dp_loader *d, uint32_t node_idx, const struct dp_l2 *l2);
+int dp_get_l2(struct dp_loader *d, uint32_t node_idx, struct dp_l2 *ret_l2);
+/* ifindex 0: no such prefix any more. */
+int dp_set_egress(struct dp_loader *d, const struct dp_egress_key *prefix, uint32_t ifindex);
+/* The prefix behind `prev` (NULL: the first); -ENOENT: no more. */
+int dp_next_egress(struct dp_loader *d, const struct dp_egress_key *prev,
+		   struct dp_egress_key *ret_next);
 void dp_beat(struct dp_loader *d, uint64_t now_s);
 /* What the live maps would make of this Ethernet frame: runs dp_trace, which changes nothing. -EMSGSIZE: longer than
  * DP_TRACE_FRAME_MAX | -EINVAL: no Ethernet frame */

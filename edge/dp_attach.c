@@ -24,7 +24,6 @@ static const struct tc_hook {
 	{DP_ROLE_PUBLIC, BPF_TC_INGRESS, "dp_tc_pub_in"},
 };
 #define TC_HOOKS (sizeof(tc_hooks) / sizeof(tc_hooks[0]))
-#define XDP_PROG "dp_xdp"
 
 /* What one call has changed, to be undone if a later step fails. */
 struct undo {
@@ -43,7 +42,7 @@ static uint32_t tc_prog_id(int ifindex, enum bpf_tc_attach_point point)
 	return bpf_tc_query(&hook, &opts) == 0 ? opts.prog_id : 0;
 }
 
-static int prog_fd(const struct dp_loader *d, const char *name)
+int dp_prog_fd(const struct dp_loader *d, const char *name)
 {
 	const struct bpf_program *prog = bpf_object__find_program_by_name(d->obj, name);
 
@@ -121,7 +120,7 @@ static int tc_attach(struct dp_loader *d, int ifindex, const char *ifname,
 {
 	const char *way = hook->point == BPF_TC_INGRESS ? "ingress" : "egress";
 	uint32_t old = tc_prog_id(ifindex, hook->point);
-	int fd = prog_fd(d, hook->prog);
+	int fd = dp_prog_fd(d, hook->prog);
 
 	if (fd < 0)
 		return err_set(e, fd, "the BPF object has no program %s", hook->prog);
@@ -168,118 +167,13 @@ static void undo_done(struct undo *undo)
 			close(undo->old_prog_fd[i]);
 }
 
-/* ---- XDP */
-
-static int xdp_path(const char *pin_dir, int ifindex, char ret_path[DP_PATH_MAX])
-{
-	char name[32];
-
-	snprintf(name, sizeof(name), "xdp-%d", ifindex);
-	return dp_pin_path(pin_dir, "links", name, ret_path);
-}
-
-/* The pinned link if it is alive on this interface, else -1; a dead one's pin is removed. */
-static int xdp_open_link(const char *path, int ifindex)
-{
-	struct bpf_link_info info = {};
-	uint32_t len = sizeof(info);
-	int fd = bpf_obj_get(path);
-
-	if (fd < 0)
-		return -1;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == BPF_LINK_TYPE_XDP &&
-	    (int)info.xdp.ifindex == ifindex)
-		return fd;
-	close(fd);
-	(void)unlink(path); /* its interface went while no edgefwd ran */
-	return -1;
-}
-
-static enum dp_xdp xdp_mode(int ifindex)
-{
-	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
-
-	if (bpf_xdp_query(ifindex, 0, &opts) < 0)
-		return DP_XDP_OFF;
-	if (opts.attach_mode == XDP_ATTACHED_SKB)
-		return DP_XDP_GENERIC;
-	return opts.attach_mode == XDP_ATTACHED_NONE ? DP_XDP_OFF : DP_XDP_NATIVE;
-}
-
-static int xdp_create(int fd, int ifindex, uint32_t mode_flag, const char *path)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flag);
-	int link_fd = bpf_link_create(fd, ifindex, BPF_XDP, &opts);
-
-	if (link_fd < 0)
-		return link_fd;
-	int rc = bpf_obj_pin(link_fd, path);
-
-	close(link_fd); /* without a pin this detaches */
-	return rc;
-}
-
-/* The link of an earlier run: 0 = replaced in place, 1 = there is none (any more), or an error. A link in another mode
- * than asked for goes (the TC program decides until the new one is there); ret_old says which mode it had. */
-static int xdp_replace(const char *path, int ifindex, int fd, enum dp_xdp want,
-		       enum dp_xdp *ret_old)
-{
-	int link_fd = xdp_open_link(path, ifindex);
-	int rc = 1;
-
-	*ret_old = DP_XDP_OFF;
-	if (link_fd < 0)
-		return 1;
-	enum dp_xdp mode = xdp_mode(ifindex);
-
-	if (want == DP_XDP_AUTO || want == mode) {
-		rc = bpf_link_update(link_fd, fd, NULL);
-	} else {
-		(void)unlink(path); /* fails only if it is gone */
-		*ret_old = mode;
-	}
-	close(link_fd);
-	return rc;
-}
-
-static int xdp_attach(struct dp_loader *d, int ifindex, const char *ifname, enum dp_xdp want,
-		      struct err *e)
-{
-	char path[DP_PATH_MAX];
-	enum dp_xdp old;
-	int fd = prog_fd(d, XDP_PROG);
-	int rc = xdp_path(d->pin_dir, ifindex, path);
-
-	if (fd < 0 || rc < 0)
-		return err_set(e, -ENOENT, "the BPF object has no program %s", XDP_PROG);
-	rc = xdp_replace(path, ifindex, fd, want, &old);
-	if (rc < 0)
-		return err_set(e, rc, "%s: cannot replace the XDP program: %s", ifname,
-			       strerror(-rc));
-	if (rc == 0 || want == DP_XDP_OFF)
-		return 0;
-	rc = want == DP_XDP_GENERIC ? -EOPNOTSUPP
-				    : xdp_create(fd, ifindex, XDP_FLAGS_DRV_MODE, path);
-	if (rc < 0 && rc != -EBUSY && rc != -EEXIST && want != DP_XDP_NATIVE)
-		rc = xdp_create(fd, ifindex, XDP_FLAGS_SKB_MODE, path);
-	if (rc < 0 && old != DP_XDP_OFF)
-		(void)xdp_create(fd, ifindex,
-				 old == DP_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE,
-				 path); /* as it was; the first error is the one to tell */
-	if (rc == -EBUSY || rc == -EEXIST)
-		return err_set(e, -EBUSY, "%s: another XDP program is attached", ifname);
-	if (rc < 0 && want != DP_XDP_AUTO)
-		return err_set(e, rc, "%s: cannot attach %s in %s mode: %s", ifname, XDP_PROG,
-			       want == DP_XDP_NATIVE ? "native" : "generic", strerror(-rc));
-	return 0; /* AUTO and no XDP at all: TC decides, with the same code */
-}
-
 /* ---- the face */
 
 int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_xdp want,
 	      enum dp_xdp *ret_xdp, struct err *e)
 {
 	int ifindex = (int)if_nametoindex(ifname);
+	enum dp_xdp xdp = DP_XDP_OFF;
 	struct undo undo = {};
 	int rc = 0;
 
@@ -297,8 +191,8 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 	for (size_t i = 0; rc == 0 && i < TC_HOOKS; i++)
 		if (tc_hooks[i].role & roles)
 			rc = tc_attach(d, ifindex, ifname, &tc_hooks[i], &undo, e);
-	if (rc == 0 && (roles & DP_ROLE_PUBLIC))
-		rc = xdp_attach(d, ifindex, ifname, want, e);
+	if (rc == 0 && (roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH)))
+		rc = dp_xdp_attach(d, ifindex, ifname, roles, want, &xdp, e);
 	if (rc < 0) {
 		undo_tc(ifindex, &undo);
 		if (!dp_filter_has_any(ifindex))
@@ -307,7 +201,7 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 	undo_done(&undo);
 	if (rc < 0)
 		return rc;
-	*ret_xdp = roles & DP_ROLE_PUBLIC ? xdp_mode(ifindex) : DP_XDP_OFF;
+	*ret_xdp = xdp;
 	return 0;
 }
 
@@ -318,35 +212,18 @@ bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xd
 			continue;
 		uint32_t id = tc_prog_id(ifindex, tc_hooks[i].point);
 
-		if (!id || id != prog_id_of(prog_fd(d, tc_hooks[i].prog)))
+		if (!id || id != prog_id_of(dp_prog_fd(d, tc_hooks[i].prog)))
 			return false;
 	}
-	if (!(roles & DP_ROLE_PUBLIC) || xdp == DP_XDP_OFF)
+	if (!(roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH)) || xdp == DP_XDP_OFF)
 		return true;
-	return xdp_mode(ifindex) == xdp;
-}
-
-static void unlink_xdp(const char *pin_dir, int ifindex)
-{
-	char path[DP_PATH_MAX];
-	int fd;
-
-	if (xdp_path(pin_dir, ifindex, path))
-		return;
-	/* The kernel lets go of a link some time after its last reference; asked to, it detaches at once. */
-	fd = bpf_obj_get(path);
-	if (fd >= 0) {
-		(void)bpf_link_detach(
-			fd); /* fails where the interface is gone: so is the program */
-		close(fd);
-	}
-	(void)unlink(path);
+	return dp_xdp_mode(ifindex) == xdp;
 }
 
 void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles)
 {
-	if (roles & DP_ROLE_PUBLIC)
-		unlink_xdp(d->pin_dir, ifindex);
+	if (roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH))
+		dp_xdp_unlink(d->pin_dir, ifindex);
 	for (size_t i = TC_HOOKS; i-- > 0;) {
 		uint32_t id = tc_hooks[i].role & roles ? tc_prog_id(ifindex, tc_hooks[i].point) : 0;
 
@@ -361,7 +238,7 @@ void dp_forget(struct dp_loader *d, int ifindex)
 {
 	char mark[DP_PATH_MAX];
 
-	unlink_xdp(d->pin_dir, ifindex);
+	dp_xdp_unlink(d->pin_dir, ifindex);
 	if (mark_path(d->pin_dir, ifindex, mark) == 0)
 		(void)rmdir(mark);
 }
@@ -404,7 +281,7 @@ int dp_detach_all(const char *pin_dir, struct err *e)
 	for (struct if_nameindex *i = ifs; i && i->if_index; i++) {
 		int ifindex = (int)i->if_index;
 
-		unlink_xdp(pin_dir, ifindex);
+		dp_xdp_unlink(pin_dir, ifindex);
 		for (size_t p = 0; p < 2; p++) {
 			enum bpf_tc_attach_point point = p ? BPF_TC_EGRESS : BPF_TC_INGRESS;
 			uint32_t id = tc_prog_id(ifindex, point);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* edge/dp_int.h - shared by dp.c (maps and pins), dp_pin.c (the pin directory) and dp_attach.c (hooks) alone. */
+/* edge/dp_int.h - shared by dp.c (maps and pins), dp_pin.c (the pin directory), dp_attach.c, dp_xdp.c
+ * (hooks) and dp_way.c (neighbours and routes) alone. */
 #ifndef EDGE_DP_INT_H
 #define EDGE_DP_INT_H
 
@@ -21,7 +22,19 @@ struct dp_loader {
 	struct bpf_object *obj;
 	struct dp_fds fds;
 	struct dp_beat *beat;
+	bool is_fabric;
+	const struct dp_node *nodes; /* mapped read-only */
+	uint32_t node_count;
 };
+
+/* dp_attach.c */
+int dp_prog_fd(const struct dp_loader *d, const char *name);
+
+/* dp_xdp.c. roles: PUBLIC, or MESH, where only a fabric has XDP, and only natively. */
+int dp_xdp_attach(struct dp_loader *d, int ifindex, const char *ifname, uint32_t roles,
+		  enum dp_xdp want, enum dp_xdp *ret_xdp, struct err *e);
+enum dp_xdp dp_xdp_mode(int ifindex); /* anyone's */
+void dp_xdp_unlink(const char *pin_dir, int ifindex);
 
 /* dp_filter.c */
 #define DP_FILTER_NAME_MAX 64

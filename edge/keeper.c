@@ -39,6 +39,7 @@ static void settle_cb(uv_timer_t *t)
 
 	keeper_host_update(k);
 	keeper_gw_tick(k);
+	keeper_l2_update(k);
 	if (k->is_routes_dirty)
 		settle_soon(k);
 }
@@ -67,7 +68,12 @@ static void route_cb(const struct nl_route *r, void *arg)
 
 static void neigh_cb(const struct nl_neigh *n, void *arg)
 {
-	keeper_gw_failed(arg, n);
+	struct keeper *k = arg;
+	const struct keeper_if *mesh = keeper_if_mesh(k);
+
+	keeper_gw_failed(k, n);
+	if (mesh && n->ifindex == mesh->ifindex)
+		keeper_l2_update(k);
 }
 
 static void netlink_cb(uv_poll_t *h, int status, int events)
@@ -103,6 +109,7 @@ static void tick_cb(uv_timer_t *t)
 		keeper_if_verify(k);
 	keeper_host_update(k); /* sysctls change without an event */
 	keeper_gw_tick(k);
+	keeper_l2_update(k);
 }
 
 /* ---- requests of edged */
@@ -162,7 +169,10 @@ static int open_parts(struct keeper *k, struct err *e)
 	if (rc == 0)
 		rc = nl_open(&k->nl, e);
 	if (rc == 0)
-		rc = dp_open(k->cfg.pin_dir, &k->cfg.sizes, &k->dp, &was_adopted, e);
+		rc = dp_open(k->cfg.pin_dir, &k->cfg.sizes, k->cfg.is_fabric, &k->dp, &was_adopted,
+			     e);
+	if (rc == 0 && (keeper_l2_open(k) < 0 || keeper_egress_open(k) < 0))
+		rc = err_set(e, -ENOMEM, "out of memory");
 	if (rc < 0)
 		return rc;
 	k->is_fresh = !was_adopted;
@@ -219,6 +229,8 @@ static int start_handles(struct keeper *k)
 
 static void free_parts(struct keeper *k)
 {
+	keeper_l2_close(k);
+	keeper_egress_close(k);
 	dp_close(k->dp);
 	nl_close(k->nl);
 	free(k->ifs);

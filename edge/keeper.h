@@ -5,6 +5,8 @@
  *             took them off (looked at every 5 s)
  * Routes      protocol number 237. `default dev MESH metric 4000000000` per family that has no default; `blackhole VIP`
  *             metric 100, or 2000 when stale, as edged says, inside vip_prefix only
+ * Uplinks     with several, dp_egress gets the main table's prefixes that lead out of them, KEEPER_EGRESS_MAX at most
+ * Fabric      dp_l2 gets the mesh interface's neighbours that are nodes; XDP carries the mesh where all XDP is native
  * Neighbours  a default gateway that doesn't answer gets the uplink's own MAC as a placeholder: TC egress runs only on
  *             what has a next hop (docs/adr/0005)
  * Leaves      everything in place when it ends or dies; keeper_detach takes it away
@@ -38,6 +40,7 @@ struct keeper_config {
 	uid_t peer_uid; /* may connect, besides root */
 	gid_t peer_gid; /* group of the socket */
 	const char *mesh_device;
+	bool is_fabric; /* the mesh device is a trusted Ethernet, not WireGuard */
 	struct ip_addr
 		mesh_addr[2]; /* at most one of each family; none: the device's first global ones */
 	size_t mesh_addr_count;

@@ -61,7 +61,8 @@ static const struct nl_route *best_default(struct keeper *k, uint8_t family, uin
 /* With no default of its own a family gets one through the mesh device, for sendto() needs a route. */
 static bool keep_mesh_default(struct keeper *k, uint8_t family, const struct keeper_if *mesh)
 {
-	bool is_wanted = mesh && mesh->is_up && !best_default(k, family, 0);
+	/* On a fabric the kernel would ask for the client's MAC there and never come to send. */
+	bool is_wanted = mesh && mesh->is_up && !k->cfg.is_fabric && !best_default(k, family, 0);
 	int *logged = &k->mesh_default_err[family == AF_INET6];
 	bool is_there = false;
 
@@ -189,6 +190,35 @@ static void warn_stray_default(struct keeper *k)
 	k->stray_default_oif = oif;
 }
 
+/* XDP handles tunnels only where every frame it sees is one packet with a finished checksum: natively. */
+static uint32_t fabric_flags(struct keeper *k, const struct keeper_if *mesh)
+{
+	uint32_t flags = DP_HOST_FABRIC | DP_HOST_FABRIC_OUT | DP_HOST_FABRIC_REPLY;
+
+	if (!k->cfg.is_fabric || !mesh || !mesh->is_up || mesh->xdp != DP_XDP_NATIVE)
+		return 0;
+	for (size_t i = 0; i < k->if_count; i++) {
+		const struct keeper_if *f = &k->ifs[i];
+
+		if ((f->roles & DP_ROLE_PUBLIC) && f->xdp != DP_XDP_NATIVE)
+			flags &= ~DP_HOST_FABRIC_OUT;
+		/* A driver sends frames of XDP for sure where it has a program of XDP itself. */
+		if ((f->roles & DP_ROLE_UPLINK) && f->xdp != DP_XDP_NATIVE)
+			flags &= ~DP_HOST_FABRIC_REPLY;
+	}
+	return flags;
+}
+
+/* For the log: who takes tunnels off and puts them on. */
+static const char *fabric_text(const struct keeper *k, uint32_t flags)
+{
+	if (!k->cfg.is_fabric)
+		return "no";
+	if (!(flags & DP_HOST_FABRIC))
+		return "tc";
+	return flags & DP_HOST_FABRIC_OUT ? "xdp" : "xdp-in";
+}
+
 void keeper_host_adopt(struct keeper *k)
 {
 	/* What an earlier run found out holds until we know better. */
@@ -206,9 +236,10 @@ void keeper_host_update(struct keeper *k)
 {
 	const struct keeper_if *mesh = keeper_if_mesh(k);
 	struct dp_host h = k->host;
-	bool is_over_mesh[2];
+	bool is_over_mesh[2], is_due;
 
-	if (k->is_routes_dirty && uv_now(k->uv) >= k->routes_after_ms)
+	is_due = k->is_routes_dirty && uv_now(k->uv) >= k->routes_after_ms;
+	if (is_due)
 		read_defaults(k);
 	is_over_mesh[0] = keep_mesh_default(k, AF_INET, mesh);
 	is_over_mesh[1] = keep_mesh_default(k, AF_INET6, mesh);
@@ -229,6 +260,9 @@ void keeper_host_update(struct keeper *k)
 	/* Strict reverse path filtering would miss the way back on the uplink; IPv6 has no such sysctl. */
 	if (up && is_over_mesh[0] && is_rp_filter_strict(up->name))
 		h.deliver_ifindex4 = 0;
+	h.flags = fabric_flags(k, mesh);
+	if (keeper_egress_update(k, is_due))
+		h.flags |= DP_HOST_UPLINKS;
 	k->is_host_dirty = false;
 	if (memcmp(&h, &k->host, sizeof(h)) == 0)
 		return;
@@ -240,9 +274,11 @@ void keeper_host_update(struct keeper *k)
 	}
 	k->host = h;
 	keeper_log("info", "host",
-		   "mesh_ifindex=%u mesh_mtu=%u uplink_ifindex=%u deliver4=%u deliver6=%u",
+		   "mesh_ifindex=%u mesh_mtu=%u uplink_ifindex=%u deliver4=%u deliver6=%u "
+		   "fabric=%s uplinks=%s",
 		   h.mesh_ifindex, h.mesh_mtu, h.uplink_ifindex, h.deliver_ifindex4,
-		   h.deliver_ifindex6);
+		   h.deliver_ifindex6, fabric_text(k, h.flags),
+		   h.flags & DP_HOST_UPLINKS ? "several" : "one");
 }
 
 /* ---- detach */

@@ -4,8 +4,12 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <linux/if_arp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static bool matches(const struct keeper_patterns *p, const char *name)
 {
@@ -47,11 +51,30 @@ static int check_exact(const struct keeper_patterns *p, const char *key, struct 
 	return 0;
 }
 
+static bool is_ethernet(const char *ifname)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = {};
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", ifname);
+	bool is = fd >= 0 && ioctl(fd, SIOCGIFHWADDR, &r) == 0 &&
+		  r.ifr_hwaddr.sa_family == ARPHRD_ETHER;
+
+	if (fd >= 0)
+		close(fd);
+	return is;
+}
+
 int keeper_check(const struct keeper_config *cfg, struct err *e)
 {
 	if (!if_nametoindex(cfg->mesh_device))
 		return err_set(e, -ENODEV, "mesh device: interface %s does not exist",
 			       cfg->mesh_device);
+	if (is_ethernet(cfg->mesh_device) != cfg->is_fabric)
+		return err_set(e, -EINVAL, "mesh device: %s is %s Ethernet, want %s",
+			       cfg->mesh_device, cfg->is_fabric ? "no" : "an",
+			       cfg->is_fabric ? "one for mesh transport = fabric"
+					      : "mesh transport = fabric for it, if it is trusted");
 	int rc = check_exact(&cfg->public_if, "edge public", e);
 
 	if (rc == 0)
@@ -134,10 +157,19 @@ static void attach(struct keeper *k, struct keeper_if *i)
 	}
 	i->failed = 0;
 	i->attached = i->roles;
+	i->is_xdp_taken = (i->roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH)) &&
+			  k->cfg.xdp == DP_XDP_AUTO && i->xdp == DP_XDP_OFF &&
+			  dp_is_xdp_taken(k->dp, i->ifindex);
+	k->is_host_dirty = true;
 	keeper_log("info", "attached", "if=%s ifindex=%d roles=%s xdp=%s", i->name, i->ifindex,
 		   roles_text(i->roles, buf), xdp_text[i->xdp]);
-	if ((i->roles & DP_ROLE_PUBLIC) && i->xdp == DP_XDP_OFF && k->cfg.xdp != DP_XDP_OFF)
-		keeper_log("warn", "xdp_unavailable", "if=%s text=\"TC decides\"", i->name);
+	if (k->cfg.xdp == DP_XDP_OFF || i->xdp != DP_XDP_OFF)
+		return;
+	if ((i->roles & DP_ROLE_PUBLIC) || ((i->roles & DP_ROLE_MESH) && k->cfg.is_fabric))
+		keeper_log("warn", "xdp_unavailable", "if=%s text=\"%sTC decides\"", i->name,
+			   i->is_xdp_taken	     ? "another XDP program is attached; "
+			   : i->roles & DP_ROLE_MESH ? "no native mode; "
+						     : "");
 }
 
 void keeper_if_event(const struct nl_link *l, struct keeper *k)
@@ -204,9 +236,12 @@ void keeper_if_verify(struct keeper *k)
 	for (size_t n = 0; n < k->if_count; n++) {
 		struct keeper_if *i = &k->ifs[n];
 
-		if (i->attached == i->roles && dp_is_attached(k->dp, i->ifindex, i->roles, i->xdp))
+		bool is_free = i->is_xdp_taken && !dp_is_xdp_taken(k->dp, i->ifindex);
+		bool is_there = i->attached == i->roles;
+
+		if (is_there && !is_free && dp_is_attached(k->dp, i->ifindex, i->roles, i->xdp))
 			continue;
-		if (i->attached == i->roles)
+		if (is_there && !is_free)
 			keeper_log("warn", "programs_lost", "if=%s text=\"somebody took them off\"",
 				   i->name);
 		attach(k, i);

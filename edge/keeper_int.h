@@ -12,6 +12,11 @@
 #define KEEPER_DEFAULTS_MAX 64 /* default routes looked at */
 #define KEEPER_GATEWAYS_MAX 16 /* watched; a host with more is a router of another kind */
 #define KEEPER_VIPS_MAX 16384  /* announce routes */
+#define KEEPER_EGRESS_MAX                                                                          \
+	4096 /* prefixes in dp_egress; what more there is goes out of the first uplink */
+
+struct keeper_egress;
+struct keeper_l2;
 
 struct keeper_if {
 	int ifindex;
@@ -25,7 +30,8 @@ struct keeper_if {
 	uint32_t roles;	   /* wanted */
 	uint32_t attached; /* in force */
 	enum dp_xdp xdp;
-	int failed; /* last attach error that was logged, 0 = none */
+	bool is_xdp_taken; /* another's XDP program was there when we came */
+	int failed;	   /* last attach error that was logged, 0 = none */
 };
 
 struct keeper_gw {
@@ -59,6 +65,8 @@ struct keeper {
 	size_t gw_count;
 	struct keeper_vip *vips;
 	size_t vip_count;
+	struct keeper_egress *egress;
+	struct keeper_l2 *l2;
 	bool is_syncing;
 	bool is_fresh; /* no maps of an earlier run */
 
@@ -93,6 +101,17 @@ int keeper_if_first_failure(struct keeper *k, struct err *e);
 void keeper_host_adopt(struct keeper *k);
 void keeper_host_update(struct keeper *k); /* routes, uplink, dp_host */
 int keeper_host_remove_routes(struct nl *nl);
+
+/* keeper_l2.c: a fabric's neighbours; without one nothing. Cheap to call; a neighbour that failed is found at once. */
+int keeper_l2_open(struct keeper *k);
+void keeper_l2_close(struct keeper *k);
+void keeper_l2_update(struct keeper *k);
+
+/* keeper_egress.c: which uplink leads where. */
+int keeper_egress_open(struct keeper *k);
+void keeper_egress_close(struct keeper *k);
+/* Reads the routes again if they are due; true: there are several uplinks, and dp_egress knows them. */
+bool keeper_egress_update(struct keeper *k, bool is_due);
 
 /* keeper_gw.c */
 void keeper_gw_retarget(struct keeper *k);

@@ -386,6 +386,21 @@ int nl_dump_defaults(struct nl *nl, const struct nl_cbs *cbs)
 	return dump_routes(nl, RTN_UNICAST, 0, &only);
 }
 
+static void pass_main(const struct nl_route *r, void *arg)
+{
+	const struct nl_cbs *cbs = arg;
+
+	if (r->table == RT_TABLE_MAIN)
+		cbs->route_cb(r, cbs->arg);
+}
+
+int nl_dump_unicast(struct nl *nl, const struct nl_cbs *cbs)
+{
+	struct nl_cbs only = {.route_cb = pass_main, .arg = (void *)cbs};
+
+	return dump_routes(nl, RTN_UNICAST, 0, &only);
+}
+
 int nl_dump_own(struct nl *nl, const struct nl_cbs *cbs)
 {
 	return dump_routes(nl, 0, NL_ROUTE_PROTO, cbs);

@@ -74,6 +74,8 @@ int nl_dump_links(struct nl *nl, const struct nl_cbs *cbs);
 int nl_dump_addrs(struct nl *nl, int ifindex, const struct nl_cbs *cbs);
 /* Default routes of the main table, unicast. Reads the whole table once: not for the steady state. */
 int nl_dump_defaults(struct nl *nl, const struct nl_cbs *cbs);
+/* All unicast routes of the main table. The same cost. */
+int nl_dump_unicast(struct nl *nl, const struct nl_cbs *cbs);
 /* All routes of NL_ROUTE_PROTO in the main table; the kernel filters. */
 int nl_dump_own(struct nl *nl, const struct nl_cbs *cbs);
 /* Entries of one interface, both families. */

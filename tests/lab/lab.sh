@@ -18,6 +18,8 @@ LAB_VIP6=2001:db8:100::/64
 LAB_PORT=7946
 LAB_WG_PORT=51820
 LAB_MESH='4 6'  # families of the mesh addresses
+LAB_TRANSPORT=wireguard # or fabric: the mesh is an Ethernet, a bridge in a namespace of its own
+LAB_FABRIC_MTU=1600
 LAB_WG=manual   # who sets WireGuard's peers: lab_mesh, or managed: edgefwd, but for those of lab_peer
 
 lab_die() {
@@ -190,6 +192,11 @@ lab_node() {
 	lab_in "r-$region" ip route add "$LAB_VIP4" via "10.$r.$i.2" metric $((10 * i))
 	lab_in "r-$region" ip -6 route add "$LAB_VIP6" via "fd00:$r:$i::2" metric $((10 * i))
 	mkdir -p "$LAB_DIR/$name/state"
+	if [ "$LAB_TRANSPORT" = fabric ]; then
+		lab_fabric_device "$name"
+		chown -R nobody:nogroup "$LAB_DIR/$name"
+		return
+	fi
 	wg=wg${LAB_TAG:0:6}${r}x$i
 	LAB_WG_DEV[$name]=$wg
 	lab_wg_device "$name" "$wg"
@@ -205,6 +212,31 @@ lab_node() {
 		;;
 	esac
 	chown -R nobody:nogroup "$LAB_DIR/$name"
+}
+
+# mesh0 of a node on the bridge of all nodes. XDP transmits what it gets: what comes to it must have its checksum, and the
+# other end of a veth must be awake (GRO) to take a frame that XDP sends.
+lab_fabric_device() {
+	local name=$1 r i
+	r=${LAB_REGION_IDX[${LAB_NODE_REGION[$name]}]} i=${LAB_NODE_IDX[$name]}
+	if [ ! -e "/run/netns/$(lab_space fabric)" ]; then
+		lab_add_space fabric
+		lab_in fabric ip link add br0 mtu "$LAB_FABRIC_MTU" type bridge
+		lab_in fabric ip link set br0 up
+	fi
+	LAB_WG_DEV[$name]=mesh0
+	lab_link fabric "$name" "$name" mesh0
+	lab_in fabric ip link set "$name" mtu "$LAB_FABRIC_MTU" master br0
+	lab_in "$name" ip link set mesh0 mtu "$LAB_FABRIC_MTU"
+	lab_whole_frames fabric "$name"
+	lab_whole_frames "$name" mesh0
+	lab_whole_frames "r-${LAB_NODE_REGION[$name]}" "$name"
+	case $LAB_MESH in *4*) lab_addr "$name" mesh0 "10.77.$r.$i/16" ;; esac
+	case $LAB_MESH in *6*) lab_addr "$name" mesh0 "fd77::$r:$i/64" ;; esac
+}
+
+lab_whole_frames() { # SPACE IF
+	lab_in "$1" ethtool -K "$2" tx off tso off gso off gro on >/dev/null || lab_die "ethtool -K $2: failed"
 }
 
 lab_wg_device() {
@@ -233,6 +265,7 @@ lab_peer() {
 # Every node knows every node.
 lab_mesh() {
 	local a b
+	[ "$LAB_TRANSPORT" = wireguard ] || return 0
 	for a in "${LAB_NODES[@]}"; do
 		for b in "${LAB_NODES[@]}"; do
 			[ "$a" = "$b" ] || lab_peer "$a" "$b"
@@ -284,8 +317,8 @@ lab_conf() {
 	{
 		printf '[node]\nname = %s\nregion = %s\nstate_dir = %s/state\ncontrol = %s/edged.sock\ngroup = nogroup\n' \
 			"$node" "$region" "$LAB_DIR/$node" "$LAB_DIR/$node"
-		printf '[mesh]\ndevice = %s\nport = %s\ncluster = lab\nkey_file = %s/cluster.key\nwireguard = %s\n' \
-			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG"
+		printf '[mesh]\ndevice = %s\nport = %s\ncluster = lab\nkey_file = %s/cluster.key\nwireguard = %s\ntransport = %s\n' \
+			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG" "$LAB_TRANSPORT"
 		[ "$LAB_WG" = manual ] ||
 			printf 'wireguard_pub = %s\nendpoint = %s:%s\n' "${LAB_WG_PUB[$node]}" "$(lab_addr4 "$node")" "$LAB_WG_PORT"
 		case $LAB_MESH in *4*) printf 'address = %s\n' "$(lab_mesh4 "$node")" ;; esac

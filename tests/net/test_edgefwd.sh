@@ -70,7 +70,7 @@ has_xdp() { contains 'prog/xdp' ip -n "$ns" link show "$1"; }
 default_via() { contains "$2" ip -n "$ns" "$1" route show default; }
 mac() { ip -n "$1" -j link show "$2" | jq -r '.[0].address'; }
 neigh_is() { contains "^192\.0\.2\.1 .*$1" ip -n "$ns" neigh show dev pub0; }
-hosts_map() { bpftool -j map dump pinned "$pin/v1/maps/dp_host" | jq -c '.[0].formatted.value // .[0]'; }
+hosts_map() { bpftool -j map dump pinned "$pin/v2/maps/dp_host" | jq -c '.[0].formatted.value // .[0]'; }
 
 cat >"$conf" <<E
 [node]
@@ -153,8 +153,8 @@ if [ $failed -gt 0 ]; then
 	echo "1..$tests"
 	exit 1
 fi
-vip_room() { bpftool -j map show pinned "$pin/v1/maps/dp_vip" | jq .max_entries; }
-check "three keys fit for each of 1024 VIPs" contains '^4096$' vip_room
+vip_room() { bpftool -j map show pinned "$pin/v2/maps/dp_vip" | jq .max_entries; }
+check "room for the default of 1024 VIPs" contains '^1024$' vip_room
 check "public: XDP" has_xdp pub0
 check "  TC ingress on pub0" has_filter pub0 ingress dp_tc_pub_in
 check "  TC egress on pub0" has_filter pub0 egress dp_tc_up_out
@@ -331,10 +331,21 @@ stop
 sed -i '/^xdp = /d' "$conf"
 in_ns "$fwd" -c "$conf" --detach
 ip -n "$ns" link set dev pub0 xdpgeneric object "$dir/pass.o" section xdp
-check "another's XDP program is in the way: named" refuses 'pub0: another XDP program is attached' in_ns "$fwd" -c "$conf"
+check "another's XDP program: TC decides beside it" start
+check "  it stays" contains 'xdpgeneric' ip -n "$ns" link show pub0
+check "  TC decides" has_filter pub0 ingress dp_tc_pub_in
+check "  and that is said" grep -q 'xdp_unavailable if=pub0 text="another XDP program is attached' "$log"
+ip -n "$ns" link set dev pub0 xdpgeneric off
+check "  it goes: ours comes" within 10 has_xdp pub0
+stop
+in_ns "$fwd" -c "$conf" --detach
+ip -n "$ns" link set dev pub0 xdpgeneric object "$dir/pass.o" section xdp
+echo 'xdp = native' >>"$conf"
+check "another's XDP program is in the way of native mode: named" refuses 'pub0: another XDP program is attached' in_ns "$fwd" -c "$conf"
 check "  and nothing of ours stays" not has_filter pub0 ingress dp_
 check "  nor on the mesh device" not has_filter mesh0 ingress dp_
 check "  and the other stays" has_xdp pub0
+sed -i '/^xdp = /d' "$conf"
 ip -n "$ns" link set dev pub0 xdpgeneric off
 in_ns tc qdisc add dev pub0 clsact
 in_ns tc filter add dev pub0 ingress prio 9 protocol ip bpf bytecode '1,6 0 0 0,' classid 1:1

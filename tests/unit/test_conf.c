@@ -68,6 +68,7 @@ static void test_load_when_only_required_then_defaults(void **state)
 	assert_int_equal(c.mesh_port, 7946);
 	assert_int_equal(c.mesh_addr_count, 1);
 	assert_false(c.wireguard_managed);
+	assert_false(c.mesh_fabric);
 	assert_string_equal(c.fwd_socket, "/run/edge/edgefwd.sock");
 	assert_string_equal(c.pin_dir, "/sys/fs/bpf/edge");
 	assert_string_equal(c.fwd_user, "edge");
@@ -159,13 +160,14 @@ static void test_load_when_a_line_is_wrong_then_file_line_key_value_and_want(voi
 		 ":9: seed: got '10.0.0.2', want ADDRESS:PORT, [ADDRESS]:PORT for IPv6"},
 		{"seed = 10.0.0.2:1\nseed = 10.0.0.2:1\n",
 		 ":10: seed: got '10.0.0.2:1', want each value once"},
+		{"transport = air\n", ":9: transport: got 'air', want wireguard or fabric"},
 		{"wireguard = maybe\n", ":9: wireguard: got 'maybe', want manual or managed"},
 		{"wireguard_pub = AAECAw==\n",
 		 ":9: wireguard_pub: got 'AAECAw==', want a WireGuard public key in base64"},
 		{"endpoint = ams:1\n",
 		 ":9: endpoint: got 'ams:1', want ADDRESS:PORT, [ADDRESS]:PORT for IPv6"},
 		{"prot = 1\n", ":9: key: got 'prot', want device, address, port, cluster, "
-			       "key_file, seed, wireguard, "
+			       "key_file, seed, transport, wireguard, "
 			       "wireguard_pub or endpoint"},
 		{"[mash]\n",
 		 ":9: section: got 'mash', want node, mesh, edge, worker, regions or forwarder"},
@@ -200,6 +202,8 @@ static void test_load_when_a_line_is_wrong_then_file_line_key_value_and_want(voi
 		 ":10: rows: got '0x1000', want a number, 1024..67108864"},
 		{"[forwarder]\nxdp = fast\n",
 		 ":10: xdp: got 'fast', want auto, native, generic or off"},
+		{"transport = fabric\nwireguard = managed\n",
+		 ": [mesh] wireguard: got 'managed', want manual with transport = fabric"},
 		{"wireguard = managed\n",
 		 ": [mesh] wireguard: got 'managed', want endpoint and wireguard_pub with it"},
 	};

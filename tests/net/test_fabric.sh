@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# A mesh over Ethernet: XDP carries DNS and HTTP of both families to the worker, and back where the edge forwards; TC does
+# where it can't.
+. tests/net/net.sh
+
+V4=198.51.100 V6=2001:db8:100:
+LAB_TRANSPORT=fabric
+lab_up
+lab_region fra
+lab_node fra-1 fra
+lab_node fra-2 fra
+lab_client c fra
+W=$(lab_addr4 fra-2) W6=$(lab_addr6 fra-2)
+C4=$(lab_client4 fra) C6=$(lab_client6 fra)
+lab_dns fra-2 fra-2 5353 "$W" "$W6"
+lab_web fra-2 fra-2 8080 "$W" "[$W6]"
+lab_start_all
+
+service() { # NAME N PORT BACKEND-PORT
+	lab_ctl fra-1 service add "$1" --vip "$V4.$2" --vip "$V6:$2" --port "udp/$3" --port "tcp/$3" >/dev/null || return 1
+	lab_wait "service $1 at fra-2" 10 lab_ctl fra-2 route show "$1" || return 1
+	lab_ctl fra-2 backend add "$1" "$W:$4" --check tcp >/dev/null || return 1
+	lab_ctl fra-2 backend add "$1" "[$W6]:$4" --check tcp >/dev/null
+}
+services() {
+	service dns 1 53 5353 && service web 2 80 8080 && lab_wait '4 healthy backends' 20 passing fra-1 4 &&
+		lab_wait 'the first answer' 10 answers
+}
+answers() { is "$(dns c $V4.1 53)" fra-2 && is "$(dns c $V6:1 53)" fra-2; }
+logged() { grep -q "$2" "$LAB_DIR/$1/edgefwd.log" || { tail -5 "$LAB_DIR/$1/edgefwd.log"; return 1; }; }
+# COUNT at least more of this reason by the command.
+adds() { # NODE REASON COUNT COMMAND...
+	local node=$1 reason=$2 count=$3 before
+	shift 3
+	before=$(counter "$node" "$reason")
+	"$@" || return 1
+	lab_wait "$reason of $node, $count more than $before" 5 has_counted "$node" "$reason" $((before + count))
+}
+has_counted() { [ "$(counter "$1" "$2")" -ge "$3" ]; }
+
+ok 'two services, a backend of each family' services
+for n in fra-1 fra-2; do
+	ok "$n: XDP carries the mesh" logged $n 'fabric=xdp'
+	ok "$n: its neighbour is known" lab_wait "a neighbour" 10 logged $n "neighbours known=1"
+done
+traffic() {
+	is "$(dns c $V4.1 53)" fra-2 && is "$(dns c $V6:1 53)" fra-2 && is "$(dns c $V4.1 53 +tcp)" fra-2 && is "$(dns c $V6:1 53 +tcp)" fra-2 &&
+		like "$(web c $V4.2 /)" "fra-2 $C4 *" && like "$(web c "[$V6:2]" /)" "fra-2 $C6 *"
+}
+ok 'DNS and HTTP, IPv4 and IPv6: sent by XDP at the edge' adds fra-1 fabric_out 12 traffic
+ok '... and taken off by XDP at the worker' adds fra-2 fabric_in 12 traffic
+ok '... and replies in TC, for the edge does not forward' adds fra-1 reply_out 12 traffic
+none() { is "$(counter "$1" "$2")" 0; }
+ok 'no reply by XDP' none fra-1 fabric_reply
+forward() {
+	lab_in fra-1 sysctl -qw net.ipv4.conf.mesh0.forwarding=1 net.ipv6.conf.mesh0.forwarding=1
+	traffic
+}
+ok 'an edge that forwards on the mesh interface: replies by XDP' adds fra-1 fabric_reply 12 forward
+SUM=$(head -c 20971520 "$LAB_DIR/big" | sha256sum | cut -d' ' -f1)
+big() { lab_in c curl -gsf -m 60 -r 0-20971519 "$1" | sha256sum | cut -d' ' -f1; }
+ok 'HTTP, 20 MB, IPv4' is "$(big "http://$V4.2/big")" "$SUM"
+ok 'HTTP, 20 MB, IPv6' is "$(big "http://[$V6:2]/big")" "$SUM"
+
+# A foreign program on the worker's mesh interface, and none at the edge: the same wire.
+without() { # KEY: edgefwd of both nodes again, with it
+	local n
+	for n in fra-1 fra-2; do
+		lab_kill $n edgefwd TERM
+		[ -z "$1" ] || LAB_EXTRA[$n]="$1"$'\n'
+		lab_conf $n
+		lab_start $n edgefwd
+		lab_wait "edgefwd on $n" 10 lab_ctl $n status || return 1
+	done
+	lab_wait 'the mesh by TC' 10 logged fra-1 'fabric=tc'
+}
+tc_only() { without 'xdp = generic' && lab_wait 'an answer' 10 answers && traffic; }
+ok 'generic XDP: the mesh by TC' adds fra-1 forwarded 12 tc_only
+mixed() {
+	lab_kill fra-2 edgefwd TERM
+	LAB_EXTRA[fra-2]=''
+	lab_conf fra-2
+	lab_start fra-2 edgefwd
+	lab_wait 'XDP on its mesh interface' 10 logged fra-2 'fabric=xdp-in' || return 1
+	lab_wait 'an answer' 10 answers && traffic
+}
+ok 'TC at the edge, XDP at the worker' adds fra-2 fabric_in 12 mixed
+tap_end
