@@ -329,11 +329,60 @@ static int check_quic_id(struct agent *a, const struct model_backend *b, struct 
 	return 0;
 }
 
+static bool is_other_part(const struct model_backend *a, const struct model_backend *b)
+{
+	return !strcmp(a->service, b->service) && ip_is_v4(&a->addr) == ip_is_v4(&b->addr) &&
+	       a->ports.lo && b->ports.lo && a->ports.lo <= b->ports.hi &&
+	       b->ports.lo <= a->ports.hi && memcmp(&a->ports, &b->ports, sizeof(a->ports)) != 0;
+}
+
+static int refuse_part(const struct model_backend *b, const struct model_backend *has,
+		       const char *node, struct err *e)
+{
+	return err_set(e, -EINVAL,
+		       "ports %u-%u: a backend of %s takes %u-%u: want the same part, or one "
+		       "beside it",
+		       b->ports.lo, b->ports.hi, node, has->ports.lo, has->ports.hi);
+}
+
+/* Do the ports that it takes exist, fit above its own, and are they nobody else's part? */
+static int check_part(const struct agent *a, const struct model_service *s,
+		      const struct model_backend *b, struct err *e)
+{
+	uint16_t lo = b->ports.lo ? b->ports.lo : model_service_port_lo(s), hi = 0;
+	const struct route_view *v = &a->world->view;
+	const struct own_backend *o;
+	bool has_port = false;
+
+	for (size_t i = 0; i < s->port_count; i++) {
+		has_port |=
+			s->port[i].ports.lo <= b->ports.hi && b->ports.lo <= s->port[i].ports.hi;
+		if (s->port[i].ports.hi > hi)
+			hi = s->port[i].ports.hi;
+	}
+	if (b->ports.lo && !has_port)
+		return err_set(e, -EINVAL, "ports %u-%u: service %s has none of them", b->ports.lo,
+			       b->ports.hi, s->name);
+	if (b->ports.lo && b->ports.hi < hi)
+		hi = b->ports.hi;
+	if (b->port + (hi - lo) > 65535)
+		return err_set(e, -EINVAL,
+			       "port %u: the service's ports %u to %u would go beyond 65535",
+			       b->port, lo, hi);
+	TAILQ_FOREACH(o, &a->own, link)
+	if (is_other_part(&o->model, b))
+		return refuse_part(b, &o->model, "this node", e);
+	for (size_t i = 0; i < v->backend_count; i++)
+		if (is_other_part(&v->backend[i].backend, b))
+			return refuse_part(b, &v->backend[i].backend,
+					   v->node[v->backend[i].node_idx].node.name, e);
+	return 0;
+}
+
 static int check_backend(struct agent *a, const struct model_backend *b, struct err *e)
 {
 	const union fact_value *v = agent_fact_find(a, NULL, MODEL_KIND_SERVICE, b->service);
 	char ip[IP_TEXT_MAX], key[MODEL_KEY_MAX];
-	uint16_t lo, hi = 0;
 	struct deliver_way way;
 	bool has_family = false;
 
@@ -349,14 +398,8 @@ static int check_backend(struct agent *a, const struct model_backend *b, struct 
 	if (!has_family)
 		return err_set(e, -EINVAL, "%s is IPv%d, but service %s has no IPv%d VIP", ip,
 			       ip_is_v4(&b->addr) ? 4 : 6, b->service, ip_is_v4(&b->addr) ? 4 : 6);
-	lo = model_service_port_lo(&v->service);
-	for (size_t i = 0; i < v->service.port_count; i++)
-		if (v->service.port[i].ports.hi > hi)
-			hi = v->service.port[i].ports.hi;
-	if (b->port + (hi - lo) > 65535)
-		return err_set(e, -EINVAL,
-			       "port %u: the service's ports %u to %u would go beyond 65535",
-			       b->port, lo, hi);
+	if (check_part(a, &v->service, b, e))
+		return -EINVAL;
 	if (model_backend_key(b, key))
 		return err_set(e, -EINVAL, "%s: no valid backend", ip);
 	if (agent_own_find(a, key))

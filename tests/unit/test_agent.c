@@ -165,6 +165,46 @@ static bool is_announced(void)
 	return count_sent(FWD_VIP_ADD) == 1;
 }
 
+/* A range split over instances: each is alone with its part, and its slot leads to the part's entry. */
+static void test_backend_add_when_it_takes_a_part_then_its_slot_names_the_entry(void **state)
+{
+	struct model_service s = service("voice", "198.51.100.1", IPPROTO_UDP, 5000, 6999);
+	static const struct ip_port_range part[2] = {{5000, 5999}, {6000, 6999}};
+	struct model_backend b;
+	struct agent_view v;
+
+	node_ready(*state);
+	add_service(&s, 0, "");
+	b = backend("voice", "10.80.0.1", 65000);
+	b.ports = part[0];
+	add_backend(&b, -EINVAL, "5000 to 5999 would go beyond 65535");
+	b.ports = (struct ip_port_range){7000, 7999};
+	add_backend(&b, -EINVAL, "ports 7000-7999: service voice has none of them");
+	b = backend("voice", "10.80.0.1", 20000);
+	b.ports = part[0];
+	add_backend(&b, 0, "added");
+	b = backend("voice", "10.80.0.1", 30000);
+	b.ports = (struct ip_port_range){5500, 6999};
+	add_backend(&b, -EINVAL, "takes 5000-5999");
+	b.ports = part[1];
+	add_backend(&b, 0, "added");
+	agent_look(current->agent, &v);
+	for (size_t i = 0, found = 0; i < DP_LOCAL_MAX; i++) {
+		const struct dp_local *l = &maps->local[i];
+		size_t k = l->port == 30000;
+
+		found += l->live;
+		if (i + 1 == DP_LOCAL_MAX)
+			assert_int_equal(found, 2);
+		if (!l->live)
+			continue;
+		assert_int_equal(l->svc_idx, plan_svc_idx(v.plan, "voice", 4, part[k]));
+		assert_int_equal(maps->svc[l->svc_idx].port_lo, part[k].lo);
+		assert_int_equal(maps->svc[l->svc_idx].local_slot, 1 + i);
+	}
+	node_stop(*state);
+}
+
 static void test_backend_when_it_falls_then_word_vip_and_record_follow(void **state)
 {
 	struct model_service s = service("web", "198.51.100.1", IPPROTO_TCP, 80, 80);
@@ -527,6 +567,7 @@ int main(void)
 		CASE(test_service_add_when_wrong_then_refused_with_a_reason),
 		CASE(test_backend_add_when_wrong_then_refused_with_a_reason),
 		CASE(test_backend_add_when_records_are_full_then_nothing_stays),
+		CASE(test_backend_add_when_it_takes_a_part_then_its_slot_names_the_entry),
 		CASE(test_backend_when_it_falls_then_word_vip_and_record_follow),
 		CASE(test_open_when_maps_are_filled_then_writes_nothing),
 		CASE(test_write_when_a_map_refuses_then_tried_again),
