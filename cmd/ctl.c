@@ -280,7 +280,10 @@ static const struct look_method {
 	{"status", ctl_status},
 	{"node.list", ctl_node_list},
 	{"service.list", ctl_service_list},
+	{"service.show", ctl_service_show},
 	{"backend.list", ctl_backend_list},
+	{"backend.show", ctl_backend_show},
+	{"filter.list", ctl_filter_list},
 	{"route.show", ctl_route_show},
 	{"stats", ctl_stats},
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bpf/dp_abi.h"
+#include "edge/quic.h"
 #include "gossip/mp.h"
 
 #define PARAMS_MAX                                                                                 \
@@ -24,22 +25,33 @@ static const struct arg {
 	CTL_ARGS(CTL_ARG_ROW)
 #undef CTL_ARG_ROW
 };
-_Static_assert(MODEL_VIPS_MAX <= MODEL_PORTS_MAX, "struct ctl_texts holds either");
+_Static_assert(MODEL_VIPS_MAX <= MODEL_PORTS_MAX && MODEL_POLICIES_MAX <= MODEL_PORTS_MAX,
+	       "struct ctl_texts holds each");
 _Static_assert(CTL_ARG_COUNT <= 32, "one bit each");
 
 const struct ctl_signature ctl_signatures[] = {
 	{"status", 0, 0},
 	{"node.list", 0, 0},
-	{"service.add", CTL_BIT(name) | CTL_BIT(vips) | CTL_BIT(ports) | CTL_BIT(hash),
+	{"service.add", CTL_BIT(name) | CTL_BIT(vips) | CTL_BIT(ports) | CTL_BIT(policy),
 	 CTL_BIT(name) | CTL_BIT(vips) | CTL_BIT(ports)},
+	{"service.set", CTL_BIT(name) | CTL_BIT(policy), CTL_BIT(name) | CTL_BIT(policy)},
 	{"service.list", 0, 0},
+	{"service.show", CTL_BIT(name), CTL_BIT(name)},
 	{"service.rm", CTL_BIT(name), CTL_BIT(name)},
-	{"backend.add", CTL_BIT(service) | CTL_BIT(addr) | CTL_BIT(weight) | CTL_BIT(check),
+	{"backend.add",
+	 CTL_BIT(service) | CTL_BIT(addr) | CTL_BIT(ports) | CTL_BIT(weight) | CTL_BIT(check) |
+		 CTL_BIT(quic_id),
 	 CTL_BIT(service) | CTL_BIT(addr)},
 	{"backend.list", CTL_BIT(service), 0},
+	{"backend.show", CTL_BIT(spec), CTL_BIT(spec)},
 	{"backend.rm", CTL_BIT(spec), CTL_BIT(spec)},
 	{"backend.drain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
 	{"backend.undrain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
+	{"filter.add",
+	 CTL_BIT(verb) | CTL_BIT(prefix) | CTL_BIT(service) | CTL_BIT(author) | CTL_BIT(reason),
+	 CTL_BIT(verb) | CTL_BIT(prefix)},
+	{"filter.list", CTL_BIT(service), 0},
+	{"filter.rm", CTL_BIT(prefix) | CTL_BIT(service), CTL_BIT(prefix)},
 	{"route.show", CTL_BIT(service), CTL_BIT(service)},
 	{"stats", 0, 0},
 	{"trace", CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst) | CTL_BIT(node),
@@ -313,10 +325,29 @@ static int read_name(const char *method, const char *param, const char *text,
 	return 0;
 }
 
+static int set_policies(const struct ctl_args *a, const char *method, struct model_service *s,
+			struct err *e)
+{
+	struct err why;
+
+	for (size_t i = 0; i < a->policy.count; i++)
+		if (model_policy_set(s, a->policy.text[i], &why))
+			return err_set(e, -EINVAL, "%s: %.170s", method, why.text);
+	return 0;
+}
+
+int ctl_args_policy(const struct ctl_args *a, struct err *e)
+{
+	struct model_service s = {0};
+
+	return set_policies(a, "service set", &s, e);
+}
+
 int ctl_args_service(const struct ctl_args *a, struct model_service *ret_service, struct err *e)
 {
 	static const char method[] = "service add";
 	struct model_service s = {0};
+	struct err why;
 
 	if (read_name(method, "name", a->name, s.name, e))
 		return -EINVAL;
@@ -331,13 +362,10 @@ int ctl_args_service(const struct ctl_args *a, struct model_service *ret_service
 			return bad(e, method, "port", a->ports.text[i],
 				   "udp/PORT, tcp/PORT or a range like udp/5000-5999 of at most "
 				   "16384");
-	if (a->has & CTL_BIT(hash)) {
-		while (s.hash < sizeof(hash_name) / sizeof(hash_name[0]) &&
-		       strcmp(a->hash, hash_name[s.hash]) != 0)
-			s.hash++;
-		if (s.hash == sizeof(hash_name) / sizeof(hash_name[0]))
-			return bad(e, method, "policy hash", a->hash, "5tuple, source or packet");
-	}
+	if (set_policies(a, method, &s, e))
+		return -EINVAL;
+	if (model_policy_check(&s, &why))
+		return err_set(e, -EINVAL, "%s: %.170s", method, why.text);
 	*ret_service = s;
 	return 0;
 }
@@ -358,9 +386,44 @@ int ctl_args_backend(const struct ctl_args *a, struct model_backend *ret_backend
 			   "multicast");
 	if (a->has & CTL_BIT(weight))
 		b.weight = (uint16_t)a->weight;
+	if ((a->has & CTL_BIT(quic_id)) && quic_id_parse(a->quic_id, &b.quic_id))
+		return bad(e, method, "quic-id", a->quic_id,
+			   "eight digits of 0-9 and a-f, not all zero");
+	if (a->ports.count > 1 ||
+	    (a->ports.count && ip_parse_port_range(a->ports.text[0], &b.ports)))
+		return bad(e, method, "ports", a->ports.text[a->ports.count - 1],
+			   "one range like 5000-5999");
 	model_check_default(MODEL_CHECK_NONE, &b.check);
 	if ((a->has & CTL_BIT(check)) && model_check_parse(a->check, &b.check, &why))
 		return err_set(e, -EINVAL, "%s: %.170s", method, why.text);
 	*ret_backend = b;
+	return 0;
+}
+
+int ctl_args_filter(const struct ctl_args *a, struct model_filter *ret_filter, struct err *e)
+{
+	const char *method = a->has & CTL_BIT(verb) ? "filter add" : "filter rm";
+	struct model_filter f = {0};
+	struct ip_addr addr;
+
+	if (a->has & CTL_BIT(verb)) {
+		if (strcmp(a->verb, "deny") != 0 && strcmp(a->verb, "allow") != 0)
+			return bad(e, method, "verb", a->verb, "deny or allow");
+		f.verb = a->verb[0] == 'd' ? DP_FILTER_DENY : DP_FILTER_ALLOW;
+	}
+	/* An address is a prefix of itself. */
+	if (!ip_parse(a->prefix, &addr))
+		f.prefix = (struct ip_prefix){addr, 128};
+	else if (ip_parse_prefix(a->prefix, &f.prefix))
+		return bad(e, method, "prefix", a->prefix,
+			   "an address, or a prefix like 192.0.2.0/24 or 2001:db8::/32 whose host "
+			   "bits are zero");
+	if ((a->has & CTL_BIT(service)) && strcmp(a->service, "*") != 0 &&
+	    read_name(method, "service", a->service, f.service, e))
+		return -EINVAL;
+	memcpy(f.why, a->reason,
+	       sizeof(f.why) < sizeof(a->reason) ? sizeof(f.why) : sizeof(a->reason));
+	memcpy(f.author, a->author, sizeof(f.author));
+	*ret_filter = f;
 	return 0;
 }

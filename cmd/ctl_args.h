@@ -22,10 +22,13 @@
 	X(addr, TEXT, 80)                                                                          \
 	X(spec, TEXT, CTL_SPEC_MAX)                                                                \
 	X(check, TEXT, MODEL_CHECK_TEXT_MAX)                                                       \
-	X(hash, TEXT, 16)                                                                          \
+	X(quic_id, TEXT, 16)                                                                       \
+	X(verb, TEXT, 16)                                                                          \
+	X(prefix, TEXT, IP_TEXT_MAX)                                                               \
 	X(author, TEXT, MODEL_NAME_MAX)                                                            \
 	X(reason, TEXT, 64)                                                                        \
 	X(weight, NUMBER, MODEL_WEIGHT_MAX)                                                        \
+	X(policy, TEXTS, MODEL_POLICIES_MAX)                                                       \
 	X(vips, TEXTS, MODEL_VIPS_MAX)                                                             \
 	X(ports, TEXTS, MODEL_PORTS_MAX)                                                           \
 	X(proto, TEXT, 8)                                                                          \
@@ -56,12 +59,12 @@ struct ctl_texts {
 };
 struct ctl_args {
 	uint32_t has; /* CTL_BIT() of what is given */
-	char name[64], service[64], addr[80], spec[CTL_SPEC_MAX], check[MODEL_CHECK_TEXT_MAX],
-		hash[16];
+	char name[64], service[64], addr[80], spec[CTL_SPEC_MAX], check[MODEL_CHECK_TEXT_MAX];
+	char quic_id[16], verb[16], prefix[IP_TEXT_MAX];
 	char author[MODEL_NAME_MAX], reason[64];
 	char proto[8], src[80], dst[80], node[MODEL_NAME_MAX], file[256];
 	uint64_t weight, every, count, seconds, watch;
-	struct ctl_texts vips, ports, reasons;
+	struct ctl_texts policy, vips, ports, reasons;
 };
 
 struct ctl_signature {
@@ -83,6 +86,10 @@ int ctl_args_read(const uint8_t *params, size_t len, const struct ctl_signature 
 /* What the arguments mean. */
 int ctl_args_service(const struct ctl_args *a, struct model_service *ret_service, struct err *e);
 int ctl_args_backend(const struct ctl_args *a, struct model_backend *ret_backend, struct err *e);
+/* Only whether each policy is one by itself: what they are to change is the daemon's. */
+int ctl_args_policy(const struct ctl_args *a, struct err *e);
+/* Verb too if there is one; "*" is every service. */
+int ctl_args_filter(const struct ctl_args *a, struct model_filter *ret_filter, struct err *e);
 /* "udp/53", "tcp/5000-5999"; and back, 24 bytes. */
 int ctl_port_parse(const char *text, struct model_port *ret_port);
 const char *ctl_port_text(const struct model_port *p, char buf[24]);

@@ -6,6 +6,7 @@
  *   ctl_look.c    what the looking methods read
  *   ctl_status.c  status, node.list, problems             ctl_list.c    service.list, backend.list, route.show
  *   ctl_stats.c   stats                                   ctl_verbs.c   what changes something
+ *   ctl_show.c    service.show, backend.show, filter.list
  *   ctl_see.c     hist, capture                           ctl_trace.c   trace
  */
 #ifndef CMD_CTL_INT_H
@@ -83,6 +84,7 @@ struct ctl_look { /* everything that the looking methods read, gathered once a c
 	struct ctl_use *use;		 /* by view backend index */
 	uint32_t *by_service;		 /* view backend indexes in order of service name */
 	const struct route_node **by_id; /* nodes of the view in order of id */
+	uint32_t *quic_id;		 /* by view backend index, edge/quic.h */
 };
 int ctl_look_begin(const struct ctl_config *cfg, struct ctl_look *ret_look); /* -ENOMEM */
 void ctl_look_end(struct ctl_look *l);
@@ -99,12 +101,22 @@ int ctl_service_list(const struct ctl_look *l, const struct ctl_args *a, struct 
 		     struct err *e);
 int ctl_backend_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		     struct err *e);
+int ctl_service_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		     struct err *e);
+int ctl_backend_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		     struct err *e);
+int ctl_filter_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		    struct err *e);
 int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		   struct err *e);
 int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o, struct err *e);
 
 /* Parts that status and the lists share: "services": [...], "backends": [...] into the open map. */
 void ctl_put_services(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m);
+void ctl_put_service(const struct ctl_look *l, size_t service_idx, struct ctl_out *o);
+void ctl_put_backend(const struct ctl_look *l, size_t backend_idx, struct ctl_out *o);
+const struct model_service *ctl_find_service(const struct route_view *v, const char *name,
+					     size_t *ret_idx); /* or NULL */
 void ctl_put_backends(const struct ctl_look *l, const char *service, struct ctl_out *o,
 		      struct ctl_block *m);
 /* "NODE/SERVICE/ADDR:PORT" */

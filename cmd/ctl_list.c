@@ -2,11 +2,13 @@
 /* service.list, backend.list, route.show. `*_ms` is how long ago, in milliseconds; nil = never.
  *
  * service.list   {services: [service]}
- *   service      {name, vips: [text], ports: ["udp/53", "tcp/80-89"], hash, is_shadowed, usable, backends,
+ *   service      {name, vips: [text], ports: ["udp/53", "tcp/80-89"], hash, policy: {name: word or number; those that
+ *                 are as by default left out}, is_shadowed, usable, backends,
  *                 regions: [{region, usable, backends}]}            usable: by this node's routes, of all tiers
  * backend.list   {backends: [backend]}; parameter service: only its ones, -ENOENT if there is neither
- *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", weight, check, health, why,
- *                 changed_ms, is_draining, is_overridden, is_usable, use: sentence, tier (nil = not in any route)}
+ *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", weight, quic_id: hex (nil =
+ *                 its chosen id is another's), check, health, why, changed_ms, is_draining, is_overridden, is_usable,
+ *                 use: sentence, tier (nil = not in any route)}
  * route.show     {service, region, vips, ports, families: [family]}
  *   family       {family: 4 | 6, vips: [text], rows, is_shadowed, digest: hex, choices: [choice]}
  *   choice       {spec, node, region, tier, is_used, use: sentence, health, weight, rows}   by tier, in the table's order
@@ -16,6 +18,7 @@
 #include <string.h>
 
 #include "cmd/ctl_int.h"
+#include "edge/quic.h"
 
 /* ---- services */
 
@@ -124,25 +127,49 @@ static bool is_shadowed(const struct ctl_look *l, size_t service_idx)
 	return false;
 }
 
+/* What is as by default is left out, but for the hash. */
+static void put_policy(const struct model_service *s, struct ctl_out *o, struct ctl_block *m)
+{
+	struct model_policy_item item;
+	struct ctl_block one;
+	size_t cursor = 0;
+
+	ctl_key(o, m, "policy");
+	ctl_map(o, &one);
+	while (model_policy_next(s, &cursor, &item)) {
+		if (item.word)
+			ctl_key_text(o, &one, item.name, item.word);
+		else
+			ctl_key_uint(o, &one, item.name, item.number);
+	}
+	ctl_end(o, &one);
+}
+
+void ctl_put_service(const struct ctl_look *l, size_t service_idx, struct ctl_out *o)
+{
+	const struct model_service *s = &l->v.view->service[service_idx];
+	struct ctl_block one;
+
+	ctl_map(o, &one);
+	ctl_key_text(o, &one, "name", s->name);
+	put_vips(s, 0, o, &one);
+	put_ports(s, o, &one);
+	ctl_key_text(o, &one, "hash", ctl_hash_text(s->hash));
+	put_policy(s, o, &one);
+	ctl_key_bool(o, &one, "is_shadowed", is_shadowed(l, service_idx));
+	put_regions(l, s->name, o, &one);
+	ctl_end(o, &one);
+}
+
 void ctl_put_services(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m)
 {
-	const struct route_view *v = l->v.view;
-	struct ctl_block list, one;
+	struct ctl_block list;
 
 	ctl_key(o, m, "services");
 	ctl_array(o, &list);
-	for (size_t i = 0; i < v->service_count; i++) {
-		const struct model_service *s = &v->service[i];
-
+	for (size_t i = 0; i < l->v.view->service_count; i++) {
 		ctl_item(&list);
-		ctl_map(o, &one);
-		ctl_key_text(o, &one, "name", s->name);
-		put_vips(s, 0, o, &one);
-		put_ports(s, o, &one);
-		ctl_key_text(o, &one, "hash", ctl_hash_text(s->hash));
-		ctl_key_bool(o, &one, "is_shadowed", is_shadowed(l, i));
-		put_regions(l, s->name, o, &one);
-		ctl_end(o, &one);
+		ctl_put_service(l, i, o);
 	}
 	ctl_end(o, &list);
 }
@@ -167,12 +194,13 @@ static const char *use_text(const struct ctl_use *u)
 	return u->is_known ? route_why_text(u->why) : "its service is not known here";
 }
 
-static void put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
+void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 {
 	const struct route_view *v = l->v.view;
 	const struct route_backend *b = &v->backend[idx];
 	const struct route_node *n = &v->node[b->node_idx];
 	char spec[CTL_SPEC_MAX], addr[IP_TEXT_MAX], check[MODEL_CHECK_TEXT_MAX];
+	char id[QUIC_ID_TEXT_MAX];
 	struct model_health h = {0};
 	struct ctl_block m;
 
@@ -185,6 +213,10 @@ static void put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 	ctl_key_text(o, &m, "service", b->backend.service);
 	ctl_key_text(o, &m, "addr", ip_port_text(&b->backend.addr, b->backend.port, addr));
 	ctl_key_uint(o, &m, "weight", b->backend.weight);
+	if (l->quic_id[idx])
+		ctl_key_text(o, &m, "quic_id", quic_id_text(l->quic_id[idx], id));
+	else
+		ctl_key_nil(o, &m, "quic_id");
 	ctl_key_text(o, &m, "check", model_check_text(&b->backend.check, check));
 	ctl_key_text(o, &m, "health", ctl_health_text(b->health));
 	ctl_key_text(o, &m, "why", h.why);
@@ -212,13 +244,13 @@ void ctl_put_backends(const struct ctl_look *l, const char *service, struct ctl_
 	ctl_array(o, &list);
 	for (size_t i = first; i < first + count; i++) {
 		ctl_item(&list);
-		put_backend(l, l->by_service[i], o);
+		ctl_put_backend(l, l->by_service[i], o);
 	}
 	ctl_end(o, &list);
 }
 
-static const struct model_service *find_service(const struct route_view *v, const char *name,
-						size_t *ret_idx)
+const struct model_service *ctl_find_service(const struct route_view *v, const char *name,
+					     size_t *ret_idx)
 {
 	for (size_t i = 0; i < v->service_count; i++) {
 		if (strcmp(v->service[i].name, name) == 0) {
@@ -236,7 +268,7 @@ int ctl_backend_list(const struct ctl_look *l, const struct ctl_args *a, struct 
 	struct ctl_block m;
 	size_t idx, first;
 
-	if (service && !find_service(l->v.view, service, &idx) &&
+	if (service && !ctl_find_service(l->v.view, service, &idx) &&
 	    !ctl_look_service(l, service, &first))
 		return err_set(e, -ENOENT, "there is no service %s", service);
 	ctl_map(o, &m);
@@ -309,7 +341,7 @@ int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ct
 	uint32_t *rows_of;
 	size_t idx;
 
-	s = find_service(l->v.view, a->service, &idx);
+	s = ctl_find_service(l->v.view, a->service, &idx);
 	if (!s)
 		return err_set(e, -ENOENT, "there is no service %s", a->service);
 	rows_of = calloc(l->v.view->backend_count + 1, sizeof(*rows_of));

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "cmd/ctl_int.h"
+#include "edge/quic.h"
 
 static int cmp_by_service(const void *x, const void *y, void *arg)
 {
@@ -62,7 +63,8 @@ int ctl_look_begin(const struct ctl_config *cfg, struct ctl_look *ret_look)
 	l.use = calloc(v->backend_count + 1, sizeof(*l.use));
 	l.by_service = calloc(v->backend_count + 1, sizeof(*l.by_service));
 	l.by_id = calloc(v->node_count + 1, sizeof(*l.by_id));
-	if (!l.use || !l.by_service || !l.by_id) {
+	l.quic_id = calloc(v->backend_count + 1, sizeof(*l.quic_id));
+	if (!l.use || !l.by_service || !l.by_id || !l.quic_id || quic_ids(v, l.quic_id)) {
 		ctl_look_end(&l);
 		return -ENOMEM;
 	}
@@ -82,6 +84,7 @@ void ctl_look_end(struct ctl_look *l)
 	free(l->use);
 	free(l->by_service);
 	free(l->by_id);
+	free(l->quic_id);
 	*l = (struct ctl_look){0};
 }
 

@@ -21,6 +21,42 @@ static int service_add(struct agent *agent, const struct ctl_args *a, const stru
 	return rc;
 }
 
+static int service_set(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		       struct err *e)
+{
+	const char *policy[MODEL_POLICIES_MAX];
+	int rc = ctl_args_policy(a, e);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < a->policy.count; i++)
+		policy[i] = a->policy.text[i];
+	agent_service_set(agent, a->name, policy, a->policy.count, d->cb, d->arg);
+	return 0;
+}
+
+static int filter_add(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		      struct err *e)
+{
+	struct model_filter f;
+	int rc = ctl_args_filter(a, &f, e);
+
+	if (!rc)
+		agent_filter_add(agent, &f, d->cb, d->arg);
+	return rc;
+}
+
+static int filter_rm(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		     struct err *e)
+{
+	struct model_filter f;
+	int rc = ctl_args_filter(a, &f, e);
+
+	if (!rc)
+		agent_filter_rm(agent, f.service, &f.prefix, d->cb, d->arg);
+	return rc;
+}
+
 static int service_rm(struct agent *agent, const struct ctl_args *a, const struct done *d,
 		      struct err *e)
 {
@@ -69,9 +105,15 @@ static const struct verb {
 	int (*fn)(struct agent *agent, const struct ctl_args *a, const struct done *d,
 		  struct err *e);
 } verbs[] = {
-	{"service.add", service_add},	  {"service.rm", service_rm},
-	{"backend.add", backend_add},	  {"backend.rm", backend_rm},
-	{"backend.drain", backend_drain}, {"backend.undrain", backend_undrain},
+	{"service.add", service_add},
+	{"service.rm", service_rm},
+	{"service.set", service_set},
+	{"filter.add", filter_add},
+	{"filter.rm", filter_rm},
+	{"backend.add", backend_add},
+	{"backend.rm", backend_rm},
+	{"backend.drain", backend_drain},
+	{"backend.undrain", backend_undrain},
 };
 
 static const struct verb *find(const char *method)

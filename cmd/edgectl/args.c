@@ -9,9 +9,9 @@
 #define SOCKET_DEFAULT "/run/edge/edged.sock"
 
 static const struct ectl_command *const tables[] = {
-	ectl_status_commands, ectl_node_commands,   ectl_service_commands, ectl_backend_commands,
-	ectl_route_commands,  ectl_stats_commands,  ectl_top_commands,	   ectl_trace_commands,
-	ectl_hist_commands,   ectl_capture_commands};
+	ectl_status_commands, ectl_node_commands,    ectl_service_commands, ectl_backend_commands,
+	ectl_route_commands,  ectl_stats_commands,   ectl_top_commands,	    ectl_trace_commands,
+	ectl_hist_commands,   ectl_capture_commands, ectl_filter_commands};
 #define TABLE_COUNT (sizeof(tables) / sizeof(tables[0]))
 
 /* ---- finding the command */
@@ -100,6 +100,8 @@ static int read_word(struct reader *r, const char *word)
 		c = find_verb(r->table, word);
 		return c ? choose(r, c) : no_such_verb(r->table, word, r->e);
 	}
+	if (r->positional_count && c->positional[r->positional_count - 1].is_list)
+		r->positional_count--;
 	if (r->positional_count == ECTL_WORDS_MAX || !c->positional[r->positional_count].name)
 		return err_set(r->e, -EINVAL, "%s: got '%.40s', want no more words",
 			       spoken(c, name), word);
@@ -146,6 +148,8 @@ static int read_option(struct reader *r, char **argv, int left, int *ret_used)
 			r->line->is_help = true;
 		else if (!strcmp(name, "version"))
 			r->line->is_version = true;
+		else if (!strcmp(name, "wide") && r->line->command && r->line->command->has_wide)
+			r->line->is_wide = true;
 		else if (r->line->command)
 			return err_set(r->e, -EINVAL,
 				       "%s: got option '%.40s', which it does not have",
@@ -220,13 +224,18 @@ static void usage_line(const struct ectl_command *c)
 
 	printf("edgectl %s", spoken(c, name));
 	for (size_t i = 0; i < ECTL_WORDS_MAX && c->positional[i].name; i++)
-		printf(c->positional[i].is_optional ? " [%s]" : " %s", c->positional[i].name);
+		printf(c->positional[i].is_optional ? " [%s]"
+		       : c->positional[i].is_list   ? " %s..."
+						    : " %s",
+		       c->positional[i].name);
 	for (size_t i = 0; i < ECTL_OPTIONS_MAX && c->option[i].name; i++)
 		printf(c->option[i].flag	    ? " [--%s[=%s]]"
 		       : c->option[i].is_list	    ? " --%s %s..."
 		       : c->option[i].is_repeatable ? " [--%s %s]..."
 						    : " [--%s %s]",
 		       c->option[i].name, c->option[i].value);
+	if (c->has_wide)
+		fputs(" [--wide]", stdout);
 	putchar('\n');
 }
 

@@ -13,11 +13,20 @@ static const char *flags(const msgpack_object *b)
 	return ectl_bool(b, "is_draining") ? " (draining)" : "";
 }
 
+static const char *quic_id(const msgpack_object *b, char buf[ECTL_TEXT_MAX])
+{
+	if (!ectl_text(b, "quic_id", buf)[0])
+		snprintf(buf, ECTL_TEXT_MAX, "none: its own is another's");
+	return buf;
+}
+
 void ectl_show_backends(const msgpack_object *r, const char *indent)
 {
 	static const char *const heads[] = {"BACKEND", "REGION", "HEALTH",     "SINCE",
 					    ">WEIGHT", "USE",	 "CHECK SAYS", NULL};
-	struct ectl_table *t = ectl_table_new(heads);
+	static const char *const wide[] = {"BACKEND", "REGION",	 "HEALTH",     "SINCE", ">WEIGHT",
+					   "USE",     "QUIC ID", "CHECK SAYS", NULL};
+	struct ectl_table *t = ectl_table_new(ectl_is_wide ? wide : heads);
 	char text[ECTL_TEXT_MAX], age[32];
 
 	for (size_t i = 0; i < ectl_count(r, "backends"); i++) {
@@ -29,6 +38,8 @@ void ectl_show_backends(const msgpack_object *r, const char *indent)
 		ectl_cell(t, "%s", ectl_ago(b, "changed_ms", age));
 		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(b, "weight"));
 		ectl_cell(t, "%s", ectl_text(b, "use", text));
+		if (ectl_is_wide)
+			ectl_cell(t, "%s", quic_id(b, text));
 		ectl_cell(t, "%s", ectl_text(b, "why", text));
 	}
 	ectl_table_print(t, indent);
@@ -49,13 +60,11 @@ static int check_add(struct ctl_args *a, struct err *e)
 	return ctl_args_backend(a, &b, e);
 }
 
-/* Who does this: the person behind sudo, if there is one. */
-static int fill_author(struct ctl_args *a, struct err *e)
+void ectl_fill_author(struct ctl_args *a)
 {
 	const char *sudo = getenv("SUDO_USER");
 	const struct passwd *pw = getpwuid(getuid());
 
-	(void)e;
 	snprintf(a->author, sizeof(a->author), "%s",
 		 sudo && sudo[0] ? sudo
 		 : pw		 ? pw->pw_name
@@ -63,7 +72,30 @@ static int fill_author(struct ctl_args *a, struct err *e)
 	if (!a->author[0])
 		snprintf(a->author, sizeof(a->author), "uid %u", (unsigned)getuid());
 	a->has |= CTL_BIT(author);
+}
+
+static int fill_author(struct ctl_args *a, struct err *e)
+{
+	(void)e;
+	ectl_fill_author(a);
 	return 0;
+}
+
+static void show_one(const msgpack_object *r)
+{
+	const msgpack_object *b = ectl_at(r, "backends", 0);
+	char text[ECTL_TEXT_MAX], age[32];
+
+	ectl_line("backend   %s", ectl_text(b, "spec", text));
+	ectl_line("region    %s", ectl_text(b, "region", text));
+	ectl_line("health    %s%s, since %s", ectl_text(b, "health", text), flags(b),
+		  ectl_ago(b, "changed_ms", age));
+	ectl_line("check     %s", ectl_text(b, "check", text));
+	if (ectl_text(b, "why", text)[0])
+		ectl_line("it says   %s", text);
+	ectl_line("weight    %llu", (unsigned long long)ectl_uint(b, "weight"));
+	ectl_line("use       %s", ectl_text(b, "use", text));
+	ectl_line("quic id   %s", quic_id(b, text));
 }
 
 #define SPEC "[NODE/]SERVICE/ADDR:PORT"
@@ -74,22 +106,38 @@ const struct ectl_command ectl_backend_commands[] = {
 	 .method = "backend.add",
 	 .help = "Add a backend of this node: where an instance of a service listens. Its PORT "
 		 "stands for the service's "
-		 "lowest port.",
+		 "lowest port, or for the lowest of its part.",
 	 .positional = {{"SERVICE", CTL_A_service, false}, {"ADDR:PORT", CTL_A_addr, false}},
-	 .option = {{"weight", CTL_A_weight, NULL, "W", "share of new flows, 1..1000 (100)", false},
-		    {"check", CTL_A_check, NULL, "SPEC",
-		     "none, tcp, udp with options: "
-		     "tcp:interval=1s,timeout=500ms,rise=2,fall=2,port=8080,\n"
-		     "                            udp:send=hex:00ff,expect=text:ok (none)",
-		     false}},
+	 .option =
+		 {{"ports", CTL_A_ports, NULL, "LO-HI",
+		   "part of the service's ports that it takes (those that nobody takes a part of)",
+		   false},
+		  {"weight", CTL_A_weight, NULL, "W", "share of new flows, 1..1000 (100)", false},
+		  {"check", CTL_A_check, NULL, "SPEC",
+		   "none, tcp, udp with options: "
+		   "tcp:interval=1s,timeout=500ms,rise=2,fall=2,port=8080,\n"
+		   "                            udp:send=hex:00ff,expect=text:ok (none)",
+		   false},
+		  {"quic-id", CTL_A_quic_id, NULL, "HEX",
+		   "8 hex digits: server id in QUIC connection ids (a hash of the backend)",
+		   false}},
 	 .check = check_add,
 	 .show = ectl_show_text},
 	{.noun = "backend",
 	 .verb = "list",
 	 .method = "backend.list",
 	 .help = "Backends of all nodes, their health, and whether this node's region uses them.",
-	 .positional = {{"SERVICE", CTL_A_service, true}},
-	 .show = show_list},
+	 .positional = {{"SERVICE", CTL_A_service, .is_optional = true}},
+	 .show = show_list,
+	 .has_wide = true},
+	{.noun = "backend",
+	 .verb = "show",
+	 .method = "backend.show",
+	 .help = "One backend, and the server id that its QUIC server must put into connection "
+		 "ids. "
+		 "Without NODE/ it is one of this node.",
+	 .positional = {{SPEC, CTL_A_spec, .is_optional = false}},
+	 .show = show_one},
 	{.noun = "backend",
 	 .verb = "rm",
 	 .method = "backend.rm",

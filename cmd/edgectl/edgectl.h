@@ -40,6 +40,7 @@ struct ectl_command {
 		const char *name; /* for the help text; NULL = no more */
 		enum ctl_arg arg;
 		bool is_optional;
+		bool is_list; /* this and all words behind it */
 	} positional[ECTL_WORDS_MAX];
 	struct ectl_option option[ECTL_OPTIONS_MAX];
 	/* Before the call: what can be judged here is a usage error. May fill in defaults. NULL = nothing to do. */
@@ -50,16 +51,18 @@ struct ectl_command {
 	/* Instead of one call and show(): a command that goes on for a while. As ctl_call(); ret_exit is for 0. */
 	int (*run)(const struct ectl_line *l, struct ctl_client *c, enum ectl_exit *ret_exit,
 		   struct err *e);
+	bool has_wide; /* takes --wide: more columns */
 };
 extern const struct ectl_command ectl_status_commands[], ectl_node_commands[],
 	ectl_service_commands[], ectl_backend_commands[], ectl_route_commands[],
 	ectl_stats_commands[], ectl_top_commands[], ectl_trace_commands[], ectl_hist_commands[],
-	ectl_capture_commands[]; /* noun NULL ends each */
+	ectl_capture_commands[], ectl_filter_commands[]; /* noun NULL ends each */
+extern bool ectl_is_wide;
 
 /* ---- args.c: the command line */
 struct ectl_line {
 	const char *socket;
-	bool is_json, is_help, is_version;
+	bool is_json, is_help, is_version, is_wide;
 	const struct ectl_command *command; /* NULL: only is_help or is_version */
 	struct ctl_args args;
 };
@@ -109,6 +112,11 @@ void ectl_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Parts of results that several commands show. */
 void ectl_show_nodes(const msgpack_object *r, const char *indent);
 void ectl_show_services(const msgpack_object *r, const char *indent);
+void ectl_show_filters(const msgpack_object *r, const char *indent);
+/* "hash=source pps=1000" */
+const char *ectl_policy(const msgpack_object *service, char buf[ECTL_TEXT_MAX]);
+/* Before the call: who does this, the person behind sudo if there is one. */
+void ectl_fill_author(struct ctl_args *a);
 void ectl_show_backends(const msgpack_object *r, const char *indent);
 void ectl_show_text(const msgpack_object *r); /* {text} of a change */
 

@@ -72,6 +72,7 @@ static int run(const struct ectl_line *l)
 	struct err e = {0};
 	int rc = ctl_connect(l->socket, &client, &e);
 
+	ectl_is_wide = l->is_wide;
 	if (!rc)
 		rc = (l->command->run ? l->command->run : ectl_ask_once)(l, client, &status, &e);
 	ctl_disconnect(client);

@@ -106,6 +106,30 @@ const char *ectl_ago(const msgpack_object *map, const char *key, char buf[32])
 	return buf;
 }
 
+bool ectl_is_wide;
+
+const char *ectl_policy(const msgpack_object *service, char buf[ECTL_TEXT_MAX])
+{
+	const msgpack_object *p = ectl_get(service, "policy");
+	char name[64], value[64];
+	size_t len = 0;
+
+	buf[0] = 0;
+	for (uint32_t i = 0;
+	     p && p->type == MSGPACK_OBJECT_MAP && i < p->via.map.size && len < ECTL_TEXT_MAX;
+	     i++) {
+		const msgpack_object_kv *kv = &p->via.map.ptr[i];
+
+		copy_text(&kv->key, name, sizeof(name));
+		copy_text(&kv->val, value, sizeof(value));
+		if (kv->val.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+			snprintf(value, sizeof(value), "%llu", (unsigned long long)kv->val.via.u64);
+		len += (size_t)snprintf(buf + len, ECTL_TEXT_MAX - len, "%s%s=%s", i ? " " : "",
+					name, value);
+	}
+	return buf;
+}
+
 /* ---- JSON */
 
 static json_t *text_to_json(const char *p, size_t len)

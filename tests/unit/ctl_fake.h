@@ -50,6 +50,10 @@ struct fake {
 	void *pending_arg;
 	struct model_service got_service;
 	struct model_backend got_backend;
+	struct model_filter filter[3], got_filter;
+	size_t filter_count;
+	char got_policy[MODEL_POLICIES_MAX][80];
+	size_t got_policies;
 	char got_spec[CTL_SPEC_MAX], got_author[64], got_reason[80];
 	bool got_drain;
 	unsigned verbs;
@@ -127,6 +131,43 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 	snprintf(fake.got_author, sizeof(fake.got_author), "%s", author);
 	snprintf(fake.got_reason, sizeof(fake.got_reason), "%s", reason);
 	agent_service_rm(a, spec, cb, arg);
+}
+
+void agent_service_set(struct agent *a, const char *name, const char *const *policy, size_t count,
+		       agent_cb cb, void *arg)
+{
+	for (size_t i = 0; i < count; i++)
+		snprintf(fake.got_policy[i], sizeof(fake.got_policy[i]), "%s", policy[i]);
+	fake.got_policies = count;
+	agent_service_rm(a, name, cb, arg);
+}
+
+void agent_filter_add(struct agent *a, const struct model_filter *f, agent_cb cb, void *arg)
+{
+	(void)a;
+	fake.got_filter = *f;
+	fake_verb(cb, arg);
+}
+
+void agent_filter_rm(struct agent *a, const char *service, const struct ip_prefix *prefix,
+		     agent_cb cb, void *arg)
+{
+	(void)a;
+	fake.got_filter = (struct model_filter){.prefix = *prefix};
+	snprintf(fake.got_filter.service, sizeof(fake.got_filter.service), "%s", service);
+	fake_verb(cb, arg);
+}
+
+const struct model_filter *agent_filter_next(const struct agent *a, const void **cursor)
+{
+	const struct model_filter *f =
+		*cursor ? (const struct model_filter *)*cursor + 1 : fake.filter;
+
+	(void)a;
+	if (f == fake.filter + fake.filter_count)
+		return NULL;
+	*cursor = f;
+	return f;
 }
 
 void agent_look(struct agent *a, struct agent_view *ret_view)

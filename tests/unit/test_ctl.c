@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The control socket: what it shows of a made-up mesh, and what reaches the agent. */
+#include "bpf/dp_abi.h"
 #include "tests/unit/ctl_clients.h"
 
 static void test_status_when_asked_then_shows_nodes_services_backends(void **state)
@@ -22,6 +23,7 @@ static void test_status_when_asked_then_shows_nodes_services_backends(void **sta
 		"\"behind_ms\"=>1500");
 	must_have(text, "\"name\"=>\"dns\", \"vips\"=>[\"192.0.2.53\", \"2001:db8::53\"], "
 			"\"ports\"=>[\"udp/53\", \"tcp/53-59\"], \"hash\"=>\"5tuple\", "
+			"\"policy\"=>{\"hash\"=>\"5tuple\"}, "
 			"\"is_shadowed\"=>false, "
 			"\"usable\"=>1, \"backends\"=>3");
 	must_have(text,
@@ -127,6 +129,68 @@ static void test_stats_when_maps_then_counts(void **state)
 	assert_null(strstr(text, "web"));
 }
 
+static void make_filters(void)
+{
+	static const struct {
+		const char *service, *prefix;
+		uint8_t verb;
+	} row[] = {{"web", "192.0.2.0/24", DP_FILTER_DENY},
+		   {"dns", "2001:db8::/32", DP_FILTER_ALLOW},
+		   {"", "203.0.113.0/24", DP_FILTER_DENY}};
+
+	for (size_t i = 0; i < COUNT(row); i++) {
+		fake.filter[i] = (struct model_filter){.verb = row[i].verb, .why = "so"};
+		snprintf(fake.filter[i].service, MODEL_NAME_MAX, "%s", row[i].service);
+		ip_parse_prefix(row[i].prefix, &fake.filter[i].prefix);
+	}
+	fake.filter_count = COUNT(row);
+}
+
+static void test_show_when_asked_then_one_and_what_belongs_to_it(void **state)
+{
+	struct ctl_args a = {0};
+	const char *text;
+
+	(void)state;
+	must_start();
+	make_filters();
+	assert_int_equal(model_policy_set(&fake.service[0], "source_pps=9", NULL), 0);
+	fake.backend[1].backend.quic_id = 0xa1b2c3d4;
+	set(&a, "service.show", CTL_A_name, "dns");
+	text = ask("service.show", &a);
+	must_have(text, "\"policy\"=>{\"hash\"=>\"5tuple\", \"source_pps\"=>9}");
+	must_have(text, "\"filters\"=>[{\"service\"=>\"dns\", \"prefix\"=>\"2001:db8::/32\", "
+			"\"verb\"=>\"allow\", \"why\"=>\"so\", \"author\"=>\"\"}]");
+	must_have(text, "\"quic_id\"=>\"a1b2c3d4\"");
+	assert_null(strstr(text, "\"web\""));
+	a = (struct ctl_args){0};
+	set(&a, "service.show", CTL_A_name, "nope");
+	must_refuse("service.show", &a, -ENOENT, "there is no service nope");
+
+	a = (struct ctl_args){0};
+	set(&a, "backend.show", CTL_A_spec, "f1/dns/10.0.0.2:5300");
+	text = ask("backend.show", &a);
+	must_have(text, "{\"backends\"=>[{\"spec\"=>\"f1/dns/10.0.0.2:5300\"");
+	must_have(text, "\"quic_id\"=>\"a1b2c3d4\"");
+	a = (struct ctl_args){0};
+	set(&a, "backend.show", CTL_A_spec, "dns/10.0.0.1:5300"); /* of this node */
+	must_have(ask("backend.show", &a), "\"spec\"=>\"a1/dns/10.0.0.1:5300\"");
+	a = (struct ctl_args){0};
+	set(&a, "backend.show", CTL_A_spec, "dns/10.0.0.2:5300");
+	must_refuse("backend.show", &a, -ENOENT, "there is no backend dns/10.0.0.2:5300");
+
+	text = ask("filter.list", NULL);
+	must_have(text, "{\"filters\"=>[{\"service\"=>nil, \"prefix\"=>\"203.0.113.0/24\"");
+	must_have(text, "\"why\"=>\"so\", \"author\"=>\"\"}, {\"service\"=>\"web\", "
+			"\"prefix\"=>\"192.0.2.0/24\", \"verb\"=>\"deny\"");
+	a = (struct ctl_args){0};
+	set(&a, "filter.list", CTL_A_service, "*");
+	assert_null(strstr(ask("filter.list", &a), "web"));
+	a = (struct ctl_args){0};
+	set(&a, "filter.list", CTL_A_service, "web");
+	assert_null(strstr(ask("filter.list", &a), "203.0.113"));
+}
+
 /* ---- what is asked for */
 
 static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **state)
@@ -139,7 +203,8 @@ static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **stat
 	set(&a, "service.add", CTL_A_name, "game");
 	set(&a, "service.add", CTL_A_vips, "192.0.2.9");
 	set(&a, "service.add", CTL_A_ports, "udp/5000-5099");
-	set(&a, "service.add", CTL_A_hash, "source");
+	set(&a, "service.add", CTL_A_policy, "hash=source");
+	set(&a, "service.add", CTL_A_policy, "pps=500");
 	must_have(ask("service.add", &a), "{\"text\"=>\"done\"}");
 	ip_parse("192.0.2.9", &ip);
 	assert_string_equal(fake.got_service.name, "game");
@@ -147,6 +212,36 @@ static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **stat
 	assert_int_equal(fake.got_service.port[0].l4_proto, IPPROTO_UDP);
 	assert_int_equal(fake.got_service.port[0].ports.hi, 5099);
 	assert_int_equal(fake.got_service.hash, 1);
+	assert_int_equal(fake.got_service.policy.pps, 500);
+
+	a = (struct ctl_args){0};
+	set(&a, "service.set", CTL_A_name, "game");
+	set(&a, "service.set", CTL_A_policy, "pps=off");
+	set(&a, "service.set", CTL_A_policy, "quic=on");
+	must_have(ask("service.set", &a), "{\"text\"=>\"done\"}");
+	assert_string_equal(fake.got_spec, "game");
+	assert_int_equal(fake.got_policies, 2);
+	assert_string_equal(fake.got_policy[1], "quic=on");
+
+	a = (struct ctl_args){0};
+	set(&a, "filter.add", CTL_A_verb, "allow");
+	set(&a, "filter.add", CTL_A_prefix, "2001:db8::/32");
+	set(&a, "filter.add", CTL_A_service, "game");
+	set(&a, "filter.add", CTL_A_reason, "the office");
+	set(&a, "filter.add", CTL_A_author, "ann");
+	must_have(ask("filter.add", &a), "{\"text\"=>\"done\"}");
+	assert_int_equal(fake.got_filter.verb, DP_FILTER_ALLOW);
+	assert_int_equal(fake.got_filter.prefix.bits, 32);
+	assert_string_equal(fake.got_filter.service, "game");
+	assert_string_equal(fake.got_filter.why, "the office");
+	assert_string_equal(fake.got_filter.author, "ann");
+
+	a = (struct ctl_args){0};
+	set(&a, "filter.rm", CTL_A_prefix, "192.0.2.7");
+	set(&a, "filter.rm", CTL_A_service, "*");
+	must_have(ask("filter.rm", &a), "{\"text\"=>\"done\"}");
+	assert_int_equal(fake.got_filter.prefix.bits, 128);
+	assert_string_equal(fake.got_filter.service, "");
 
 	a = (struct ctl_args){0};
 	set(&a, "backend.add", CTL_A_service, "game");
@@ -171,7 +266,7 @@ static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **stat
 	a.has &= ~CTL_BIT(reason);
 	must_have(ask("backend.undrain", &a), "done");
 	assert_false(fake.got_drain);
-	assert_int_equal(fake.verbs, 4);
+	assert_int_equal(fake.verbs, 7);
 }
 
 static void test_verbs_when_refused_then_code_and_sentence_come_back(void **state)
@@ -239,6 +334,7 @@ int main(void)
 		LIVE(test_route_show_when_asked_then_says_who_and_why_not),
 		LIVE(test_stats_when_no_maps_then_says_so),
 		LIVE(test_stats_when_maps_then_counts),
+		LIVE(test_show_when_asked_then_one_and_what_belongs_to_it),
 		LIVE(test_verbs_when_asked_then_the_agent_gets_what_was_meant),
 		LIVE(test_verbs_when_refused_then_code_and_sentence_come_back),
 		LIVE(test_verbs_when_client_goes_first_then_the_answer_is_dropped),

@@ -227,7 +227,8 @@ static void test_args_when_packed_then_read_back_the_same(void **state)
 	set(&a, "service.add", CTL_A_vips, "192.0.2.1");
 	set(&a, "service.add", CTL_A_vips, "2001:db8::1");
 	set(&a, "service.add", CTL_A_ports, "udp/53");
-	set(&a, "service.add", CTL_A_hash, "source");
+	set(&a, "service.add", CTL_A_policy, "hash=source");
+	set(&a, "service.add", CTL_A_policy, "pps=7");
 	msgpack_sbuffer_init(&sb);
 	ctl_args_pack(&a, &sb);
 	assert_int_equal(ctl_args_read((const uint8_t *)sb.data, sb.size,
@@ -240,10 +241,10 @@ static void test_args_when_packed_then_read_back_the_same(void **state)
 static void test_args_service_when_value_is_wrong_then_says_what_was_wanted(void **state)
 {
 	static const struct {
-		const char *name, *vip, *port, *hash, *want;
+		const char *name, *vip, *port, *policy, *want;
 	} row[] = {
-		{"dns", "192.0.2.1", "udp/53", "5tuple", NULL},
-		{"dns", "2001:db8::1", "tcp/5000-5999", "packet", NULL},
+		{"dns", "192.0.2.1", "udp/53", "hash=5tuple", NULL},
+		{"dns", "2001:db8::1", "udp/5000-5999", "hash=packet", NULL},
 		{"Dns", "192.0.2.1", "udp/53", NULL,
 		 "service add: name: got 'Dns', want 1 to 31 of a-z, 0-9 and hyphens, none at "
 		 "either end"},
@@ -261,7 +262,12 @@ static void test_args_service_when_value_is_wrong_then_says_what_was_wanted(void
 		 "service add: port: got 'udp/1-16385', want udp/PORT, tcp/PORT or a range like "
 		 "udp/5000-5999 of "
 		 "at most 16384"},
-		{"dns", "192.0.2.1", "udp/53", "maglev",
+		{"dns", "192.0.2.1", "tcp/53", "hash=packet",
+		 "service add: policy hash=packet: the service has a TCP port, and the packets of "
+		 "a connection must reach one backend; want 5tuple or source"},
+		{"dns", "192.0.2.1", "udp/53", "pps=lots",
+		 "service add: policy pps: got 'lots', want 1..1000000000 a second, or off"},
+		{"dns", "192.0.2.1", "udp/53", "hash=maglev",
 		 "service add: policy hash: got 'maglev', want 5tuple, source or packet"},
 		{"dns", NULL, "udp/53", NULL, "service add: vip: want at least one"},
 		{"dns", "192.0.2.1", NULL, NULL, "service add: port: want at least one"},
@@ -279,12 +285,51 @@ static void test_args_service_when_value_is_wrong_then_says_what_was_wanted(void
 			set(&a, "service.add", CTL_A_vips, row[i].vip);
 		if (row[i].port)
 			set(&a, "service.add", CTL_A_ports, row[i].port);
-		if (row[i].hash)
-			set(&a, "service.add", CTL_A_hash, row[i].hash);
+		if (row[i].policy)
+			set(&a, "service.add", CTL_A_policy, row[i].policy);
 		rc = ctl_args_service(&a, &s, &e);
 		assert_int_equal(rc, row[i].want ? -EINVAL : 0);
 		if (row[i].want)
 			assert_string_equal(e.text, row[i].want);
+	}
+}
+
+static void test_args_filter_when_value_is_wrong_then_says_what_was_wanted(void **state)
+{
+	static const struct {
+		const char *verb, *prefix, *service, *want;
+	} row[] = {
+		{"deny", "192.0.2.0/24", NULL, NULL},
+		{"allow", "2001:db8::1", "dns", NULL},
+		{NULL, "::/0", "*", NULL},
+		{"drop", "192.0.2.0/24", NULL, "filter add: verb: got 'drop', want deny or allow"},
+		{"deny", "192.0.2.1/24", NULL,
+		 "filter add: prefix: got '192.0.2.1/24', want an address, or a prefix like "
+		 "192.0.2.0/24 or 2001:db8::/32 whose host bits are zero"},
+		{NULL, "192.0.2.0/33", NULL,
+		 "filter rm: prefix: got '192.0.2.0/33', want an address, or a prefix like "
+		 "192.0.2.0/24 or 2001:db8::/32 whose host bits are zero"},
+		{"deny", "::/0", "D",
+		 "filter add: service: got 'D', want 1 to 31 of a-z, 0-9 and hyphens, none at "
+		 "either end"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(row); i++) {
+		const char *method = row[i].verb ? "filter.add" : "filter.rm";
+		struct model_filter f = {.verb = 77};
+		struct ctl_args a = {0};
+		struct err e = {0};
+
+		if (row[i].verb)
+			set(&a, method, CTL_A_verb, row[i].verb);
+		set(&a, method, CTL_A_prefix, row[i].prefix);
+		if (row[i].service)
+			set(&a, method, CTL_A_service, row[i].service);
+		assert_int_equal(ctl_args_filter(&a, &f, &e), row[i].want ? -EINVAL : 0);
+		if (row[i].want)
+			assert_string_equal(e.text, row[i].want);
+		assert_true((f.verb == 77) == (row[i].want != NULL));
 	}
 }
 
@@ -336,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_args_read_when_wrong_then_names_method_and_parameter),
 		cmocka_unit_test(test_args_when_packed_then_read_back_the_same),
 		cmocka_unit_test(test_args_service_when_value_is_wrong_then_says_what_was_wanted),
+		cmocka_unit_test(test_args_filter_when_value_is_wrong_then_says_what_was_wanted),
 		cmocka_unit_test(test_args_backend_when_value_is_wrong_then_says_what_was_wanted),
 	};
 

@@ -194,6 +194,22 @@ static void test_changes_when_asked_then_reach_the_daemon(void **state)
 			 0);
 	assert_int_equal(fake.got_backend.weight, 5);
 	assert_int_equal(fake.got_backend.check.rise, 1);
+	assert_int_equal(run("backend add game 10.0.0.7:6000 --quic-id a1b2c3d4"), 0);
+	assert_int_equal(fake.got_backend.quic_id, 0xa1b2c3d4);
+	assert_int_equal(run("service add quic --vip 192.0.2.9 --port udp/443 --policy quic=on "
+			     "--policy pps=9"),
+			 0);
+	assert_true(fake.got_service.policy.is_quic && fake.got_service.policy.pps == 9);
+	assert_int_equal(run("service set game pps=5 quic=on --json closed=off"), 0);
+	assert_string_equal(fake.got_spec, "game");
+	assert_int_equal(fake.got_policies, 3);
+	assert_string_equal(fake.got_policy[2], "closed=off");
+	assert_int_equal(run("filter add deny 192.0.2.0/24 --service game --why scrapers"), 0);
+	assert_int_equal(fake.got_filter.prefix.bits, 120);
+	assert_string_equal(fake.got_filter.why, "scrapers");
+	assert_true(fake.got_filter.author[0]);
+	assert_int_equal(run("filter rm 2001:db8::/32"), 0);
+	assert_int_equal(fake.got_filter.prefix.bits, 32);
 	assert_int_equal(run("backend drain f1/game/10.0.0.2:6000 --reason disk"), 0);
 	assert_true(fake.got_drain);
 	assert_string_equal(fake.got_reason, "disk");
@@ -234,12 +250,12 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		const char *line, *want;
 	} row[] = {
 		{"", "command: missing, want status, node, service, backend, route, stats, "
-		     "top, trace, hist or capture"},
+		     "top, trace, hist, capture or filter"},
 		{"nonsense",
 		 "command: got 'nonsense', want status, node, service, backend, route, stats, "
-		 "top, trace, hist or capture"},
+		 "top, trace, hist, capture or filter"},
 		{"node", "node: missing, want list"},
-		{"backend frob", "backend: got 'frob', want add, list, rm, drain or undrain"},
+		{"backend frob", "backend: got 'frob', want add, list, show, rm, drain or undrain"},
 		{"status now", "status: got 'now', want no more words"},
 		{"--frob status",
 		 "got option '--frob', want --socket, --json, --help or --version"},
@@ -256,9 +272,21 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		 "service add: port: got '53', want udp/PORT, tcp/PORT or a range like "
 		 "udp/5000-5999 of at most 16384"},
 		{"service add dns --vip 1.2.3.4 --port udp/53 --policy sticky",
-		 "service add: policy: got 'sticky', want hash=5tuple|source|packet"},
+		 "service add: policy: got 'sticky', want hash=, pps=, source_pps=, prefix4=, "
+		 "prefix6=, "
+		 "syn_pps=, hop_pps=, return=, mtu=, reject=, quic=, closed=, rows="},
 		{"service add dns --vip 1.2.3.4 --port udp/53 --policy hash=x",
 		 "service add: policy hash: got 'x', want 5tuple, source or packet"},
+		{"service set dns", "service set: KEY=VALUE: missing"},
+		{"service set dns pps=x",
+		 "service set: policy pps: got 'x', want 1..1000000000 a second, or off"},
+		{"service rm dns --wide",
+		 "service rm: got option '--wide', which it does not have"},
+		{"filter add deny", "filter add: PREFIX: missing"},
+		{"filter add 192.0.2.0/24 deny",
+		 "filter add: verb: got '192.0.2.0/24', want deny or allow"},
+		{"backend add dns 10.0.0.1:53 --quic-id 7",
+		 "backend add: quic-id: got '7', want eight digits of 0-9 and a-f, not all zero"},
 		{"backend add dns", "backend add: ADDR:PORT: missing"},
 		{"backend add dns 10.0.0.1:53 --weight 0",
 		 "backend add: weight: got '0', want 1..1000"},
@@ -342,7 +370,12 @@ static void test_completion_when_line_is_begun_then_offers_what_fits(void **stat
 	} row[] = {
 		{"edgectl st", "status stats"},
 		{"edgectl backend u", "undrain"},
-		{"edgectl --json service ", "add list rm --json --socket --help"},
+		{"edgectl --json service ", "add set list show rm --json --socket --help"},
+		{"edgectl service set dns clo", "closed=on closed=off"},
+		{"edgectl service set dns pps=5 quic=", "on off"},
+		{"edgectl filter add ", "deny allow"},
+		{"edgectl filter add deny 192.0.2.0/24 --se", "--service"},
+		{"edgectl filter rm 192.0.2.0/24 --service d", "dns"},
 		{"edgectl route show d", "dns"},
 		{"edgectl backend drain f1/dns/10.0.0.2:5", "5300"},
 		{"edgectl backend drain f1/dns/10.0.0.2:5300 --r", "--reason"},
