@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* udprtt ADDRESS PORT COUNT - datagrams of 64 bytes, one after another: "P50 P99 LOST", microseconds. */
+/* udprtt ADDRESS PORT COUNT [FROM] - datagrams of 64 bytes, one after another: "P50 P99 LOST", microseconds. */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <poll.h>
@@ -45,17 +45,31 @@ static int ask(int fd, uint64_t seq)
 	return -1;
 }
 
+static int from(int fd, const char *address)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM};
+	struct addrinfo *a;
+	int rc = getaddrinfo(address, NULL, &hints, &a);
+
+	if (rc)
+		return -1;
+	rc = bind(fd, a->ai_addr, a->ai_addrlen);
+	freeaddrinfo(a);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
 				 .ai_socktype = SOCK_DGRAM};
 	struct addrinfo *to;
-	long count = argc == 4 ? atol(argv[3]) : 0, got = 0;
+	long count = argc == 4 || argc == 5 ? atol(argv[3]) : 0, got = 0;
 	uint64_t *ns;
 	int fd, rc;
 
 	if (count < 1 || count > COUNT_MAX) {
-		fprintf(stderr, "usage: udprtt ADDRESS PORT COUNT (at most %d)\n", COUNT_MAX);
+		fprintf(stderr, "usage: udprtt ADDRESS PORT COUNT [FROM] (at most %d)\n",
+			COUNT_MAX);
 		return 2;
 	}
 	rc = getaddrinfo(argv[1], argv[2], &hints, &to);
@@ -65,6 +79,10 @@ int main(int argc, char **argv)
 	}
 	ns = calloc((size_t)count, sizeof(*ns));
 	fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (argc == 5 && fd >= 0 && from(fd, argv[4])) {
+		fprintf(stderr, "udprtt: %s: cannot send from it\n", argv[4]);
+		return 2;
+	}
 	if (!ns || fd < 0 || connect(fd, to->ai_addr, to->ai_addrlen)) {
 		perror("udprtt");
 		return 1;
