@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* bpf/dp_syn.h - SYN floods: while one lasts, a source must prove that it gets our packets before its SYN is let in.
  *
- * XDP       answers the SYN with a SYN-ACK that acknowledges a keyed number, not the client's. A TCP that did send the
- *           SYN answers with a reset of exactly that sequence number (RFC 9293, 3.10.7.3) and sends its SYN again;
- *           the source address is proved now. A spoofed source never sees the number. Nothing is kept until then
+ * XDP       answers the SYN with an ACK of a keyed number, not the client's. A TCP that did send the SYN answers with
+ *           a reset of exactly that sequence number (RFC 9293, 3.10.7.3) and sends its SYN again; the source address
+ *           is proved now. A spoofed source never sees the number. Nothing is kept until then
  * TC        alone can't answer: SYNs beyond the rate are dropped
  * State     on when a service gets more than syn_pps SYNs a second; off when those of sources not proved have been under
  *           half of that for DP_SYN_HOLD_S
@@ -106,7 +106,7 @@ static __always_inline void dp_syn_fill_tcp(struct tcphdr *tcp, __u64 cookie)
 	tcp->seq = (__be32)(cookie >> 32);
 	tcp->ack_seq = (__be32)cookie;
 	((__u8 *)tcp)[12] = sizeof(*tcp) / 4 << 4;
-	((__u8 *)tcp)[13] = DP_TCP_SYN | DP_TCP_ACK;
+	((__u8 *)tcp)[13] = DP_TCP_ACK; /* without SYN: connection tracking lets it through */
 	tcp->window = 0;
 	tcp->check = 0;
 	tcp->urg_ptr = 0;
