@@ -42,6 +42,18 @@ uint32_t keeper_roles_of(const struct keeper_config *cfg, const char *name)
 	return roles;
 }
 
+/* Guests' ports of our bridges have the bridge's hook too: where netfilter is called for bridges and tracks connections, as
+ * beside Docker, it puts fragments together before the bridge's own hook, and such a packet fits no wire. */
+static uint32_t roles_of_link(const struct keeper_config *cfg, const struct nl_link *l)
+{
+	uint32_t roles = keeper_roles_of(cfg, l->name);
+	char bridge[IF_NAMESIZE];
+
+	if (!roles && l->is_guest && l->master && if_indextoname((unsigned)l->master, bridge))
+		roles = keeper_roles_of(cfg, bridge) & DP_ROLE_BRIDGE;
+	return roles;
+}
+
 static int check_exact(const struct keeper_patterns *p, const char *key, struct err *e)
 {
 	for (size_t i = 0; i < p->count; i++)
@@ -175,7 +187,7 @@ static void attach(struct keeper *k, struct keeper_if *i)
 void keeper_if_event(const struct nl_link *l, struct keeper *k)
 {
 	struct keeper_if *i = keeper_if_find(k, l->ifindex);
-	uint32_t roles = keeper_roles_of(&k->cfg, l->name);
+	uint32_t roles = roles_of_link(&k->cfg, l);
 
 	/* A default route may leave through an interface that has no role here. */
 	for (size_t r = 0; r < k->default_count; r++)

@@ -61,6 +61,20 @@ static uint32_t get_u32(const struct nlattr *attr)
 	return attr && mnl_attr_get_payload_len(attr) == 4 ? mnl_attr_get_u32(attr) : 0;
 }
 
+static bool is_guest_kind(const struct nlattr *linkinfo)
+{
+	struct attrs a = {};
+
+	if (!linkinfo)
+		return false;
+	(void)mnl_attr_parse_nested(linkinfo, put_attr, &a);
+	const struct nlattr *kind = a.tb[IFLA_INFO_KIND];
+
+	if (!kind || mnl_attr_validate(kind, MNL_TYPE_NUL_STRING) < 0)
+		return false;
+	return !strcmp(mnl_attr_get_str(kind), "veth") || !strcmp(mnl_attr_get_str(kind), "tun");
+}
+
 static void parse_link(const struct nlmsghdr *nlh, const struct nl_cbs *cbs)
 {
 	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
@@ -77,6 +91,8 @@ static void parse_link(const struct nlmsghdr *nlh, const struct nl_cbs *cbs)
 	l.mtu = get_u32(a.tb[IFLA_MTU]);
 	l.is_up = ifi->ifi_flags & IFF_UP;
 	l.is_gone = nlh->nlmsg_type == RTM_DELLINK;
+	l.master = (int)get_u32(a.tb[IFLA_MASTER]);
+	l.is_guest = is_guest_kind(a.tb[IFLA_LINKINFO]);
 	l.is_arp = !(ifi->ifi_flags & (IFF_NOARP | IFF_LOOPBACK));
 	if (ifi->ifi_type == ARPHRD_ETHER && a.tb[IFLA_ADDRESS] &&
 	    mnl_attr_get_payload_len(a.tb[IFLA_ADDRESS]) == 6) {

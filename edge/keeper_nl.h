@@ -25,7 +25,9 @@ struct nl_link {
 	bool has_mac; /* Ethernet: 6 bytes */
 	bool is_arp;  /* neighbours are resolved on it */
 	bool is_up;
-	bool is_gone; /* RTM_DELLINK */
+	bool is_gone;  /* RTM_DELLINK */
+	bool is_guest; /* veth or tap: the near end of a container's or VM's interface */
+	int master;    /* bridge or the like that it is a port of, 0 = none */
 	uint32_t mtu;
 };
 struct nl_addr {

@@ -14,6 +14,12 @@ lab_mesh
 lab_container fra-2
 E1=$(lab_addr4 fra-1) E1_6=$(lab_addr6 fra-1) W=$(lab_addr4 fra-2) W6=$(lab_addr6 fra-2)
 C4=$(lab_client4 fra) C6=$(lab_client6 fra)
+# A firewall that tracks connections, also of what crosses a bridge, as beside Docker: it puts fragments together.
+lab_in fra-2 nft 'add table inet fw; add chain inet fw in { type filter hook prerouting priority 0; }
+	add rule inet fw in ct state established counter accept
+	add chain inet fw out { type filter hook output priority 0; }; add rule inet fw out ct state established counter accept
+	add chain inet fw nat { type nat hook postrouting priority 100; }; add rule inet fw nat oifname eth0 masquerade'
+if [ -e /proc/sys/net/bridge ]; then lab_in fra-2 sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1; fi
 lab_echo fra-1 fra-1 5300
 lab_echo fra-2 fra-2 5300
 lab_echo box fra-2-box 5300
@@ -101,4 +107,16 @@ dry() {
 	is "$(tcpdump -nr "$LAB_DIR/raw.pcap" 2>/dev/null)" ''
 }
 ok 'nothing left the worker with an address of its own' dry
+
+# The container's port has the bridge's hook as long as it is a port.
+port_hook() { lab_in fra-2 tc filter show dev box0 ingress | grep -q dp_tc_br_in; }
+port_leaves() {
+	port_hook || return 1
+	lab_in fra-2 ip link set box0 nomaster
+	lab_wait 'the hook gone' 5 port_is_bare
+	lab_in fra-2 ip link set box0 master br0
+	lab_wait 'the hook back' 5 port_hook && lab_wait 'an answer' 5 answers 2
+}
+port_is_bare() { ! port_hook; }
+ok 'a port that leaves its bridge loses its program, and gets it back' port_leaves
 tap_end
