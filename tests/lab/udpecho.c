@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* udpecho PORT NAME - the plainest UDP application: one socket bound to every address, replies with what it got.
  *
- * "whoami" is answered with "NAME CLIENT-ADDRESS CLIENT-PORT". The reply leaves by sendto() on the wildcard socket, so its
- * source address is whatever the kernel's routing picks: the case that anycast systems get wrong.
+ * "whoami" is answered with "NAME CLIENT-ADDRESS CLIENT-PORT", "size N" with N bytes. The reply leaves by sendto() on the
+ * wildcard socket, so its source address is whatever the kernel's routing picks: the case that anycast systems get wrong.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -39,7 +39,10 @@ int main(int argc, char **argv)
 
 		if (n < 0)
 			continue; /* an ICMP error about an earlier reply */
-		if (n == 6 && memcmp(buf, "whoami", 6) == 0) {
+		if (n > 5 && n < 12 && memcmp(buf, "size ", 5) == 0) {
+			buf[n] = '\0';
+			n = (ssize_t)(strtoul(buf + 5, NULL, 10) % DATAGRAM_MAX);
+		} else if (n == 6 && memcmp(buf, "whoami", 6) == 0) {
 			inet_ntop(AF_INET6, &from.sin6_addr, addr, sizeof(addr));
 			n = snprintf(buf, sizeof(buf), "%s %s %u", argv[2],
 				     strncmp(addr, "::ffff:", 7) ? addr : addr + 7,
