@@ -53,7 +53,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"filter.list", CTL_BIT(service), 0},
 	{"filter.rm", CTL_BIT(prefix) | CTL_BIT(service), CTL_BIT(prefix)},
 	{"route.show", CTL_BIT(service), CTL_BIT(service)},
-	{"stats", 0, 0},
+	{"stats", CTL_BIT(service), 0},
 	{"trace", CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst) | CTL_BIT(node),
 	 CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst)},
 	{"hist.on", CTL_BIT(every), 0},

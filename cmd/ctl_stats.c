@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* stats: the forwarder's counters, summed over CPUs, and gossip's.
+/* stats: the forwarder's counters, summed over CPUs, and gossip's. With a service: its own, and the reasons of all.
  *
  * {now_ms: for rates, is_forwarding: the maps are at hand, text: why not, or "",
  *  reasons:  [{name, meaning, is_drop, packets}]              in the order of bpf/dp_reasons.h
@@ -83,8 +83,8 @@ static bool sum_entries(const struct ctl_look *l, const char *name, const struct
 	return is_counted;
 }
 
-static void put_services(const struct ctl_look *l, bool has_maps, struct ctl_out *o,
-			 struct ctl_block *m)
+static void put_services(const struct ctl_look *l, const char *only, bool has_maps,
+			 struct ctl_out *o, struct ctl_block *m)
 {
 	const struct route_plan *r = l->v.routes;
 	struct ctl_block list, one;
@@ -100,6 +100,8 @@ static void put_services(const struct ctl_look *l, bool has_maps, struct ctl_out
 		       r->entry[next].service_idx == r->entry[i].service_idx &&
 		       r->entry[next].family == r->entry[i].family)
 			next++;
+		if (only && strcmp(only, name))
+			continue;
 		if (!sum_entries(l, name, r->entry + i, next - i, &s))
 			continue; /* not in the maps yet */
 		ctl_item(&list);
@@ -112,8 +114,8 @@ static void put_services(const struct ctl_look *l, bool has_maps, struct ctl_out
 	ctl_end(o, &list);
 }
 
-static void put_backends(const struct ctl_look *l, bool has_maps, struct ctl_out *o,
-			 struct ctl_block *m)
+static void put_backends(const struct ctl_look *l, const char *only, bool has_maps,
+			 struct ctl_out *o, struct ctl_block *m)
 {
 	const struct route_view *v = l->v.view;
 	struct ctl_block list, one;
@@ -126,7 +128,8 @@ static void put_backends(const struct ctl_look *l, bool has_maps, struct ctl_out
 		struct dp_stat s;
 		uint32_t idx;
 
-		if (model_backend_key(&b->backend, key))
+		if (model_backend_key(&b->backend, key) ||
+		    (only && strcmp(only, b->backend.service)))
 			continue;
 		idx = plan_backend_idx(l->v.plan, &v->node[b->node_idx].id, key);
 		if (!idx || stats_backend(l->v.fds, idx, &s))
@@ -140,16 +143,25 @@ static void put_backends(const struct ctl_look *l, bool has_maps, struct ctl_out
 	ctl_end(o, &list);
 }
 
+static bool has_service(const struct ctl_look *l, const char *name)
+{
+	for (size_t i = 0; i < l->v.view->service_count; i++)
+		if (strcmp(l->v.view->service[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o, struct err *e)
 {
 	struct stats_reason reason[DP_REASON_COUNT];
 	bool has_maps = l->v.fds && l->v.plan;
 	const char *text = has_maps ? "" : l->v.fwd_text ? l->v.fwd_text : "no forwarder";
+	const char *only = a->has & CTL_BIT(service) ? a->service : NULL;
 	struct ctl_block m;
 	int rc = 0;
 
-	(void)a;
-	(void)e;
+	if (only && !has_service(l, only))
+		return err_set(e, -ENOENT, "there is no service %s", only);
 	if (has_maps)
 		rc = stats_reasons(l->v.fds, reason);
 	if (rc) {
@@ -161,8 +173,8 @@ int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out
 	ctl_key_bool(o, &m, "is_forwarding", has_maps);
 	ctl_key_text(o, &m, "text", text);
 	put_reasons(reason, has_maps ? DP_REASON_COUNT : 0, o, &m);
-	put_services(l, has_maps, o, &m);
-	put_backends(l, has_maps, o, &m);
+	put_services(l, only, has_maps, o, &m);
+	put_backends(l, only, has_maps, o, &m);
 	ctl_put_gossip_counters(l, o, &m);
 	ctl_end(o, &m);
 	return 0;
