@@ -47,8 +47,11 @@ answers() { udp_whoami c "$V4.$1" 7 && udp_whoami c "$V6:$1" 7; }
 dns_answers() { is "$(dns c $V4.4 53) $(dns c $V6:4 53)" 'fra-2 fra-2'; }
 ok 'four services' services
 
+txt() { lab_in c kdig +short +retry=0 +time=3 "$@" | tr -d '" \n' | sha256sum; }
+HUGE=$(txt +tcp "@$W" -p 5353 huge.lab TXT)
+
 # What leaves the worker towards the client, other than through the mesh. The capture is dry after the tests.
-lab_in fra-2 tcpdump -n -i eth0 -Q out -U -w "$LAB_DIR/raw.pcap" \
+lab_in fra-2 tcpdump -n -i eth0 -Q out --immediate-mode -U -w "$LAB_DIR/raw.pcap" \
 	"dst host $C4 or dst host $C6 or src net 10.88.0.0/16 or src net fd88::/16" >"$LAB_DIR/tcpdump.log" 2>&1 &
 tcpdump_pid=$!
 lab_wait 'tcpdump on the uplink' 10 grep -q 'listening on' "$LAB_DIR/tcpdump.log"
@@ -87,14 +90,13 @@ xdp_off() {
 }
 ok 'without XDP too' xdp_off
 
-txt() { lab_in c kdig +short +retry=0 +time=3 "$@" | tr -d '" \n' | sha256sum; }
 huge() { lab_in c kdig +retry=0 +time=3 +ignore +bufsize=8192 "@$1" -p "$2" huge.lab TXT; }
 whole_by_udp() { # ADDRESS
-	like "$(huge "$1" 53)" '*UDP*' && is "$(txt +ignore +bufsize=8192 "@$1" huge.lab TXT)" "$(txt +tcp "@$W" -p 5353 huge.lab TXT)"
+	like "$(huge "$1" 53)" '*UDP*' && is "$(txt +ignore +bufsize=8192 "@$1" huge.lab TXT)" "$HUGE"
 }
 by_tcp() { # ADDRESS: too little room in the datagram, so it is asked again
 	like "$(lab_in c kdig +time=3 +bufsize=1232 "@$1" huge.lab TXT)" '*(TCP)*' &&
-		is "$(txt +bufsize=1232 "@$1" huge.lab TXT)" "$(txt +tcp "@$W" -p 5353 huge.lab TXT)"
+		is "$(txt +bufsize=1232 "@$1" huge.lab TXT)" "$HUGE"
 }
 ok 'a DNS answer of 4 KB over UDP, IPv4' whole_by_udp $V4.4
 ok 'a DNS answer of 4 KB over UDP, IPv6' whole_by_udp $V6:4
