@@ -47,7 +47,8 @@
 	X(REDIRECT_FAILED, "redirect_failed", 1, "no interface to send or deliver through")        \
 	X(PING_LIMITED, "ping_limited", 1, "data-path ping over the rate limit")                   \
 	X(FAMILY_MISMATCH, "family_mismatch", 1, "inner family is not the backend's")              \
-	X(XDP_PASS, "xdp_pass", 0, "edge: XDP left it to TC, not for a VIP")                       \
+	X(XDP_PASS, "xdp_pass", 0,                                                                 \
+	  "edge: XDP left it to TC: not for a VIP, or to be refused there")                        \
 	X(ECHO_ANSWERED, "echo_answered", 0, "ICMP echo to a VIP answered")                        \
 	X(ICMP_LIMITED, "icmp_limited", 1, "ICMP answer over the rate limit")                      \
 	X(ICMP_UNKNOWN, "icmp_unknown", 1,                                                         \
