@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Fragments that come out of order, lie, are too many, too late, too short or none of ours: at every place alike. */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "tests/bpf/frag_cases.h"
 
 struct place {
@@ -235,6 +238,83 @@ static void test_flood_when_table_is_full_then_replies_go_on(void **state)
 	all(b, BF_PUB_IN, &in, DP_R_FORWARDED, ACT_REDIRECT, &seen, &out);
 }
 
+/* Lists and limits are asked for every fragment. */
+static void test_edge_in_when_source_is_denied_then_followers_too(void **state)
+{
+	struct bf *b = *state;
+	struct dp_filter_key key = {.prefix_bits = 32 + 128};
+	struct dp_ctl ctl = {.flags = DP_CTL_FILTER};
+	uint32_t deny = DP_FILTER_DENY, zero = 0;
+	struct bf_out out;
+
+	bf_need(b);
+	for (int i = 0; i < 4; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+
+		one(b, p.prog, &in, 0, p.first, &out);
+		one(b, p.prog, &in, 1, DP_R_FRAG_FOLLOWED, &out);
+		bf_addr(in.pkt.src, key.addr);
+		assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_filter"), &key, &deny, 0), 0);
+		assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_ctl"), &zero, &ctl, 0), 0);
+		one(b, p.prog, &in, 2, DP_R_DENIED, &out);
+		assert_int_equal(out.retval, p.shot);
+		in.pkt.frag_id++;
+		one(b, p.prog, &in, 0, DP_R_DENIED, &out);
+		one(b, p.prog, &in, 1, p.unknown, &out);
+		ctl.flags = 0;
+		assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_ctl"), &zero, &ctl, 0), 0);
+		assert_int_equal(bpf_map_delete_elem(bf_map(b, "dp_filter"), &key), 0);
+		ctl.flags = DP_CTL_FILTER;
+	}
+}
+
+/* Any order, repeated, lying: at every place what a model of five lines says. */
+static void test_places_when_shuffled_then_as_the_model_says(void **state)
+{
+	const char *given = getenv("SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)getpid();
+	struct bf *b = *state;
+
+	bf_need(b);
+	print_message("# SEED=%u\n", seed);
+	srandom(seed);
+	for (int i = 0; i < PLACES * 2; i++) {
+		struct bf_in in;
+		struct place p = place_at(b, i / 2, i & 1, &in);
+		struct {
+			bool seen;
+			unsigned followers;
+		} model[3] = {};
+		uint16_t id = in.pkt.frag_id;
+
+		next_id = (uint16_t)(next_id + 3);
+		for (int step = 0; step < 300; step++) {
+			unsigned m = (unsigned)random() % 3, no = (unsigned)random() % 40;
+			bool is_lie = random() % 8 == 0;
+			uint32_t want = p.unknown;
+			struct bf_out out;
+
+			no = no < 38 ? 1 + no % 2 : 0;
+			in.pkt.frag_id = (uint16_t)(id + m);
+			in.pkt.frag_lie = is_lie && no ? 8 : 0;
+			if (!no)
+				want = p.first;
+			else if (model[m].seen && is_lie)
+				want = DP_R_BAD_PACKET;
+			else if (model[m].seen && model[m].followers++ >= FOLLOWERS_MAX)
+				want = DP_R_FRAG_TOO_MANY;
+			else if (model[m].seen)
+				want = DP_R_FRAG_FOLLOWED;
+			if (!no) {
+				model[m].seen = true;
+				model[m].followers = 0;
+			}
+			one(b, p.prog, &in, no, want, &out);
+		}
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, bf_setup)
@@ -246,6 +326,8 @@ int main(void)
 		T(test_inwards_when_first_is_tiny_then_bad_packet),
 		T(test_inwards_when_icmp_or_other_then_dropped),
 		T(test_worker_in_when_slot_is_dead_then_dropped),
+		T(test_edge_in_when_source_is_denied_then_followers_too),
+		T(test_places_when_shuffled_then_as_the_model_says),
 		T(test_flood_when_table_is_full_then_replies_go_on),
 	};
 
