@@ -18,6 +18,8 @@
 #pragma GCC diagnostic pop
 #include "bpf/dp_hash.h"
 
+/* BPF_F_TEST_SKB_CHECKSUM_COMPLETE of Linux 6.17: EBADMSG if skb->csum is wrong behind the program. */
+#define TEST_COMPLETE (1u << 2)
 #define ROWS 251u
 #define PAGES 64u
 #define DIRS 64u
@@ -290,6 +292,15 @@ void bf_close(struct bf *b)
 	free(b);
 }
 
+bool bf_can_complete(const struct bf *b)
+{
+	uint8_t frame[64] = {[12] = 0x88, [13] = 0xb5};
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = sizeof(frame),
+		    .repeat = 1, .flags = TEST_COMPLETE);
+
+	return !b->load_rc && !bpf_prog_test_run_opts(bf_program_fd(b, BF_MESH_IN), &o);
+}
+
 int bf_group_setup(void **state)
 {
 	struct bf *b = NULL;
@@ -396,6 +407,8 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 	o.ctx_size_in = is_xdp ? sizeof(xdp) : sizeof(skb);
 	o.ctx_out = is_xdp ? (void *)&xdp_out : (void *)&skb_out;
 	o.ctx_size_out = o.ctx_size_in;
+	if (!is_xdp && b->is_complete)
+		o.flags = TEST_COMPLETE;
 	if (bpf_prog_test_run_opts(bf_program_fd(b, prog), &o))
 		fail_msg("test run: %s", strerror(errno));
 	out->retval = o.retval;

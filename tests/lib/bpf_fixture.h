@@ -13,6 +13,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,7 @@ struct dp;
 struct bf {
 	struct dp *skel; /* build/.../dp.skel.h */
 	int load_rc;	 /* negative: this kernel doesn't let us; tests skip */
+	bool is_complete; /* the card has summed up the whole packet, and what is delivered must still have that sum */
 };
 
 struct bf_out {
@@ -84,7 +86,8 @@ struct bf_in {
 /* mesh_l2: link header on the mesh device, 0 or 14. Not allowed to load is 0 with load_rc set. */
 int bf_open(uint32_t mesh_l2, struct bf **ret_bf);
 void bf_close(struct bf *b);
-int bf_group_setup(void **state); /* loads once; *state = struct bf */
+bool bf_can_complete(const struct bf *b); /* does this kernel know of is_complete? */
+int bf_group_setup(void **state);	  /* loads once; *state = struct bf */
 int bf_group_teardown(void **state);
 int bf_setup(void **state); /* fresh world, no flows, counters zero */
 
