@@ -25,6 +25,8 @@
 #define DP_IDLE_TCP_S 7440
 #define DP_IDLE_TCP_HALF_S 600
 #define DP_IDLE_TCP_CLOSING_S 30
+/* Beyond this a flow of ours may have gone elsewhere while its backend was dead: no backend is dead and well again sooner. */
+#define DP_DOUBT_S 1
 
 static __always_inline int dp_flow_is_idle(__u32 seen_s, __u32 l4_proto, __u32 state,
 					   __u32 is_assured)
@@ -349,16 +351,30 @@ static __noinline int dp_flow_is_silent(struct dp_work *w, const struct dp_flow_
 	       dp_flow_is_idle(r->seen_s, w->pkt.l4_proto, r->state, is_rev_assured);
 }
 
-/* An entry of this worker's own: DP_GO with dp_work.hop filled in, or DP_IS_PASS: it doesn't count. */
+/* Where the row names a previous owner, a flow that is over here, or silent, may live there under the same ports: it went
+ * there while our backend was dead, or is a new one. */
+static __always_inline int dp_flow_is_doubtful(const struct dp_flow_fwd *f, __u32 now_s)
+{
+	return (f->state & DP_FLOW_CLOSING) || (__s32)(now_s - f->seen_s) > DP_DOUBT_S;
+}
+
+/* An entry of this worker's own: DP_GO with dp_work.hop filled in, DP_IS_HOP, or DP_IS_PASS: it doesn't count; or the end. */
 static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f, __u32 is_assured)
 {
 	__u32 now_s = dp_now_s(), state;
 	struct dp_local *l = dp_local_get(f->slot);
+	int out;
 
 	if (!dp_slot_serves(l, f->use_count))
 		return DP_IS_PASS;
 	if (f->state && dp_is_syn(&w->pkt))
 		return DP_IS_PASS; /* the client's port is used again */
+	if (w->tunnel.seq && !dp_second_marks(w) && dp_flow_is_doubtful(f, now_s)) {
+		w->choice.svc_idx = l->svc_idx;
+		out = dp_second_ask();
+		if (out != DP_GO)
+			return out;
+	}
 	w->hop.slot = f->slot;
 	w->hop.cport_be = f->cport_be;
 	w->hop.bport_be = dp_backend_port(&w->pkt, l);
@@ -377,17 +393,21 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 /* An entry that says where the flow is: DP_IS_HOP, DP_IS_PASS: it doesn't count; or the end. */
 static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f)
 {
-	__u32 marks = dp_second_marks(w);
+	__u32 marks = dp_second_marks(w), next_marks = DP_GRE_F_SECOND;
+	int counts = dp_hop_is_open(f->away_idx) &&
+		     !dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1);
 
-	if (marks == DP_GRE_F_SECOND)
-		return dp_hop_back(w);
-	if (marks || dp_is_syn(&w->pkt) || !dp_hop_is_open(f->away_idx) ||
-	    dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1))
+	if (marks == DP_GRE_F_SECOND) {
+		if (!counts || f->away_idx == w->tunnel.from_idx)
+			return dp_hop_back(w);
+		next_marks |= DP_GRE_F_FINAL; /* it moved twice: there it ends */
+	} else if (marks || !counts || dp_is_syn(&w->pkt)) {
 		return DP_IS_PASS;
+	}
 	f->edge_idx = w->tunnel.edge_idx;
 	f->seen_s = dp_now_s();
 	f->state = dp_flow_state_next(f->state, &w->pkt, 0);
-	return dp_hop_to(w, f->away_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON);
+	return dp_hop_to(w, f->away_idx, next_marks, DP_R_PASSED_ON);
 }
 
 /* A client's packet (dp_work.pkt), its token and the edge it came by in dp_work.tunnel. DP_GO: dp_work.hop is filled in;

@@ -5,8 +5,8 @@
  * Marks     none: from an edge; the sequence word, if any, names the flow's previous owner
  *           SECOND: from a worker that has not got the flow; SECOND|FINAL: it came back, or goes no further. On both the
  *           sequence word names the edge by which the packet entered, and the token is the first worker's own
- * No loop   whatever the tables say: without a mark at most one hop, which sets one; SECOND only goes back, as FINAL;
- *           FINAL goes nowhere. So a packet crosses the mesh at most three times
+ * No loop   whatever the tables say: without a mark at most one hop, which sets one; SECOND goes back, or on to where this
+ *           worker knows the flow to be, both as FINAL; FINAL goes nowhere. A packet crosses the mesh three times at most
  * Budget    hops a second by service and node hopped to, over all CPUs; a flow known to be away needs none
  */
 #ifndef DP_SECOND_H
@@ -130,12 +130,40 @@ static __always_inline void dp_second_note(struct dp_work *w, __u32 node_idx)
 	(void)bpf_map_update_elem(&dp_fwd_new, &w->fwd_key, &w->fwd, BPF_ANY);
 }
 
+/* The node to ask for a flow of choice.svc_idx by this packet, 0 = none; *ret_is_limited: there is one, but no hop left. */
+static __always_inline __u32 dp_second_whom(const struct dp_work *w, __u32 *ret_is_limited)
+{
+	__u32 prev_idx;
+
+	*ret_is_limited = 0;
+	if (w->pkt.l4_proto == IPPROTO_TCP && (w->pkt.tcp_flags & DP_TCP_SYN))
+		return 0;
+	prev_idx = dp_num_find(w->tunnel.seq);
+	if (!prev_idx || !dp_hop_is_open(prev_idx))
+		return 0;
+	*ret_is_limited = !dp_hop_take(w->choice.svc_idx, prev_idx);
+	return *ret_is_limited ? 0 : prev_idx;
+}
+
+/* Worker with an entry for the flow (of choice.svc_idx) that may be out of date: the previous owner is asked first, nothing
+ * is noted. DP_GO: there is none to ask; DP_IS_HOP; or the end. */
+__noinline int dp_second_ask(void)
+{
+	struct dp_work *w = dp_work_get();
+	__u32 prev_idx, is_limited;
+
+	if (!w)
+		return DP_GO;
+	prev_idx = dp_second_whom(w, &is_limited);
+	return prev_idx ? dp_hop_to(w, prev_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON) : DP_GO;
+}
+
 /* Worker without the flow, which could make it here (hop.slot), for a service of ours (choice.svc_idx). DP_GO: do so, and
  * hop.reason says why; DP_IS_HOP; or the end. */
 __noinline int dp_second_try(void)
 {
 	struct dp_work *w = dp_work_get();
-	__u32 prev_idx;
+	__u32 prev_idx, is_limited;
 
 	if (!w)
 		return DP_GO;
@@ -143,13 +171,9 @@ __noinline int dp_second_try(void)
 		w->hop.reason = DP_R_ADOPTED;
 		return DP_GO;
 	}
-	if (w->pkt.l4_proto == IPPROTO_TCP && (w->pkt.tcp_flags & DP_TCP_SYN))
-		return DP_GO;
-	prev_idx = dp_num_find(w->tunnel.seq);
-	if (!prev_idx || !dp_hop_is_open(prev_idx))
-		return DP_GO;
-	if (!dp_hop_take(w->choice.svc_idx, prev_idx)) {
-		w->hop.reason = DP_R_HOP_LIMITED;
+	prev_idx = dp_second_whom(w, &is_limited);
+	if (!prev_idx) {
+		w->hop.reason = is_limited ? DP_R_HOP_LIMITED : 0;
 		return DP_GO;
 	}
 	dp_second_note(w, prev_idx);

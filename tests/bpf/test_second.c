@@ -323,6 +323,43 @@ static void test_away_when_it_no_longer_holds_then_begins_anew(void **state)
 	}
 }
 
+/* An entry of our own that is over, or has been silent: the row's previous owner is asked first, and ours stays. */
+static void test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev)), bare = in,
+			     back = packet(c, c->prev, FINAL, NUM(c->edge));
+		struct dp_flow_fwd f;
+
+		bare.pkt.gre_seq = 0;
+		drop_flows(b);
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "begins");
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "not in doubt");
+		assert_int_equal(entry(b, &in, &f), 0);
+		f.seen_s -= 3;
+		put_entry(b, &in, &f);
+		expect_passed_on(b, c, &in);
+		assert_int_equal(entry(b, &in, &f), 0);
+		assert_int_equal(f.away_idx, 0);
+		expect_here(b, &back, DP_R_DELIVERED_HOST, "nobody else has it");
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "no longer in doubt");
+		f.seen_s -= 3;
+		put_entry(b, &in, &f);
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "no previous owner");
+		if (c->proto != IPPROTO_TCP)
+			continue;
+		bare.pkt.tcp_flags = 4;
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "reset");
+		expect_passed_on(b, c, &in);
+		in.pkt.tcp_flags = 2;
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "SYN");
+	}
+}
+
 /* ---- The previous owner ---- */
 
 static void test_second_when_flow_is_here_then_served_by_the_edge_named(void **state)
@@ -388,6 +425,32 @@ static void test_second_when_flow_is_not_here_then_passed_back(void **state)
 		bf_set_backend(b, svc_of(c), DP_BE_DEAD, BF_SELF);
 		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge, token);
 		bf_set_backend(b, svc_of(c), DP_BE_UP, BF_SELF);
+	}
+}
+
+/* It moved twice: whom we passed it on to gets it, for good; and the sender if that is the one. */
+static void test_second_when_flow_went_on_then_it_ends_there(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in away = packet(c, c->edge, 0, NUM(c->prev)),
+			     in = packet(c, c->edge, SECOND, NUM(c->edge));
+		uint32_t token = DP_TOKEN(svc_of(c), BF_USE);
+		struct dp_flow_fwd f;
+
+		drop_flows(b);
+		expect_passed_on(b, c, &away);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_ON, c->prev, FINAL, c->edge, token);
+		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->edge, FINAL, c->edge, token);
+		bf_set_node_state(b, c->prev, DP_NODE_UP);
+		assert_int_equal(entry(b, &in, &f), 0);
+		f.seen_s -= c->proto == IPPROTO_TCP ? 7442 : 182;
+		put_entry(b, &in, &f);
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->edge, FINAL, c->edge, token);
 	}
 }
 
@@ -673,6 +736,8 @@ int main(void)
 		T(test_away_when_it_no_longer_holds_then_begins_anew),
 		T(test_second_when_flow_is_here_then_served_by_the_edge_named),
 		T(test_second_when_flow_is_not_here_then_passed_back),
+		T(test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked),
+		T(test_second_when_flow_went_on_then_it_ends_there),
 		T(test_second_when_edge_is_unknown_then_dropped),
 		T(test_second_when_sender_is_no_node_then_dropped),
 		T(test_miss_when_service_has_a_backend_here_then_it_takes_it),
