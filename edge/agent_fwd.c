@@ -43,7 +43,8 @@ static struct ip_addr *wanted_vips(const struct agent *a, size_t *ret_count)
 
 		for (size_t k = 0; en->row_count && k < s->vip_count; k++)
 			if ((ip_is_v4(&s->vip[k]) ? 4 : 6) == en->family &&
-			    is_announced_here(a, &s->vip[k]))
+			    is_announced_here(a, &s->vip[k]) &&
+			    (!a->plan || plan_vip_is_served(a->plan, &s->vip[k])))
 				vip[n++] = s->vip[k];
 	}
 	qsort(vip, n, sizeof(*vip), cmp_addr);

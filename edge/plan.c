@@ -156,7 +156,7 @@ int plan_svc_cmp(const struct plan_svc_key *a, const struct plan_svc_key *b)
 
 /* ---- lookups */
 
-static struct plan_node_ent *find_node(const struct plan_state *s, const struct node_id *id)
+struct plan_node_ent *plan_find_node(const struct plan_state *s, const struct node_id *id)
 {
 	size_t lo = 0, hi = s->node_count;
 
@@ -238,7 +238,7 @@ struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct pl
 
 uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id)
 {
-	const struct plan_node_ent *n = find_node(s, id);
+	const struct plan_node_ent *n = plan_find_node(s, id);
 
 	return n ? n->idx : 0;
 }
@@ -286,6 +286,13 @@ uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip)
 	return v ? v->idx : 0;
 }
 
+bool plan_vip_is_served(const struct plan_state *s, const struct ip_addr *vip)
+{
+	const struct plan_vip_ent *v = plan_find_vip(s, vip->b);
+
+	return v && v->is_served;
+}
+
 size_t plan_vip_count(const struct plan_state *s)
 {
 	return s->vip_count;
@@ -307,7 +314,7 @@ bool plan_backend_down(struct plan_state *s, const struct node_id *node, const c
 
 bool plan_node_down(struct plan_state *s, const struct node_id *id, struct plan_op *ret_op)
 {
-	struct plan_node_ent *n = find_node(s, id);
+	struct plan_node_ent *n = plan_find_node(s, id);
 
 	if (!n || n->value.state == DP_NODE_DOWN)
 		return false;

@@ -78,8 +78,9 @@ int plan_state_new(const struct plan_sizes *sizes, struct plan_state **ret_state
 void plan_state_free(struct plan_state *s);
 
 /* Bring the mirror to (view, routes) and append what changes to `l`. Freed ranges and indexes rest until
- * now_ms + PLAN_REST_MS. self: this node's id. 0 | -ENOMEM | -ENOSPC with what ran out in e: nothing was appended, the
- * mirror is unchanged. Ports without room for a page or directory hold nothing else back: 0, and e says whose. */
+ * now_ms + PLAN_REST_MS. self: this node's id. 0 | -ENOMEM: nothing was appended, the mirror is
+ * unchanged. What finds no room is left out, and e says it beside 0: ports without a page or directory, a VIP, a service;
+ * nodes and backends, whose rows go to others; a table without rows is written over the old one or is smaller. */
 #define PLAN_REST_MS 1000
 int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
 	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);
@@ -135,6 +136,8 @@ int plan_prev_digest(const struct plan_state *s, const char *service, uint8_t fa
 		     struct ip_port_range part, struct plan_prev *ret_prev);
 /* 0 = not in the maps: no service has it, or there was no room. */
 uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);
+/* A port of it leads to a table as of the last plan_diff(): with less, it must not be announced. */
+bool plan_vip_is_served(const struct plan_state *s, const struct ip_addr *vip);
 size_t plan_vip_count(const struct plan_state *s);
 
 /* The number that stands for a node in maps and on the wire: the first 4 bytes of its id, big-endian. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The next mirror beside the old one: nodes, backends, services; edge/plan_ports.c has ports and VIPs. */
+/* The next mirror beside the old one: nodes and backends; edge/plan_svc.c has services, edge/plan_ports.c ports and VIPs. */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +16,23 @@ int plan_take(struct plan_work *w, enum plan_pool_kind kind, uint32_t *ret_idx)
 	};
 
 	if (plan_pool_take(&w->next.pool[kind], ret_idx))
-		return err_set(w->e, -ENOSPC, "forwarder: %s: all %u in use or at rest, want more",
-			       what[kind], w->next.pool[kind].cap ? w->next.pool[kind].cap - 1 : 0);
+		return err_set(&w->why, -ENOSPC,
+			       "forwarder: %s: all %u in use or at rest, want more", what[kind],
+			       w->next.pool[kind].cap ? w->next.pool[kind].cap - 1 : 0);
 	return 0;
+}
+
+void plan_short(struct plan_work *w, const char *fmt, ...)
+{
+	char what[100];
+	va_list ap;
+
+	if (w->short_count++)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	(void)err_set(w->e, -ENOSPC, "%.90s; %s", w->why.text, what);
 }
 
 int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx)
@@ -26,7 +42,7 @@ int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx)
 		&(struct plan_rest){.kind = kind, .idx = idx, .at_ms = w->now_ms + PLAN_REST_MS});
 }
 
-static int rows_rest(struct plan_work *w, uint32_t offset, uint32_t count)
+int plan_rows_rest(struct plan_work *w, uint32_t offset, uint32_t count)
 {
 	return plan_rest_add(&w->next, &(struct plan_rest){.kind = REST_ROWS,
 							   .offset = offset,
@@ -45,7 +61,7 @@ static int node_rests(struct plan_work *w, const struct plan_node_ent *n)
 	return plan_rest_add(&w->next, &r);
 }
 
-static int emit(struct plan_work *w, enum plan_stage stage, const struct plan_op *op)
+int plan_emit(struct plan_work *w, enum plan_stage stage, const struct plan_op *op)
 {
 	return plan_list_add(&w->stage[stage], op, NULL);
 }
@@ -93,7 +109,7 @@ static int expire(struct plan_work *w, const struct plan_rest *r)
 		op.kind = PLAN_SVC;
 		pool = POOL_SVC;
 		/* A packet may have read the table word just now. */
-		if (r->count && rows_rest(w, r->offset, r->count))
+		if (r->count && plan_rows_rest(w, r->offset, r->count))
 			return -ENOMEM;
 		break;
 	case REST_VIP:
@@ -109,8 +125,18 @@ static int expire(struct plan_work *w, const struct plan_rest *r)
 	case REST_ROWS:
 		return plan_ranges_give(&w->next.rows, r->offset, r->count);
 	}
-	rc = emit(w, STAGE_FREE, &op);
+	rc = plan_emit(w, STAGE_FREE, &op);
 	return rc ? rc : plan_pool_give(&w->next.pool[pool], r->idx);
+}
+
+/* What was found at rest may be referred to until the first diff after adoption is applied: it rests from then on. */
+static int rest_on(struct plan_work *w, const struct plan_rest *r)
+{
+	struct plan_rest next = *r;
+
+	if (w->old->is_adopted)
+		next.at_ms = w->now_ms + PLAN_REST_MS;
+	return plan_rest_add(&w->next, &next);
 }
 
 /* Tables go before the backends that they name, and those before their nodes. */
@@ -123,7 +149,8 @@ static int expire_all(struct plan_work *w)
 
 			if (r->kind != kind)
 				continue;
-			rc = r->at_ms <= w->now_ms ? expire(w, r) : plan_rest_add(&w->next, r);
+			rc = r->at_ms > w->now_ms || w->old->is_adopted ? rest_on(w, r)
+									: expire(w, r);
 			if (rc)
 				return rc;
 		}
@@ -185,7 +212,6 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 	struct plan_op op = {.kind = PLAN_NODE};
 	enum plan_stage stage = STAGE_NODE;
 	struct dp_node was;
-	int rc;
 
 	*next = (struct plan_node_ent){
 		.id = n->id,
@@ -196,10 +222,11 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 	memcpy(next->value.addr, n->node.mesh_addr.b, sizeof(next->value.addr));
 	if (old) {
 		next->idx = old->idx;
-	} else {
-		rc = plan_take(w, POOL_NODE, &next->idx);
-		if (rc)
-			return rc;
+	} else if ((next->value.flags & DP_NODE_SELF) && w->self_idx) {
+		next->idx = w->self_idx;
+	} else if (plan_take(w, POOL_NODE, &next->idx)) {
+		plan_short(w, "node %.31s and its backends are not reached", n->node.name);
+		return 0;
 	}
 	w->node_idx[view_idx] = next->idx;
 	w->next.node_count++;
@@ -217,7 +244,20 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 				stage = n->state == GOSSIP_LEFT ? STAGE_LEFT : STAGE_DOWN;
 		}
 	}
-	return emit(w, stage, &op);
+	return plan_emit(w, stage, &op);
+}
+
+/* If there is room for one new node, it is this machine. */
+static void take_self(struct plan_work *w)
+{
+	for (size_t i = 0; i < w->node_order_count; i++) {
+		const struct route_node *n = &w->view->node[w->node_order[i]];
+		const struct plan_node_ent *old = plan_find_node(w->old, w->self);
+
+		if (node_id_cmp(&n->id, w->self) == 0 &&
+		    (!old || memcmp(old->value.addr, n->node.mesh_addr.b, sizeof(old->value.addr))))
+			(void)plan_take(w, POOL_NODE, &w->self_idx); /* diff_node() says so */
+	}
 }
 
 static int diff_nodes(struct plan_work *w)
@@ -229,6 +269,7 @@ static int diff_nodes(struct plan_work *w)
 
 	w->next.node = calloc(count + 1, sizeof(*w->next.node));
 	rc = w->next.node ? 0 : -ENOMEM;
+	take_self(w);
 	while (!rc && (i < count || j < old->node_count)) {
 		const struct plan_node_ent *o = &old->node[j];
 		const struct route_node *n = NULL;
@@ -279,7 +320,6 @@ static int diff_backend(struct plan_work *w, const struct plan_backend_ent *old,
 	struct plan_backend_ent *next = &w->next.backend[w->next.backend_count];
 	struct plan_op op = {.kind = PLAN_BACKEND};
 	enum plan_stage stage = STAGE_BACKEND;
-	int rc;
 
 	*next = (struct plan_backend_ent){
 		.key = *key,
@@ -289,10 +329,9 @@ static int diff_backend(struct plan_work *w, const struct plan_backend_ent *old,
 		next->idx = old->idx;
 		if (!up && DP_BE_STATE(old->word) == DP_BE_UP)
 			stage = STAGE_DOWN;
-	} else {
-		rc = plan_take(w, POOL_BACKEND, &next->idx);
-		if (rc)
-			return rc;
+	} else if (plan_take(w, POOL_BACKEND, &next->idx)) {
+		plan_short(w, "a backend of service %.31s gets no packets", key->service);
+		return 0;
 	}
 	w->backend_idx[view_idx] = next->idx;
 	w->next.backend_count++;
@@ -300,7 +339,7 @@ static int diff_backend(struct plan_work *w, const struct plan_backend_ent *old,
 		return 0;
 	op.idx = next->idx;
 	op.arg.word = next->word;
-	return emit(w, stage, &op);
+	return plan_emit(w, stage, &op);
 }
 
 static int backend_gone(struct plan_work *w, const struct plan_backend_ent *old)
@@ -311,7 +350,7 @@ static int backend_gone(struct plan_work *w, const struct plan_backend_ent *old)
 	if (rc || DP_BE_STATE(old->word) == DP_BE_DEAD)
 		return rc;
 	op.arg.word = DP_BE_WORD(DP_BE_DEAD, DP_BE_NODE(old->word), DP_BE_TOKEN(old->word));
-	return emit(w, STAGE_DOWN, &op);
+	return plan_emit(w, STAGE_DOWN, &op);
 }
 
 static int diff_backends(struct plan_work *w)
@@ -354,158 +393,6 @@ static int diff_backends(struct plan_work *w)
 	return rc;
 }
 
-/* ---- services */
-
-/* Flows may live on it, and its node may still answer. */
-static bool may_be_prev(const struct route_view *view, const struct route_backend *b)
-{
-	const struct route_node *n = &view->node[b->node_idx];
-
-	return n->state != GOSSIP_DEAD && n->node.has_forwarder &&
-	       model_health_is_good(&b->backend.check, b->health);
-}
-
-static int new_table(struct plan_work *w, const struct route_entry *e, struct plan_svc_ent *next)
-{
-	struct plan_op op = {.kind = PLAN_ROWS, .count = e->row_count};
-
-	if (plan_ranges_take(&w->next.rows, e->row_count, &op.idx))
-		return err_set(w->e, -ENOSPC,
-			       "forwarder: rows: no %u free ones in a piece for service %s, want "
-			       "more than %u",
-			       e->row_count, next->name, w->next.sizes.rows);
-	next->value.table = DP_TABLE(op.idx, e->size_class);
-	op.arg.rows = plan_rows_of(next->rows);
-	return plan_list_add(&w->stage[STAGE_ROWS], &op, next->rows);
-}
-
-/* 1 + slot of a backend of this machine that takes packets of this service, 0 = none: one that is used anywhere if
- * there is one, else one that drains; the lowest. */
-static uint32_t local_slot(const struct plan_work *w, const struct route_entry *e)
-{
-	uint32_t found = 0;
-	bool is_found_used = false;
-
-	for (size_t i = 0; i < e->choice_count; i++) {
-		const struct route_choice *c = &e->choice[i];
-		const struct route_backend *b = &w->view->backend[c->backend_idx];
-		bool is_used = c->why == ROUTE_USED || c->why == ROUTE_FARTHER_TIER;
-		uint32_t slot = 1 + DP_TOKEN_SLOT(b->backend.token);
-
-		if (node_id_cmp(&w->view->node[b->node_idx].id, w->self) != 0 ||
-		    (!is_used && c->why != ROUTE_DRAINING && c->why != ROUTE_OVERRIDDEN) ||
-		    !model_health_is_good(&b->backend.check, b->health))
-			continue;
-		if (!found || (is_used && !is_found_used) ||
-		    (is_used == is_found_used && slot < found)) {
-			found = slot;
-			is_found_used = is_used;
-		}
-	}
-	return found;
-}
-
-static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
-		    const struct route_entry *e)
-{
-	const struct model_service *s = &w->view->service[e->service_idx];
-	struct plan_svc_ent *next = &w->next.svc[w->next.svc_count];
-	struct plan_op op = {.kind = PLAN_SVC};
-	int rc;
-
-	*next = (struct plan_svc_ent){
-		.part = e->part,
-		.value = {.rows = e->row_count,
-			  .port_lo = e->port_lo,
-			  .hash = s->hash,
-			  .family = e->family,
-			  .svc_id = plan_svc_id(s->name),
-			  .local_slot = local_slot(w, e)},
-	};
-	plan_policy_fill(w->view, e->service_idx, &next->value);
-	memcpy(next->name, s->name, sizeof(next->name));
-	next->forget_ms = UINT64_MAX;
-	w->next.svc_count++; /* from here on its block is freed with it */
-	if (old)
-		next->idx = old->idx;
-	else if ((rc = plan_take(w, POOL_SVC, &next->idx)))
-		return rc;
-	w->svc_idx[e - w->routes->entry] = next->idx;
-	rc = e->row_count
-		     ? plan_make_rows(w, e, old ? old->rows : NULL, &next->rows, &next->forget_ms)
-		     : 0;
-	if (rc)
-		return rc;
-	if (old && next->rows == old->rows) {
-		next->value.table = old->value.table;
-	} else {
-		if (next->rows && (rc = new_table(w, e, next)))
-			return rc;
-		if (old && old->rows &&
-		    (rc = rows_rest(w, DP_TABLE_OFFSET(old->value.table), old->rows->count)))
-			return rc;
-	}
-	if (old && !w->old->is_adopted &&
-	    memcmp(&old->value, &next->value, sizeof(next->value)) == 0)
-		return 0;
-	op.idx = next->idx;
-	op.arg.svc = next->value;
-	/* A port may be on its way to another service: until it is there, the old table serves it. */
-	return emit(w, old && old->rows && !next->rows ? STAGE_SVC_EMPTY : STAGE_SVC, &op);
-}
-
-static int svc_gone(struct plan_work *w, const struct plan_svc_ent *old)
-{
-	return plan_rest_add(&w->next, &(struct plan_rest){
-					       .kind = REST_SVC,
-					       .idx = old->idx,
-					       .offset = DP_TABLE_OFFSET(old->value.table),
-					       .count = old->rows ? old->rows->count : 0,
-					       .at_ms = w->now_ms + PLAN_REST_MS,
-				       });
-}
-
-static int entry_cmp(const struct plan_work *w, const struct route_entry *e,
-		     const struct plan_svc_ent *s)
-{
-	const struct plan_svc_key want = {w->view->service[e->service_idx].name, e->family,
-					  e->part};
-	const struct plan_svc_key has = plan_svc_key_of(s);
-
-	return plan_svc_cmp(&want, &has);
-}
-
-static int diff_svcs(struct plan_work *w)
-{
-	const struct plan_state *old = w->old;
-	size_t i = 0, j = 0;
-	int rc = 0;
-
-	w->next.svc = calloc(w->routes->entry_count + 1, sizeof(*w->next.svc));
-	if (!w->next.svc)
-		return -ENOMEM;
-	for (size_t k = 0; k < w->view->backend_count; k++)
-		if (may_be_prev(w->view, &w->view->backend[k]))
-			w->may_be_prev[w->backend_idx[k]] = true;
-	w->may_be_prev[0] = false;
-	while (!rc && (i < w->routes->entry_count || j < old->svc_count)) {
-		const struct route_entry *e = NULL;
-		int cmp = -1;
-
-		if (i < w->routes->entry_count)
-			e = &w->routes->entry[i];
-		if (j < old->svc_count)
-			cmp = e ? entry_cmp(w, e, &old->svc[j]) : 1;
-		if (cmp > 0) {
-			rc = svc_gone(w, &old->svc[j++]);
-			continue;
-		}
-		rc = diff_svc(w, cmp == 0 ? &old->svc[j++] : NULL, e);
-		i++;
-	}
-	return rc;
-}
-
 /* ---- all of it */
 
 static int begin(struct plan_work *w)
@@ -517,11 +404,12 @@ static int begin(struct plan_work *w)
 	w->node_order = calloc(view->node_count + 1, sizeof(*w->node_order));
 	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
 	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
+	w->is_svc_up = calloc(w->routes->entry_count + 1, sizeof(bool));
 	w->may_be_prev = calloc((size_t)w->old->sizes.backends + 1, sizeof(bool));
 	w->svc_idx = calloc(w->routes->entry_count + 1, sizeof(*w->svc_idx));
 	w->first_entry = calloc(2 * view->service_count + 1, sizeof(*w->first_entry));
-	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->may_be_prev || !w->svc_idx ||
-	    !w->first_entry)
+	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->may_be_prev || !w->is_svc_up ||
+	    !w->svc_idx || !w->first_entry)
 		return -ENOMEM;
 	for (size_t i = w->routes->entry_count; i-- > 0;) {
 		const struct route_entry *e = &w->routes->entry[i];
@@ -585,9 +473,15 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	if (!rc)
 		rc = diff_backends(&w);
 	if (!rc)
-		rc = diff_svcs(&w);
+		rc = plan_diff_svcs(&w);
 	if (!rc)
 		rc = plan_diff_ports(&w);
+	if (!rc && e && w.short_count > 1) {
+		size_t len = strlen(e->text);
+
+		snprintf(e->text + len, sizeof(e->text) - len, " (and %zu more)",
+			 w.short_count - 1);
+	}
 	if (!rc)
 		rc = append(l, w.stage);
 	if (rc == -ENOMEM)
@@ -604,6 +498,7 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	free(w.node_idx);
 	free(w.backend_idx);
 	free(w.may_be_prev);
+	free(w.is_svc_up);
 	free(w.svc_idx);
 	free(w.first_entry);
 	route_claims_done(&w.claims);

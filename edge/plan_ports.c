@@ -111,29 +111,39 @@ static int diff_dir(struct plan_work *w, const struct plan_vip_ent *old, struct 
 	return plan_list_add(&w->stage[STAGE_DIR], &op, next->dir[which]);
 }
 
-/* No room is no reason to hold back what has room: these ports are not served, and e says so. */
+/* No room is no reason to hold back what has room: these ports are not served. */
 static int without(struct plan_work *w, const uint8_t addr[16])
 {
-	char text[IP_TEXT_MAX], why[sizeof(w->e->text)];
+	char text[IP_TEXT_MAX];
 	struct ip_addr vip;
 
-	if (!w->e)
-		return 0;
 	memcpy(vip.b, addr, sizeof(vip.b));
-	snprintf(why, sizeof(why), "%.100s", w->e->text);
-	(void)err_set(w->e, -ENOSPC, "%s; ports of VIP %s are not served", why,
-		      ip_text(&vip, text));
+	plan_short(w, "ports of VIP %s are not served", ip_text(&vip, text));
 	return 0;
 }
 
-static int put_page(struct plan_work *w, const struct plan_page_key *key, const uint32_t word[256],
-		    uint32_t dir[256], bool *ret_has_pages)
-{
-	int rc = diff_page(w, key, word, &dir[key->high]);
+/* One directory under construction. */
+struct pages {
+	struct plan_page_key key; /* of the page at hand */
+	bool has_page, is_page_used, is_page_up;
+	uint32_t word[256], dir[256];
+	bool has_pages;
+	bool is_served; /* a port leads to a table */
+};
 
-	if (rc == -ENOSPC)
-		return without(w, key->addr);
-	*ret_has_pages |= !rc;
+/* The page at hand is done. */
+static int put_page(struct plan_work *w, struct pages *p)
+{
+	int rc = p->is_page_used ? diff_page(w, &p->key, p->word, &p->dir[p->key.high]) : 0;
+
+	if (rc == -ENOSPC) {
+		rc = without(w, p->key.addr);
+	} else if (!rc && p->is_page_used) {
+		p->has_pages = true;
+		p->is_served |= p->is_page_up;
+	}
+	memset(p->word, 0, sizeof(p->word));
+	p->is_page_used = p->is_page_up = false;
 	return rc;
 }
 
@@ -157,7 +167,7 @@ static struct parts parts_of(const struct plan_work *w, const struct route_claim
 }
 
 /* Ports ascend from call to call. */
-static uint32_t svc_of_port(struct parts *p, uint32_t port)
+static size_t entry_of_port(struct parts *p, uint32_t port)
 {
 	const struct route_entry *e = p->w->routes->entry;
 
@@ -165,21 +175,32 @@ static uint32_t svc_of_port(struct parts *p, uint32_t port)
 	while (p->at < p->end && e[p->at].served.hi < port)
 		p->at++;
 	if (p->at < p->end && e[p->at].served.lo <= port)
-		return p->w->svc_idx[p->at];
-	return p->w->svc_idx[p->whole];
+		return p->at;
+	return p->whole;
 }
 
-/* Claims [*at, ..) of this VIP and protocol, page by page; *at moves behind them. `dir` gets the pages' indexes. */
+static int put_port(struct plan_work *w, struct pages *p, uint16_t port, size_t entry)
+{
+	uint8_t high = (uint8_t)(port >> 8);
+	int rc = p->has_page && high != p->key.high ? put_page(w, p) : 0;
+
+	p->has_page = true;
+	p->key.high = high;
+	p->word[port & 255] = w->svc_idx[entry];
+	p->is_page_used |= w->svc_idx[entry] != 0;
+	p->is_page_up |= w->is_svc_up[entry];
+	return rc;
+}
+
+/* Claims [*at, ..) of this VIP and protocol, page by page; *at moves behind them. */
 static int diff_pages(struct plan_work *w, const uint8_t addr[16], enum plan_dir which, size_t *at,
-		      uint32_t dir[256], bool *ret_has_pages)
+		      struct pages *p)
 {
 	const struct route_claims *c = &w->claims;
-	struct plan_page_key key = {.which = (uint8_t)which};
-	uint32_t word[256] = {0};
-	int high = -1, rc;
+	int rc;
 
-	*ret_has_pages = false;
-	memcpy(key.addr, addr, sizeof(key.addr));
+	*p = (struct pages){.key = {.which = (uint8_t)which}};
+	memcpy(p->key.addr, addr, sizeof(p->key.addr));
 	for (; *at < c->claim_count; ++*at) {
 		const struct route_claim *claim = &c->claim[*at];
 		struct parts parts;
@@ -189,17 +210,12 @@ static int diff_pages(struct plan_work *w, const uint8_t addr[16], enum plan_dir
 			break;
 		parts = parts_of(w, claim);
 		for (uint32_t port = claim->ports.lo; port <= claim->ports.hi; port++) {
-			if ((int)(port >> 8) != high) {
-				if (high >= 0 && (rc = put_page(w, &key, word, dir, ret_has_pages)))
-					return rc;
-				memset(word, 0, sizeof(word));
-				high = (int)(port >> 8);
-				key.high = (uint8_t)high;
-			}
-			word[port & 255] = svc_of_port(&parts, port);
+			rc = put_port(w, p, (uint16_t)port, entry_of_port(&parts, port));
+			if (rc)
+				return rc;
 		}
 	}
-	return high < 0 ? 0 : put_page(w, &key, word, dir, ret_has_pages);
+	return p->has_page ? put_page(w, p) : 0;
 }
 
 static int diff_vip(struct plan_work *w, const uint8_t addr[16], size_t *at)
@@ -216,14 +232,15 @@ static int diff_vip(struct plan_work *w, const uint8_t addr[16], size_t *at)
 		return rc;
 	w->next.vip_count++;
 	for (enum plan_dir k = 0; k < PLAN_DIRS; k++) {
-		uint32_t dir[256] = {0};
-		bool has_pages;
+		struct pages p;
 
-		rc = diff_pages(w, addr, k, at, dir, &has_pages);
-		if (!rc && has_pages)
-			rc = diff_dir(w, old, next, k, dir);
+		rc = diff_pages(w, addr, k, at, &p);
+		if (!rc && p.has_pages)
+			rc = diff_dir(w, old, next, k, p.dir);
 		if (rc == -ENOSPC)
 			rc = without(w, addr);
+		else if (!rc)
+			next->is_served |= p.is_served;
 		if (rc)
 			return rc;
 	}

@@ -130,6 +130,7 @@ enum plan_dir { PLAN_DIR_TCP, PLAN_DIR_UDP, PLAN_DIRS };
 struct plan_vip_ent { /* by address */
 	uint32_t idx;
 	struct dp_vip value;
+	bool is_served;			   /* a port of it leads to a table */
 	struct plan_block *dir[PLAN_DIRS]; /* NULL where the directory's index is 0 */
 };
 struct plan_page_key {
@@ -185,6 +186,7 @@ static inline struct plan_svc_key plan_svc_key_of(const struct plan_svc_ent *s)
 {
 	return (struct plan_svc_key){s->name, s->value.family, s->part};
 }
+struct plan_node_ent *plan_find_node(const struct plan_state *s, const struct node_id *id);
 const struct plan_svc_ent *plan_find_svc(const struct plan_state *s,
 					 const struct plan_svc_key *key);
 struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16]);
@@ -219,27 +221,37 @@ struct plan_work {
 	const struct node_id *self;
 	uint64_t now_ms;
 	struct err *e;
+	struct err why; /* of the last failure to find room */
+	size_t short_count;
+	uint32_t self_idx; /* taken for this node where it is new */
 	struct plan_list stage[STAGE_COUNT];
 	size_t *node_order; /* view indexes of the nodes that belong in the maps, by id */
 	size_t node_order_count;
 	uint32_t *node_idx;    /* by view.node; 0 = not in the maps */
 	uint32_t *backend_idx; /* by view.backend */
+	bool *is_svc_up;       /* by routes.entry: it has a table */
 	bool *may_be_prev;     /* by dp_backend index: flows may live on it */
 	uint32_t *svc_idx;     /* by routes.entry */
 	size_t *first_entry; /* by view.service * 2 + (family == 6): 1 + its first in routes.entry, 0 = none */
 	struct route_claims claims;
 };
 int plan_take(struct plan_work *w, enum plan_pool_kind kind,
-	      uint32_t *ret_idx); /* -ENOSPC fills e */
+	      uint32_t *ret_idx); /* -ENOSPC fills w->why */
 int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx);
 int plan_diff_ports(struct plan_work *w); /* edge/plan_ports.c */
 
 /* edge/plan_policy.c: flags and limits; DP_VIP_* */
 void plan_policy_fill(const struct route_view *view, size_t service_idx, struct dp_svc *svc);
 uint32_t plan_policy_vip(const struct route_view *view, const uint8_t addr[16]);
-/* edge/plan_rows.c: the rows of e over those of `old` (NULL = none). Equal to them: *ret_rows is a reference to the old
- * block. 0 | -ENOMEM */
+int plan_diff_svcs(struct plan_work *w); /* edge/plan_svc.c */
+/* What is left out after a plan_take() that failed; the first is said in e, the others are counted. */
+__attribute__((format(printf, 2, 3))) void plan_short(struct plan_work *w, const char *fmt, ...);
+int plan_emit(struct plan_work *w, enum plan_stage stage, const struct plan_op *op);
+int plan_rows_rest(struct plan_work *w, uint32_t offset, uint32_t count);
+/* edge/plan_rows.c: e's owners on `count` rows, over the rows of `old` (NULL = none). Equal to them: *ret_rows is a
+ * reference to the old block. 0 | -ENOMEM */
 int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struct plan_block *old,
-		   struct plan_block **ret_rows, uint64_t *ret_forget_ms);
+		   uint32_t count, struct plan_block **ret_rows, uint64_t *ret_forget_ms);
+bool plan_has_owner(struct plan_block *rows); /* false: no backend of it has room */
 
 #endif

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf/dp_hash.h"
 #include "edge/plan_priv.h"
 
 #define PREV_S (PLAN_PREV_MS / 1000)
 #define SETTLE_S (PLAN_SETTLE_MS / 1000)
+#define SUBST_TRIES 16u
 
 struct row {
 	struct dp_row row;
@@ -61,16 +63,34 @@ static struct row row_at(struct plan_block *old, uint32_t i, uint32_t count)
 	return (struct row){plan_rows_of(old)[at], plan_past_of(old)[at]};
 }
 
-int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struct plan_block *old,
-		   struct plan_block **ret_rows, uint64_t *ret_forget_ms)
+/* Owner of row i of `count`. A backend that had no room gives its rows away. */
+static uint32_t owner_at(const struct plan_work *w, const struct route_entry *e, uint32_t i,
+			 uint32_t count)
 {
-	bool is_same = old && old->count == e->row_count;
+	uint32_t at = (uint32_t)((uint64_t)i * e->row_count / count), idx = 0;
+
+	for (uint32_t try = 0; !idx && try < SUBST_TRIES; try++)
+		idx = w->backend_idx[e->row[try ? dp_row_subst(at, try, e->row_count) : at]];
+	for (uint32_t k = 0; !idx && k < e->row_count; k++)
+		idx = w->backend_idx[e->row[k]];
+	return idx;
+}
+
+bool plan_has_owner(struct plan_block *rows)
+{
+	return rows->count && plan_rows_of(rows)[0].owner; /* any has if one has */
+}
+
+int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struct plan_block *old,
+		   uint32_t count, struct plan_block **ret_rows, uint64_t *ret_forget_ms)
+{
+	bool is_same = old && old->count == count;
 	struct plan_block *b = NULL;
 	uint64_t forget_ms = UINT64_MAX;
 
-	for (uint32_t i = 0; i < e->row_count; i++) {
-		struct row was = row_at(old, i, e->row_count);
-		struct row next = next_row(w, &was, w->backend_idx[e->row[i]]);
+	for (uint32_t i = 0; i < count; i++) {
+		struct row was = row_at(old, i, count);
+		struct row next = next_row(w, &was, owner_at(w, e, i, count));
 		uint64_t due_ms = (uint64_t)(next.past.prev_s - 1 + PREV_S) * 1000;
 
 		if (next.row.prev && due_ms < forget_ms)
@@ -78,7 +98,7 @@ int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struc
 		if (is_same && next.row.owner == was.row.owner && next.row.prev == was.row.prev)
 			continue;
 		if (!b) {
-			b = plan_block_rows(e->row_count);
+			b = plan_block_rows(count);
 			if (!b)
 				return -ENOMEM;
 			/* So far it was the same. */

@@ -226,7 +226,9 @@ static void apply(struct mem *m, const struct plan_op *op)
 		for (size_t s = 1; s < sizes.svcs; s++) {
 			uint32_t off = DP_TABLE_OFFSET(m->svc[s].table);
 
-			/* Never into a table in force. */
+			/* Never into a table in force, but of the same rows. */
+			if (op->idx == off && op->count == table_rows(m->svc[s].table))
+				continue;
 			assert_true(!table_rows(m->svc[s].table) || op->idx + op->count <= off ||
 				    off + table_rows(m->svc[s].table) <= op->idx);
 		}

@@ -24,13 +24,13 @@
 #define VIPS 4
 
 /* Small, so that indexes are used again. */
-static const struct plan_sizes sizes = {.svcs = 100,
-					.backends = 60,
-					.nodes = 24,
-					.rows = 120000,
-					.pages = 60,
-					.dirs = 24,
-					.vips = 12};
+static struct plan_sizes sizes = {.svcs = 100,
+				  .backends = 60,
+				  .nodes = 24,
+				  .rows = 120000,
+				  .pages = 60,
+				  .dirs = 24,
+				  .vips = 12};
 
 static struct ip_addr addr(const char *text)
 {

@@ -526,18 +526,24 @@ static void test_diff_when_ports_have_no_room_then_the_rest_goes_on(void **state
 	plan_state_free(s);
 }
 
-static void test_diff_when_something_is_full_then_enospc_and_nothing_changed(void **state)
+static void test_diff_when_something_is_full_then_the_rest_is_served(void **state)
 {
 	static const struct {
 		struct plan_sizes sizes;
-		const char *says;
+		const char *says, *what;
+		uint32_t rows;
 	} row[] = {
-		{{40, 120, 8, 60000, 60, 40, 9}, "nodes"},
-		{{40, 4, 40, 60000, 60, 40, 9}, "backends"},
-		{{1, 120, 40, 60000, 60, 40, 9}, "services"},
-		{{40, 120, 40, 1020, 60, 40, 9}, "rows"},
-		{{0, 0, 0, 0, 0, 0, 0}, "nodes"},
+		{{40, 120, 7, 60000, 60, 40, 9}, "nodes", "not reached (and 1 more)", 1021},
+		{{40, 4, 40, 60000, 60, 40, 9},
+		 "backends",
+		 "of service svc-0 gets no packets",
+		 1021},
+		{{40, 1, 40, 60000, 60, 40, 9}, "backends", "gets no packets (and 3 more)", 0},
+		{{1, 120, 40, 60000, 60, 40, 9}, "services", "svc-0 is not served", 0},
+		{{40, 120, 40, 1020, 60, 40, 9}, "rows", "svc-0 has 251", 251},
+		{{40, 120, 40, 250, 60, 40, 9}, "rows", "svc-0 is not served", 0},
 	};
+	const struct ip_addr vip = vip_at(0);
 	struct plan_list l = {0};
 	struct plan_state *s;
 	struct seen o;
@@ -548,30 +554,61 @@ static void test_diff_when_something_is_full_then_enospc_and_nothing_changed(voi
 	small_world(&w);
 	look(&w, &o);
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		uint32_t rows = 0;
+
 		assert_int_equal(plan_state_new(&row[i].sizes, &s), 0);
-		assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 0, &l, &e),
-				 -ENOSPC);
-		if (!strstr(e.text, row[i].says))
-			fail_msg("'%s' does not name %s", e.text, row[i].says);
-		assert_int_equal(l.op_count, 0);
-		assert_int_equal(plan_node_idx(s, &w.node[0].id), 0);
+		assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[5].id, 0, &l, &e), 0);
+		if (!strstr(e.text, row[i].says) || !strstr(e.text, row[i].what))
+			fail_msg("'%s' does not say %s, %s", e.text, row[i].says, row[i].what);
+		/* Whoever has no room, this machine has. */
+		assert_int_not_equal(plan_node_idx(s, &w.node[5].id), 0);
+		for (size_t k = 0; k < l.op_count; k++) {
+			for (uint32_t n = 0; l.op[k].kind == PLAN_ROWS && n < l.op[k].count; n++)
+				assert_int_not_equal(l.op[k].arg.rows[n].owner, 0);
+			if (l.op[k].kind == PLAN_SVC)
+				rows = l.op[k].arg.svc.rows;
+		}
+		assert_int_equal(rows, row[i].rows);
+		assert_int_equal(plan_vip_is_served(s, &vip), rows != 0);
+		plan_list_clear(&l);
 		plan_state_free(s);
 	}
+	assert_int_equal(plan_state_new(&(struct plan_sizes){0}, &s), 0);
+	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 0, &l, &e), 0);
+	assert_non_null(strstr(e.text, "nodes"));
+	assert_int_equal(l.op_count, 0);
+	plan_state_free(s);
 	route_free(o.routes);
-	/* Room for two tables of 1021 rows: a third one in time waits until the first has rested. */
+}
+
+/* Room for two tables of 1021 rows: a third one in time goes where the second one is. */
+static void test_diff_when_rows_are_full_then_written_in_place(void **state)
+{
+	struct plan_list l = {0};
+	struct plan_state *s;
+	uint32_t offset;
+	struct world w;
+
+	(void)state;
+	small_world(&w);
 	assert_int_equal(plan_state_new(&(struct plan_sizes){40, 120, 40, 2042, 60, 40, 9}, &s), 0);
 	diff(&w, s, 0, &l);
 	w.backend[5].backend.weight = 2;
 	diff(&w, s, 10, &l);
+	assert_int_equal(l.op[0].kind, PLAN_ROWS);
+	offset = l.op[0].idx;
 	w.backend[5].backend.weight = 3;
-	plan_list_clear(&l);
-	look(&w, &o);
-	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 20, &l, &e), -ENOSPC);
-	assert_int_equal(l.op_count, 0);
+	diff(&w, s, 20, &l);
+	assert_int_equal(l.op_count, 1);
+	assert_int_equal(l.op[0].kind, PLAN_ROWS);
+	assert_int_equal(l.op[0].idx, offset);
 	assert_int_equal(plan_due_ms(s), 10 + PLAN_REST_MS);
-	assert_int_equal(plan_diff(s, &o.view, o.routes, &w.node[0].id, 10 + PLAN_REST_MS, &l, &e),
-			 0);
-	route_free(o.routes);
+	diff(&w, s, 10 + PLAN_REST_MS, &l);
+	assert_int_equal(l.op_count, 0);
+	w.backend[5].backend.weight = 2;
+	diff(&w, s, 20 + PLAN_REST_MS, &l);
+	assert_int_equal(l.op_count, 2);
+	assert_int_not_equal(l.op[0].idx, offset);
 	plan_list_clear(&l);
 	plan_state_free(s);
 }
@@ -605,7 +642,8 @@ int main(void)
 		cmocka_unit_test(test_diff_when_mesh_address_changes_then_new_index_and_words_move),
 		cmocka_unit_test(test_diff_when_two_nodes_have_one_address_then_the_live_one_is_in),
 		cmocka_unit_test(test_diff_when_ports_have_no_room_then_the_rest_goes_on),
-		cmocka_unit_test(test_diff_when_something_is_full_then_enospc_and_nothing_changed),
+		cmocka_unit_test(test_diff_when_something_is_full_then_the_rest_is_served),
+		cmocka_unit_test(test_diff_when_rows_are_full_then_written_in_place),
 		cmocka_unit_test(test_adopt_when_sizes_differ_then_einval),
 	};
 

@@ -57,6 +57,7 @@ static void *fault_realloc(void *p, size_t size)
 #include "edge/plan_pool.c"
 #include "edge/plan_diff.c"
 #include "edge/plan_rows.c"
+#include "edge/plan_svc.c"
 #include "edge/plan_ports.c"
 #include "edge/plan_adopt.c"
 

@@ -422,6 +422,104 @@ static void test_diff_when_world_changes_at_random_then_served_at_every_moment(v
 	assert_true(ops > 100);
 }
 
+/* ---- maps that are too small */
+
+/* Whatever a port leads to is right, and VIPs that are said to be served are. */
+static void check_scarce(struct run *r, const struct seen *o, const struct plan_state *s)
+{
+	bool is_served[VIPS] = {false};
+
+	for (size_t i = 0; i < r->watch_count; i++) {
+		struct watch *x = &r->watch[i];
+		const struct route_entry *e = wanted(o, x);
+		uint32_t idx = svc_on(&r->m, &x->vip, x->l4_proto, x->port);
+		const struct dp_svc *svc = &r->m.svc[idx];
+
+		if (!idx)
+			continue;
+		assert_non_null(e);
+		assert_int_equal(
+			idx, plan_svc_idx(s, o->service[e->service_idx].name, e->family, e->part));
+		assert_true(e->row_count || !svc->table);
+		for (uint32_t k = 0; k < table_rows(svc->table); k++) {
+			bool is_up;
+			size_t b = owner_of(&r->m, &r->w, DP_TABLE_OFFSET(svc->table) + k, &is_up);
+
+			assert_string_equal(r->w.backend[b].backend.service,
+					    o->service[e->service_idx].name);
+		}
+		for (unsigned int v = 0; svc->table && v < VIPS; v++) {
+			struct ip_addr vip = vip_at(v);
+
+			is_served[v] |= ip_equal(&vip, &x->vip);
+		}
+	}
+	for (unsigned int v = 0; v < VIPS; v++) {
+		struct ip_addr vip = vip_at(v);
+
+		if (is_served[v])
+			assert_true(plan_vip_is_served(s, &vip));
+		if (plan_vip_is_served(s, &vip))
+			assert_non_null(vip_get(&r->m, vip.b));
+	}
+}
+
+static void test_diff_when_maps_are_small_then_what_is_served_is_right(void **state)
+{
+	const struct plan_sizes all = sizes;
+	static struct run r;
+	static struct seen o;
+	size_t short_rounds = 0;
+	struct err e;
+
+	(void)state;
+	for (unsigned int i = 1; i <= 20; i++) {
+		struct plan_list l = {0};
+		struct plan_state *s;
+		uint64_t now_ms = 5;
+
+		seed = i;
+		sizes = (struct plan_sizes){.svcs = 3 + rnd(40),
+					    .backends = 3 + rnd(40),
+					    .nodes = 3 + rnd(16),
+					    .rows = 100 + rnd(20000),
+					    .pages = 2 + rnd(40),
+					    .dirs = 2 + rnd(12),
+					    .vips = 2 + rnd(6)};
+		memset(&r, 0, sizeof(r));
+		world_init(&r.w);
+		watch_init(&r);
+		assert_int_equal(plan_state_new(&sizes, &s), 0);
+		for (size_t round = 0; round < 100; round++) {
+			bool dies = rnd(10) == 0;
+
+			for (unsigned int k = rnd(4); round && k-- > 0;)
+				mutate(&r.w);
+			now_ms += rnd(3) ? rnd(700) : 1500;
+			look(&r.w, &o);
+			if (dies)
+				restart(&r, &o, now_ms, &s);
+			assert_int_equal(
+				plan_diff(s, &o.view, o.routes, &r.w.node[3].id, now_ms, &l, &e),
+				0);
+			short_rounds += e.text[0] != 0;
+			for (size_t k = 0; k < l.op_count; k++)
+				apply(&r.m, &l.op[k]);
+			plan_list_clear(&l);
+			check_scarce(&r, &o, s);
+			assert_int_equal(
+				plan_diff(s, &o.view, o.routes, &r.w.node[3].id, now_ms, &l, &e),
+				0);
+			assert_int_equal(l.op_count, 0);
+			route_free(o.routes);
+		}
+		plan_state_free(s);
+	}
+	print_message("# something had no room in %zu of 2000 rounds\n", short_rounds);
+	assert_true(short_rounds > 500);
+	sizes = all;
+}
+
 /* ---- adoption */
 
 static void test_adopt_when_nothing_changed_then_indexes_and_tables_stay(void **state)
@@ -535,6 +633,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			test_diff_when_world_changes_at_random_then_served_at_every_moment),
+		cmocka_unit_test(test_diff_when_maps_are_small_then_what_is_served_is_right),
 		cmocka_unit_test(test_adopt_when_nothing_changed_then_indexes_and_tables_stay),
 		cmocka_unit_test(test_adopt_when_maps_are_garbage_then_a_diff_mends_them),
 	};
