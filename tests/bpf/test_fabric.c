@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* A mesh over Ethernet: the edge's XDP puts the tunnel on, the worker's takes it off; whatever is not ordinary is left to
- * TC as it was. And replies that go straight to the client (return=direct). test_live_fabric.c runs both ends. */
+ * TC as it was. And replies that go straight to the client (return=direct). tests/net/test_fabric.sh runs both ends. */
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>

@@ -96,6 +96,40 @@ static void test_edge_when_xdp_attached_then_tc_takes_its_verdict(void **state)
 	}
 }
 
+/* A tag is the VLAN interface's business: with XDP and without, what has one passes, to VIPs too. */
+static void test_edge_when_tagged_then_passed(void **state)
+{
+	static const uint32_t modes[] = {0, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
+	struct live *l = *state;
+
+	live_need(l);
+	for (size_t i = 0; i < 6; i++) {
+		uint32_t mode = modes[i / 2];
+		struct pkt_spec p = {.src = i & 1 ? BF_CLIENT6 : BF_CLIENT4,
+				     .dst = i & 1 ? "2001:db8::10" : "192.0.2.10",
+				     .sport = 40000,
+				     .dport = 53,
+				     .l4_proto = IPPROTO_UDP,
+				     .payload = 99,
+				     .is_vlan = true};
+		uint64_t xdp = bf_reason(l->b, DP_R_XDP_PASS),
+			 tc = bf_reason(l->b, DP_R_PASS_NOT_OURS),
+			 forwarded = bf_reason(l->b, DP_R_FORWARDED);
+
+		if (mode)
+			assert_int_equal(bpf_xdp_attach((int)l->up_if, bf_program_fd(l->b, BF_XDP),
+							mode, NULL),
+					 0);
+		live_send_frame(l->up, &p, LIVE_UP_MAC);
+		/* A write returns when the packet has been through. */
+		assert_int_equal(bf_reason(l->b, DP_R_XDP_PASS) - xdp, mode != 0);
+		assert_true(bf_reason(l->b, DP_R_PASS_NOT_OURS) > tc);
+		assert_int_equal(bf_reason(l->b, DP_R_FORWARDED), forwarded);
+		if (mode)
+			bpf_xdp_detach((int)l->up_if, mode, NULL);
+	}
+}
+
 static void test_edge_when_no_xdp_then_tc_decides(void **state)
 {
 	struct live *l = *state;
@@ -436,6 +470,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, live_setup)
 	const struct CMUnitTest tests[] = {
 		T(test_edge_when_xdp_attached_then_tc_takes_its_verdict),
+		T(test_edge_when_tagged_then_passed),
 		T(test_edge_when_no_xdp_then_tc_decides),
 		T(test_edge_when_checksums_are_partial_then_right_on_the_mesh),
 		T(test_edge_when_partial_and_container_here_then_right),

@@ -18,7 +18,8 @@ LAB_VIP6=2001:db8:100::/64
 LAB_PORT=7946
 LAB_WG_PORT=51820
 LAB_MESH='4 6'  # families of the mesh addresses
-LAB_TRANSPORT=wireguard # or fabric: the mesh is an Ethernet, a bridge in a namespace of its own
+LAB_TRANSPORT=wireguard # or fabric: the mesh is an Ethernet, a bridge in a namespace of its own; or tun: devices that merge
+                        # what comes in, as kernel WireGuard does, with a relay between them
 LAB_FABRIC_MTU=1600
 LAB_WG=manual   # who sets WireGuard's peers: lab_mesh, or managed: edgefwd, but for those of lab_peer
 
@@ -34,7 +35,7 @@ lab_up() {
 	LAB_TAG=$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')
 	LAB_DIR=/run/edge-lab-$LAB_TAG
 	LAB_REGIONS=() LAB_NODES=() LAB_CLIENTS=()
-	declare -gA LAB_REGION_IDX=() LAB_NODE_REGION=() LAB_NODE_IDX=() LAB_WG_PUB=() LAB_WG_DEV=() LAB_EXTRA=()
+	declare -gA LAB_REGION_IDX=() LAB_NODE_REGION=() LAB_NODE_IDX=() LAB_WG_PUB=() LAB_WG_DEV=() LAB_EXTRA=() LAB_PUBLIC=()
 	trap lab_down EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
@@ -192,8 +193,9 @@ lab_node() {
 	lab_in "r-$region" ip route add "$LAB_VIP4" via "10.$r.$i.2" metric $((10 * i))
 	lab_in "r-$region" ip -6 route add "$LAB_VIP6" via "fd00:$r:$i::2" metric $((10 * i))
 	mkdir -p "$LAB_DIR/$name/state"
-	if [ "$LAB_TRANSPORT" = fabric ]; then
-		lab_fabric_device "$name"
+	if [ "$LAB_TRANSPORT" != wireguard ]; then
+		LAB_WG_DEV[$name]=mesh0
+		[ "$LAB_TRANSPORT" = tun ] || lab_fabric_device "$name"
 		chown -R nobody:nogroup "$LAB_DIR/$name"
 		return
 	fi
@@ -224,7 +226,6 @@ lab_fabric_device() {
 		lab_in fabric ip link add br0 mtu "$LAB_FABRIC_MTU" type bridge
 		lab_in fabric ip link set br0 up
 	fi
-	LAB_WG_DEV[$name]=mesh0
 	lab_link fabric "$name" "$name" mesh0
 	lab_in fabric ip link set "$name" mtu "$LAB_FABRIC_MTU" master br0
 	lab_in "$name" ip link set mesh0 mtu "$LAB_FABRIC_MTU"
@@ -262,9 +263,28 @@ lab_peer() {
 		allowed-ips "10.77.$r.$i/32,fd77::$r:$i/128" persistent-keepalive 25 || lab_die "wg set on $1 failed"
 }
 
+# mesh0 of all nodes, of one relay. What comes in waits for more to be merged with, 0.2 ms at most.
+lab_tun_mesh() {
+	local n args=()
+	for n in "${LAB_NODES[@]}"; do
+		args+=("/run/netns/$(lab_space "$n")" mesh0 "$(lab_mesh4 "$n")" "$(lab_mesh6 "$n")")
+	done
+	lab_app relay "${LAB_NODES[0]}" "$OUT/lab/tunrelay" "${args[@]}"
+	lab_wait 'the relay' 10 grep -q ready "$LAB_DIR/app-relay.log" || exit 1
+	for n in "${LAB_NODES[@]}"; do
+		lab_in "$n" ip link set mesh0 mtu 1420 up
+		lab_addr "$n" mesh0 "$(lab_mesh4 "$n")/32" "$(lab_mesh6 "$n")/128"
+		lab_in "$n" ip route add 10.77.0.0/16 dev mesh0
+		lab_in "$n" ip -6 route add fd77::/64 dev mesh0
+		ip netns exec "$(lab_space "$n")" sh -c 'cd /sys/class/net/mesh0 && echo 200000 >gro_flush_timeout && echo 2 >napi_defer_hard_irqs' ||
+			lab_die "mesh0 of $n: does not merge"
+	done
+}
+
 # Every node knows every node.
 lab_mesh() {
 	local a b
+	[ "$LAB_TRANSPORT" != tun ] || lab_tun_mesh
 	[ "$LAB_TRANSPORT" = wireguard ] || return 0
 	for a in "${LAB_NODES[@]}"; do
 		for b in "${LAB_NODES[@]}"; do
@@ -318,7 +338,7 @@ lab_conf() {
 		printf '[node]\nname = %s\nregion = %s\nstate_dir = %s/state\ncontrol = %s/edged.sock\ngroup = nogroup\n' \
 			"$node" "$region" "$LAB_DIR/$node" "$LAB_DIR/$node"
 		printf '[mesh]\ndevice = %s\nport = %s\ncluster = lab\nkey_file = %s/cluster.key\nwireguard = %s\ntransport = %s\n' \
-			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG" "$LAB_TRANSPORT"
+			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG" "${LAB_TRANSPORT/#tun/wireguard}"
 		[ "$LAB_WG" = manual ] ||
 			printf 'wireguard_pub = %s\nendpoint = %s:%s\n' "${LAB_WG_PUB[$node]}" "$(lab_addr4 "$node")" "$LAB_WG_PORT"
 		case $LAB_MESH in *4*) printf 'address = %s\n' "$(lab_mesh4 "$node")" ;; esac
@@ -330,7 +350,7 @@ lab_conf() {
 			*) printf 'seed = [%s]:%s\n' "$(lab_mesh6 "$n")" "$LAB_PORT" ;;
 			esac
 		done
-		printf '[edge]\npublic = eth0\nvip_prefix = %s\nvip_prefix = %s\n[worker]\nuplink = eth0\nbridge = br*\n' "$LAB_VIP4" "$LAB_VIP6"
+		printf '[edge]\npublic = %s\nvip_prefix = %s\nvip_prefix = %s\n[worker]\nuplink = eth0\nbridge = br*\n' "${LAB_PUBLIC[$node]:-eth0}" "$LAB_VIP4" "$LAB_VIP6"
 		if [ ${#LAB_REGIONS[@]} -gt 1 ]; then
 			printf '[regions]\norder ='
 			for n in "${LAB_REGIONS[@]}"; do [ "$n" = "$region" ] || printf ' %s' "$n"; done
