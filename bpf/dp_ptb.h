@@ -159,6 +159,17 @@ static __always_inline __u32 dp_may_exceed(const struct dp_pkt *p, const struct 
 	       (p->family == 6 && bytes <= DP_IP6_MTU_MIN);
 }
 
+/* Does it fit but for the sequence word? That comes and goes with the rows, and is no reason to tell the client less. */
+static __always_inline __u32 dp_seq_exceeds(const struct dp_work *w, const struct dp_host *host)
+{
+	struct dp_node *node;
+
+	if (!w->wrap.seq || dp_mesh_l2)
+		return 0;
+	node = dp_node_get(w->wrap.node_idx);
+	return node && w->wrap.segment_bytes + dp_overhead(host, node->addr, 0) <= host->mesh_mtu;
+}
+
 /* The bare packet at Ethernet doesn't fit into mtu bytes: tell the client. */
 __noinline int dp_too_big(struct __sk_buff *skb, __u32 mtu)
 {

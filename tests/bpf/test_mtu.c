@@ -200,6 +200,33 @@ static void test_packet_when_it_may_exceed_then_carried(void **state)
 	}
 }
 
+/* A row that has changed hands costs a sequence word; the client isn't told of those 4 bytes. */
+static void test_packet_when_only_the_sequence_word_exceeds_then_carried(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (size_t n = 0; n < FARS; n++) {
+		const struct far *f = &fars[n];
+		struct bf_in in = packet(f, IPPROTO_UDP, fits(f));
+		struct bf_out out;
+
+		for (uint32_t i = 0; i < 251; i++) {
+			uint32_t row = bf_row_of(f->svc) + i;
+			struct dp_row r = {f->svc, fars[n ^ 2].svc};
+
+			assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_rows"), &row, &r, 0), 0);
+		}
+		bf_run(b, BF_PUB_IN, &in, &out);
+		bf_expect_reason(b, DP_R_FORWARDED, f->vip);
+		assert_int_equal(out.seen.gre_flags, 0x3000);
+		assert_int_equal(out.len, 14 + BF_MTU + 4);
+		assert_false(out.seen.outer_df);
+		in = packet(f, IPPROTO_UDP, fits(f) + 1);
+		expect_too_big(b, &in, f->family, fits(f), f->vip);
+	}
+}
+
 static void test_icmp_error_when_too_big_then_carried(void **state)
 {
 	struct bf *b = *state;
@@ -589,6 +616,7 @@ int main(void)
 		T(test_packet_when_too_big_then_client_is_told),
 		T(test_packet_when_too_big_with_options_then_quoted_with_them),
 		T(test_packet_when_it_may_exceed_then_carried),
+		T(test_packet_when_only_the_sequence_word_exceeds_then_carried),
 		T(test_icmp_error_when_too_big_then_carried),
 		T(test_ipv6_when_mesh_is_narrow_then_its_minimum_is_carried),
 		T(test_packet_when_too_big_and_source_is_nobody_then_dropped),
