@@ -160,7 +160,7 @@ void bench_fill(const struct bench_world *r)
 	uint8_t addr[16];
 
 	bench_map4(BENCH_MESH4, h.mesh_addr4);
-	h.flags = r->is_fabric ? DP_HOST_FABRIC : 0;
+	h.flags = r->is_fabric ? DP_HOST_FABRIC | DP_HOST_FABRIC_OUT : 0;
 	bench_put("dp_host", &zero, &h);
 	bench_put("dp_self", &zero, &self);
 	put_node(SELF, BENCH_MESH4, DP_NODE_SELF);
