@@ -6,11 +6,13 @@
  *                 are as by default left out}, is_shadowed, usable, backends,
  *                 regions: [{region, usable, backends}]}            usable: by this node's routes, of all tiers
  * backend.list   {backends: [backend]}; parameter service: only its ones, -ENOENT if there is neither
- *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", weight, quic_id: hex (nil =
- *                 its chosen id is another's), check, health, why, changed_ms, is_draining, is_overridden, is_usable,
- *                 use: sentence, tier (nil = not in any route)}
+ *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", ports: "LO-HI" (nil = all
+ *                 that nobody takes a part of), weight, quic_id: hex (nil = its chosen id is another's), check, health,
+ *                 why, changed_ms, is_draining, is_overridden, is_usable, use: sentence, tier (nil = not in any route)}
  * route.show     {service, region, vips, ports, families: [family]}
- *   family       {family: 4 | 6, vips: [text], rows, is_shadowed, digest: hex, choices: [choice]}
+ *   family       {family: 4 | 6, vips: [text], rows, part: "LO-HI" (nil = what is no part), is_shadowed, digest: hex of
+ *                 the owners, prev_rows: that remember a previous owner, prev_digest: hex (nil = not in the maps),
+ *                 choices: [choice]}
  *   choice       {spec, node, region, tier, is_used, use: sentence, health, weight, rows}   by tier, in the table's order
  */
 #include <errno.h>
@@ -18,6 +20,7 @@
 #include <string.h>
 
 #include "cmd/ctl_int.h"
+#include "edge/plan.h"
 #include "edge/quic.h"
 
 /* ---- services */
@@ -194,6 +197,18 @@ static const char *use_text(const struct ctl_use *u)
 	return u->is_known ? route_why_text(u->why) : "its service is not known here";
 }
 
+static void put_part(struct ctl_out *o, struct ctl_block *m, const char *key,
+		     struct ip_port_range part)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u-%u", part.lo, part.hi);
+	if (part.lo)
+		ctl_key_text(o, m, key, text);
+	else
+		ctl_key_nil(o, m, key);
+}
+
 void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 {
 	const struct route_view *v = l->v.view;
@@ -212,6 +227,7 @@ void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 	ctl_key_text(o, &m, "region", n->node.region);
 	ctl_key_text(o, &m, "service", b->backend.service);
 	ctl_key_text(o, &m, "addr", ip_port_text(&b->backend.addr, b->backend.port, addr));
+	put_part(o, &m, "ports", b->backend.ports);
 	ctl_key_uint(o, &m, "weight", b->backend.weight);
 	if (l->quic_id[idx])
 		ctl_key_text(o, &m, "quic_id", quic_id_text(l->quic_id[idx], id));
@@ -301,12 +317,37 @@ static void put_choice(const struct ctl_look *l, const struct route_choice *ch, 
 	ctl_end(o, &m);
 }
 
+static void put_hex(struct ctl_out *o, struct ctl_block *m, const char *key,
+		    const uint8_t digest[16])
+{
+	char hex[2 * 16 + 1];
+
+	for (size_t i = 0; i < 16; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	ctl_key_text(o, m, key, hex);
+}
+
+static void put_prev(const struct ctl_look *l, const struct route_entry *en, struct ctl_out *o,
+		     struct ctl_block *m)
+{
+	struct plan_prev prev = {.row_count = 0};
+	int rc = -ENOENT;
+
+	if (l->v.plan)
+		rc = plan_prev_digest(l->v.plan, l->v.view->service[en->service_idx].name,
+				      en->family, en->part, &prev);
+	ctl_key_uint(o, m, "prev_rows", prev.row_count);
+	if (rc)
+		ctl_key_nil(o, m, "prev_digest");
+	else
+		put_hex(o, m, "prev_digest", prev.digest);
+}
+
 static void put_family(const struct ctl_look *l, const struct route_entry *en, uint32_t *rows_of,
 		       struct ctl_out *o)
 {
 	const struct route_view *v = l->v.view;
 	uint8_t digest[16];
-	char hex[2 * sizeof(digest) + 1];
 	struct ctl_block m, list;
 
 	for (size_t i = 0; i < en->choice_count; i++)
@@ -314,14 +355,14 @@ static void put_family(const struct ctl_look *l, const struct route_entry *en, u
 	for (uint32_t i = 0; i < en->row_count; i++)
 		rows_of[en->row[i]]++;
 	route_digest(v, en, digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 	ctl_map(o, &m);
 	ctl_key_uint(o, &m, "family", en->family);
 	put_vips(&v->service[en->service_idx], en->family, o, &m);
 	ctl_key_uint(o, &m, "rows", en->row_count);
+	put_part(o, &m, "part", en->part);
 	ctl_key_bool(o, &m, "is_shadowed", en->is_shadowed);
-	ctl_key_text(o, &m, "digest", hex);
+	put_hex(o, &m, "digest", digest);
+	put_prev(l, en, o, &m);
 	ctl_key(o, &m, "choices");
 	ctl_array(o, &list);
 	for (size_t i = 0; i < en->choice_count; i++) {
@@ -356,6 +397,9 @@ int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ct
 	ctl_array(o, &list);
 	for (size_t i = first_entry(l, s->name);
 	     r && i < r->entry_count && r->entry[i].service_idx == idx; i++) {
+		/* Where all take parts, the rest is nobody's. */
+		if (!r->entry[i].choice_count && i + 1 < r->entry_count && r->entry[i + 1].part.lo)
+			continue;
 		ctl_item(&list);
 		put_family(l, &r->entry[i], rows_of, o);
 	}

@@ -95,6 +95,7 @@ static void show_one(const msgpack_object *r)
 		ectl_line("it says   %s", text);
 	ectl_line("weight    %llu", (unsigned long long)ectl_uint(b, "weight"));
 	ectl_line("use       %s", ectl_text(b, "use", text));
+	ectl_line("ports     %s", ectl_text(b, "ports", text)[0] ? text : "all");
 	ectl_line("quic id   %s", quic_id(b, text));
 }
 

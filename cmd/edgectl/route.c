@@ -7,13 +7,18 @@ static void show_family(const msgpack_object *f)
 {
 	static const char *const heads[] = {">TIER",   "BACKEND", "REGION", "HEALTH",
 					    ">WEIGHT", ">SHARE",  "USE",    NULL};
-	uint64_t rows = ectl_uint(f, "rows");
-	char text[ECTL_TEXT_MAX];
+	uint64_t rows = ectl_uint(f, "rows"), prev_rows = ectl_uint(f, "prev_rows");
+	char text[ECTL_TEXT_MAX], part[ECTL_TEXT_MAX], prev[64] = "";
 	struct ectl_table *t;
 
-	ectl_line("IPv%u  %s  %llu rows  table %.8s%s", (unsigned)ectl_uint(f, "family"),
-		  ectl_join(f, "vips", (char[ECTL_TEXT_MAX]){0}), (unsigned long long)rows,
-		  ectl_text(f, "digest", text),
+	ectl_text(f, "part", part);
+	if (prev_rows)
+		snprintf(prev, sizeof(prev), "  previous %.8s of %llu",
+			 ectl_text(f, "prev_digest", text), (unsigned long long)prev_rows);
+	ectl_line("IPv%u  %s%s%s  %llu %s  table %.8s%s%s", (unsigned)ectl_uint(f, "family"),
+		  ectl_join(f, "vips", (char[ECTL_TEXT_MAX]){0}), part[0] ? "  ports " : "", part,
+		  (unsigned long long)rows, rows == 1 ? "row" : "rows",
+		  ectl_text(f, "digest", text), prev,
 		  ectl_bool(f, "is_shadowed") ? "  (shadowed by an older service)" : "");
 	if (!ectl_count(f, "choices")) {
 		puts("  no backends");

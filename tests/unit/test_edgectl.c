@@ -154,6 +154,7 @@ static void test_lists_when_asked_then_tables(void **state)
 	assert_int_equal(run("route show dns"), 0);
 	must_print("service dns  udp/53, tcp/53-59  as region ams routes it\n"
 		   "IPv4  192.0.2.53  251 rows  table ");
+	must_print("  previous abcdef01 of 30\n");
 	must_print("   0  a1/dns/10.0.0.1:5300  ams     passing     100  100.0 %");
 	assert_int_equal(run("stats"), 0);
 	must_print("reason       99  drop  what it means\n");
@@ -194,6 +195,9 @@ static void test_changes_when_asked_then_reach_the_daemon(void **state)
 			 0);
 	assert_int_equal(fake.got_backend.weight, 5);
 	assert_int_equal(fake.got_backend.check.rise, 1);
+	assert_int_equal(run("backend add game 10.0.0.7:6000 --ports 5000-5049"), 0);
+	assert_int_equal(fake.got_backend.ports.lo, 5000);
+	assert_int_equal(fake.got_backend.ports.hi, 5049);
 	assert_int_equal(run("backend add game 10.0.0.7:6000 --quic-id a1b2c3d4"), 0);
 	assert_int_equal(fake.got_backend.quic_id, 0xa1b2c3d4);
 	assert_int_equal(run("service add quic --vip 192.0.2.9 --port udp/443 --policy quic=on "
@@ -288,6 +292,8 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		{"backend add dns 10.0.0.1:53 --quic-id 7",
 		 "backend add: quic-id: got '7', want eight digits of 0-9 and a-f, not all zero"},
 		{"backend add dns", "backend add: ADDR:PORT: missing"},
+		{"backend add dns 10.0.0.1:53 --ports 5-4",
+		 "backend add: ports: got '5-4', want one range like 5000-5999"},
 		{"backend add dns 10.0.0.1:53 --weight 0",
 		 "backend add: weight: got '0', want 1..1000"},
 		{"backend add dns 10.0.0.1:53 --weight 1001",
