@@ -3,7 +3,8 @@
  *
  * Both are off unless edged has said otherwise in dp_ctl, and then cost one test of two words in one cache line: what
  * dp_see_begin() answers decides at the end of the program whether anything is looked at at all.
- * Sampling  by chance, one in dp_ctl.hist_every or capture_every: counting would beat in time with the hooks
+ * Sampling  one in dp_ctl.hist_every or capture_every on average: each CPU counts down, from where chance puts it, for a
+ *           fixed count would beat in time with the hooks
  * Frames    as they stand when the program ends: on the mesh device a tunnel may be off already, or on
  */
 #ifndef DP_SEE_H
@@ -35,18 +36,49 @@ struct {
 	__type(value, __u64);
 } dp_capture_lost SEC(".maps");
 
+/* 0 -> packets of this CPU until one is looked at. Writers all programs. */
+struct dp_see_left {
+	__u32 hist, capture;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_see_left);
+} dp_see_left SEC(".maps");
+
+/* Is it this packet's turn? */
+static __always_inline int dp_see_turn(__u32 *left, __u32 every)
+{
+	if (every <= 1)
+		return 1;
+	if (*left > 1 && *left < 2 * every) {
+		*left -= 1;
+		return 0;
+	}
+	*left = 1 + bpf_get_prandom_u32() % (2 * every - 1);
+	return 1;
+}
+
+static __always_inline struct dp_see_left *dp_see_left_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&dp_see_left, &zero);
+}
+
 #define DP_SEE_CAPTURE_ONLY 1ull /* no time was taken */
 
 /* 0: nobody looks at this packet. */
 static __always_inline __u64 dp_see_begin(void)
 {
 	struct dp_ctl *ctl = dp_ctl_get();
-	__u32 every;
+	struct dp_see_left *left;
 
 	if (!ctl || !(ctl->hist_every | ctl->capture_every))
 		return 0;
-	every = ctl->hist_every;
-	if (every && (every == 1 || bpf_get_prandom_u32() % every == 0))
+	left = dp_see_left_get();
+	if (left && ctl->hist_every && dp_see_turn(&left->hist, ctl->hist_every))
 		return bpf_ktime_get_ns();
 	return ctl->capture_every ? DP_SEE_CAPTURE_ONLY : 0;
 }
@@ -85,16 +117,17 @@ __noinline int dp_see_time(__u64 began_ns, __u32 hook)
 /* Is this one to be captured? */
 static __always_inline int dp_see_wants(__u32 reason)
 {
+	struct dp_see_left *left = dp_see_left_get();
 	struct dp_ctl *ctl = dp_ctl_get();
 	__u64 want[2];
 
-	if (!ctl || !ctl->capture_every)
+	if (!ctl || !left || !ctl->capture_every)
 		return 0;
 	want[0] = ctl->capture_reasons;
 	want[1] = ctl->capture_reasons_hi;
 	if ((want[0] | want[1]) && !(want[reason >> 6 & 1] >> (reason & 63) & 1))
 		return 0;
-	return ctl->capture_every == 1 || bpf_get_prandom_u32() % ctl->capture_every == 0;
+	return dp_see_turn(&left->capture, ctl->capture_every);
 }
 
 /* A record with all but the data in it, or 0: no room. */
