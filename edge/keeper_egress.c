@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EVERY_MS 10000 /* other routes than defaults change without an event here */
+/* Other routes than defaults change without an event here: looked at in turns, sooner while something is going on. */
+#define EVERY_MS 10000
+#define SOON_MS 500
+#define SOON_FOR_MS 10000
 
 struct way {
 	struct dp_egress_key prefix;
@@ -24,7 +27,7 @@ struct keeper_egress {
 	size_t was_count, now_count, room;
 	size_t over;	  /* prefixes that had no place */
 	size_t over_told; /* logged */
-	uint64_t after_ms;
+	uint64_t after_ms, soon_until_ms;
 	uint32_t uplinks; /* up */
 	bool is_several;
 };
@@ -157,14 +160,17 @@ bool keeper_egress_update(struct keeper *k, bool is_due)
 
 	if (!is_due && uplinks == g->uplinks && (uplinks < 2 || now_ms < g->after_ms))
 		return g->is_several;
+	if (is_due || uplinks != g->uplinks)
+		g->soon_until_ms = now_ms + SOON_FOR_MS;
 	g->uplinks = uplinks;
 	g->now_count = g->over = 0;
 	uint64_t begin_ns = uv_hrtime();
 	int rc = uplinks > 1 ? nl_dump_unicast(k->nl, &cbs) : 0;
 	uint64_t took_ms = (uv_hrtime() - begin_ns) / 1000000;
+	uint64_t pause_ms = now_ms < g->soon_until_ms ? SOON_MS : EVERY_MS;
 
 	/* A table of a million routes takes a second to read: not more than a tenth of our time. */
-	g->after_ms = now_ms + (took_ms * 10 > EVERY_MS ? took_ms * 10 : EVERY_MS);
+	g->after_ms = now_ms + (took_ms * 10 > pause_ms ? took_ms * 10 : pause_ms);
 	if (rc == 0) {
 		thin_out(g);
 		if (uplinks < 2 || !leads_to_several(g))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # A mesh over Ethernet: XDP carries DNS and HTTP of both families to the worker, and back where the edge forwards; TC does
-# where it can't.
+# where it can't. And return=direct.
 . tests/net/net.sh
 
 V4=198.51.100 V6=2001:db8:100:
@@ -63,27 +63,37 @@ big() { lab_in c curl -gsf -m 60 -r 0-20971519 "$1" | sha256sum | cut -d' ' -f1;
 ok 'HTTP, 20 MB, IPv4' is "$(big "http://$V4.2/big")" "$SUM"
 ok 'HTTP, 20 MB, IPv6' is "$(big "http://[$V6:2]/big")" "$SUM"
 
-# A foreign program on the worker's mesh interface, and none at the edge: the same wire.
-without() { # KEY: edgefwd of both nodes again, with it
-	local n
-	for n in fra-1 fra-2; do
-		lab_kill $n edgefwd TERM
-		[ -z "$1" ] || LAB_EXTRA[$n]="$1"$'\n'
-		lab_conf $n
-		lab_start $n edgefwd
-		lab_wait "edgefwd on $n" 10 lab_ctl $n status || return 1
-	done
-	lab_wait 'the mesh by TC' 10 logged fra-1 'fabric=tc'
+# No native mode at the edge, or at both ends: the same wire.
+again() { # NODE LINE: its edgefwd, with this line in [forwarder]
+	lab_kill "$1" edgefwd TERM || return 1
+	LAB_EXTRA[$1]="$2"$'\n'
+	lab_conf "$1"
+	: >"$LAB_DIR/$1/edgefwd.log"
+	lab_start "$1" edgefwd
+	lab_wait "edgefwd on $1" 10 logged "$1" ' ready '
 }
-tc_only() { without 'xdp = generic' && lab_wait 'an answer' 10 answers && traffic; }
+tc_only() {
+	again fra-1 'xdp = generic' && again fra-2 'xdp = generic' && logged fra-1 fabric=tc && logged fra-2 fabric=tc || return 1
+	lab_wait 'an answer' 10 answers && traffic
+}
 ok 'generic XDP: the mesh by TC' adds fra-1 forwarded 12 tc_only
 mixed() {
-	lab_kill fra-2 edgefwd TERM
-	LAB_EXTRA[fra-2]=''
-	lab_conf fra-2
-	lab_start fra-2 edgefwd
-	lab_wait 'XDP on its mesh interface' 10 logged fra-2 'fabric=xdp-in' || return 1
+	again fra-2 'xdp = auto' && logged fra-2 fabric=xdp-in || return 1 # its public interface stays generic
 	lab_wait 'an answer' 10 answers && traffic
 }
 ok 'TC at the edge, XDP at the worker' adds fra-2 fabric_in 12 mixed
+
+# The worker answers from the VIP by itself; the edge sees requests alone.
+direct() {
+	lab_ctl fra-1 service set dns return=direct >/dev/null && lab_wait 'a direct reply' 10 is_direct && answers
+}
+is_direct() { answers && [ "$(counter fra-2 reply_direct)" -gt 0 ]; }
+ok 'return=direct: answers from the VIP, not through the edge' adds fra-2 reply_direct 2 direct
+direct_only() {
+	local before
+	before=$(($(counter fra-1 reply_out) + $(counter fra-1 fabric_reply)))
+	answers && is "$(dns c $V4.1 53 +tcp)" fra-2 && is "$(dns c $V6:1 53 +tcp)" fra-2 || return 1
+	is "$(($(counter fra-1 reply_out) + $(counter fra-1 fabric_reply)))" "$before"
+}
+ok '... UDP and TCP' direct_only
 tap_end
