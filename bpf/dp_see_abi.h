@@ -103,15 +103,16 @@ struct dp_trace {
 };
 DP_ASSERT_SIZE(struct dp_trace, 256);
 
-#define DP_TRACE_PARSED 1u  /* addresses could be read */
-#define DP_TRACE_READY 2u   /* edged has filled the maps */
-#define DP_TRACE_VIP 4u	    /* the destination is a VIP */
-#define DP_TRACE_SVC 8u	    /* a service is on this port */
-#define DP_TRACE_GATE 16u   /* lists were asked */
-#define DP_TRACE_TABLE 32u  /* the service has a table */
-#define DP_TRACE_OWNER 64u  /* a usable owner was found */
-#define DP_TRACE_FLOWS 128u /* flow tables were asked */
-#define DP_TRACE_LOCAL 256u /* local_* say which backend here it would be */
+#define DP_TRACE_PARSED 1u     /* addresses could be read */
+#define DP_TRACE_READY 2u      /* edged has filled the maps */
+#define DP_TRACE_VIP 4u	       /* the destination is a VIP */
+#define DP_TRACE_SVC 8u	       /* a service is on this port */
+#define DP_TRACE_GATE 16u      /* lists were asked */
+#define DP_TRACE_TABLE 32u     /* the service has a table */
+#define DP_TRACE_OWNER 64u     /* a usable owner was found */
+#define DP_TRACE_FLOWS 128u    /* flow tables were asked */
+#define DP_TRACE_LOCAL 256u    /* local_* say which backend here it would be */
+#define DP_TRACE_FROM_VIP 512u /* the source is a VIP: no worker begins a flow for it */
 #define DP_TRACE_PASSES 0xffffffffu
 
 enum dp_trace_flow {

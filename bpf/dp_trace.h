@@ -8,6 +8,7 @@
 #ifndef DP_TRACE_H
 #define DP_TRACE_H
 
+#include "bpf/dp_encap.h"
 #include "bpf/dp_gate.h"
 
 /* 0 -> findings. Writer dp_trace; reader edgefwd, right after the run. */
@@ -59,11 +60,11 @@ static __always_inline __u32 dp_trace_way(struct dp_trace *t)
 
 	if (t->node_flags & DP_NODE_SELF)
 		return DP_R_LOCAL_DELIVERED;
-	if (!host || dp_addr_is_zero(t->node_addr))
+	if (!host || dp_addr_is_zero(t->node_addr) || !dp_overhead(host, t->node_addr, 0))
 		return DP_R_NODE_NO_ADDR;
 	t->mesh_mtu = host->mesh_mtu;
 	l2 = bpf_map_lookup_elem(&dp_l2, &node_idx);
-	if ((host->flags & DP_HOST_FABRIC) && l2 && l2->ifindex &&
+	if ((host->flags & DP_HOST_FABRIC_OUT) && l2 && l2->ifindex &&
 	    dp_addr_same(l2->addr, t->node_addr))
 		return DP_R_FABRIC_OUT;
 	return DP_R_FORWARDED;
@@ -222,6 +223,8 @@ int dp_trace(struct xdp_md *ctx)
 	} else if (self->ready) {
 		t->steps |= DP_TRACE_READY;
 	}
+	if (dp_vip_find(p.src))
+		t->steps |= DP_TRACE_FROM_VIP;
 	dp_trace_flows(t, &p);
 	return XDP_PASS;
 }

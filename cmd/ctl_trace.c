@@ -222,7 +222,9 @@ static void tell_worker(struct teller *w)
 	struct ip_addr addr;
 
 	snprintf(w->at, sizeof(w->at), "worker %s", self_name(w));
-	if (!t->flow)
+	if (!t->flow && (t->steps & DP_TRACE_FROM_VIP))
+		step(w, "flow", "the source is a VIP: no worker begins a flow from it");
+	else if (!t->flow)
 		step(w, "flow",
 		     is_owner ? "not known: the packet begins it" : "not known on this node");
 	else if (t->flow_away_idx)
@@ -358,6 +360,8 @@ static uint32_t final_reason(const struct dp_trace *t)
 {
 	bool is_here = t->node_flags & DP_NODE_SELF && t->steps & DP_TRACE_OWNER;
 
+	if (is_here && !t->flow && (t->steps & DP_TRACE_FROM_VIP))
+		return DP_R_SOURCE_IS_VIP;
 	if (is_here && !t->flow && !((t->steps & DP_TRACE_LOCAL) && t->local_live))
 		return DP_R_TOKEN_UNKNOWN;
 	return t->reason;

@@ -168,8 +168,6 @@ struct plan_state {
 	size_t rest_count, rest_room;
 	bool is_adopted; /* say nodes, services and VIPs again: a list may have been cut between two halves of an operation */
 };
-/* dp_svc.svc_id: a hash of the service's name, never 0, so that a restarted process knows whose slot it is. */
-uint32_t plan_svc_id(const char *name);
 void plan_state_done(struct plan_state *s);			    /* contents only */
 int plan_rest_add(struct plan_state *s, const struct plan_rest *r); /* 0 | -ENOMEM */
 

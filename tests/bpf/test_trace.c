@@ -180,6 +180,35 @@ static void test_trace_when_owner_is_elsewhere_then_names_node_token_and_previou
 	assert_false(t.steps & DP_TRACE_LOCAL);
 }
 
+static void test_trace_when_mesh_is_ethernet_then_sent_in_xdp(void **state)
+{
+	const struct pkt_spec pkt = {C4, .dst = "192.0.2.10", .dport = 53, UDP, .payload = 10};
+	struct dp_l2 l2 = {.dst = {2, 0, 0, 0, 0, 9}, .src = {2, 0, 0, 0, 0, 8}, .ifindex = 1},
+		     gone = {0};
+	uint32_t node_idx = BF_NODE_V4;
+	struct dp_host h = bf_host();
+	struct bf *b = *state;
+
+	bf_need(b);
+	h.flags |= DP_HOST_FABRIC | DP_HOST_FABRIC_OUT;
+	bf_set_host(b, &h);
+	expect_as_xdp(b, &pkt, DP_R_FORWARDED, "neighbour not known");
+	bf_addr("10.99.0.2", l2.addr);
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_l2"), &node_idx, &l2, BPF_ANY), 0);
+	expect_as_xdp(b, &pkt, DP_R_FABRIC_OUT, "neighbour known");
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_l2"), &node_idx, &gone, BPF_ANY), 0);
+}
+
+static void test_trace_when_source_is_a_vip_then_says_so(void **state)
+{
+	const struct pkt_spec pkt = {
+		.src = "192.0.2.13", .sport = 9, .dst = "192.0.2.12", .dport = 80, UDP};
+	struct bf *b = *state;
+
+	bf_need(b);
+	assert_true(trace(b, &pkt).steps & DP_TRACE_FROM_VIP);
+}
+
 static void test_trace_when_run_then_counts_and_stores_nothing(void **state)
 {
 	static const struct pkt_spec pkt[] = {
@@ -339,6 +368,8 @@ int main(void)
 		CASE(test_trace_when_flows_are_many_then_each_row_is_that_of_xdp),
 		CASE(test_trace_when_owner_is_dead_then_shows_substitutes),
 		CASE(test_trace_when_owner_is_elsewhere_then_names_node_token_and_previous),
+		CASE(test_trace_when_mesh_is_ethernet_then_sent_in_xdp),
+		CASE(test_trace_when_source_is_a_vip_then_says_so),
 		CASE(test_trace_when_run_then_counts_and_stores_nothing),
 		CASE(test_trace_when_there_is_a_limit_then_asks_and_takes_nothing),
 		CASE(test_trace_when_source_is_listed_then_says_by_which_list),
