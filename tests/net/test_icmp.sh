@@ -124,7 +124,29 @@ done
 ok 'UDP of 1,472, DF, IPv4, on the edge itself' is "$(udp c $V4.5 7 1472 df)" 'echo 1472'
 ok 'UDP of 1,452, IPv6, on the edge itself' is "$(udp c $V6:5 7 1452 df)" 'echo 1452'
 
-# ---- a narrow link on the path
+# ---- a narrow link on the path, and a worker with a firewall that lets in errors only about connections it knows
+harden() {
+	local wg=${LAB_WG_DEV[fra-2]}
+	lab_in fra-2 sysctl -qw net.ipv4.conf.all.rp_filter=1
+	lab_in fra-2 nft -f - <<-NFT
+		table inet hard {
+			chain inp {
+				type filter hook input priority 0; policy drop;
+				iif lo accept
+				ct state invalid drop
+				ct state established,related accept
+				icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+				iifname eth0 udp dport { $LAB_WG_PORT, 5300, 5399 } accept
+				iifname eth0 tcp dport 8080 accept
+				iifname $wg ip saddr 10.77.0.0/16 accept
+				iifname $wg ip6 saddr fd77::/64 accept
+			}
+			chain fw { type filter hook forward priority 0; policy drop; }
+			chain post { type nat hook postrouting priority 100; oifname eth0 masquerade; }
+		}
+	NFT
+}
+ok 'a hardened worker' harden
 file() { # HOST
 	is "$(lab_in d curl -gs -m 10 -r 0-999999 -o /dev/null -w '%{size_download}' "http://$1/big")" 1000000
 }
