@@ -152,13 +152,14 @@ DP_ASSERT_SIZE(struct dp_l2, 32);
 struct dp_quic_key {
 	__u32 svc_id;
 	__u32 server_id; /* host order */
-	__u8 family;	 /* of the packet: one server may be a backend of each family, under one id */
+	__u8 family; /* of the packet: one server may be a backend of each family, under one id */
 	__u8 pad[3];
 };
 DP_ASSERT_SIZE(struct dp_quic_key, 12);
-#define DP_QUIC_ID_AT 1u    /* where the server id stands in a connection id, behind the first octet */
-#define DP_QUIC_ID_BYTES 4u /* server id, big-endian; at least 4 octets of nonce follow (draft-ietf-quic-load-balancers) */
-#define DP_QUIC_CONFIG 0u   /* the first octet's upper 3 bits; no other configuration is read */
+#define DP_QUIC_ID_AT 1u /* where the server id stands in a connection id, behind the first octet */
+#define DP_QUIC_ID_BYTES                                                                           \
+	4u /* server id, big-endian; at least 4 octets of nonce follow (draft-ietf-quic-load-balancers) */
+#define DP_QUIC_CONFIG 0u /* the first octet's upper 3 bits; no other configuration is read */
 
 /* ---- dp_filter (LPM_TRIE): deny and allow lists. Writer edged. */
 struct dp_filter_key {

@@ -91,7 +91,6 @@ int agent_capture_start(struct agent *a, const void *owner, const struct capture
 int agent_capture_read(struct agent *a, const void *owner, capture_cb cb, void *arg, struct err *e);
 void agent_capture_stop(struct agent *a, const void *owner); /* harmless if it has none */
 
-
 /* ---- looking: the view is valid until the loop runs on */
 struct agent_view {
 	const struct route_view *view;

@@ -125,8 +125,9 @@ struct model_backend {
 	char service[MODEL_NAME_MAX];
 	struct ip_addr addr;
 	uint16_t port;
-	uint16_t weight;  /* 1..MODEL_WEIGHT_MAX, default 100 */
-	struct ip_port_range ports; /* the part of the service's ports that it takes; its own port stands for the
+	uint16_t weight; /* 1..MODEL_WEIGHT_MAX, default 100 */
+	struct ip_port_range
+		ports; /* the part of the service's ports that it takes; its own port stands for the
 				     * part's lowest. Zero = all that nobody takes a part of */
 	uint32_t token;	  /* 24 bits, DP_TOKEN(); bit 31.. zero */
 	bool is_draining; /* by its own node */

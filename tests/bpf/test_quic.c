@@ -75,6 +75,49 @@ static void set_flags(struct bf *b, uint32_t svc_idx, uint32_t flags)
 	put(b, "dp_svc", &svc_idx, &svc);
 }
 
+/* What tests/lab/quicecho sent and tcpdump saw before the VIP: how each datagram of two connections begins, one over
+ * IPv4 to the server 374a892f, one over IPv6 to f1b53c67. The library greases the fixed bit. */
+static const struct {
+	const char *name, *hex;
+	int family;
+	uint16_t bytes;
+	bool is_named;
+} real[] = {
+	{"client's first Initial",
+	 "c9000000010cebb739f439072e25880368ab0ceb22e0ece74761a469890b45008000048ccda15677", 4,
+	 1200, false},
+	{"Initial with the server's id, and a Handshake behind it",
+	 "88000000010c0b374a892ff6117b4ba9efde0ceb22e0ece74761a469890b450080000016b98e4b8c", 4,
+	 1200, false},
+	{"1-RTT",
+	 "050b374a892ff6117b4ba9efde729c201dcb6a8580f10e5c7e4708f584c0a8c3e5e8ca715b5d5a91", 4, 254,
+	 true},
+	{"1-RTT behind a NAT that moved",
+	 "0d0b374a892ff6117b4ba9efdedb20e7c61c003a095b24fe74fc0ab361e1305c2fe839dd02", 4, 37, true},
+	{"1-RTT after a migration, with another id of the same server",
+	 "070b374a892f0e9db1b91b888cee48c1b21f7a4047f57965bccfb7b71fa35a58e6c5bfdd2855638a", 4,
+	 1200, true},
+	{"IPv6, Initial with the server's id",
+	 "cb000000010c0bf1b53c6781862c4624ac160ceb21593d129c0bf662aa80630080000016b03515fdb6a31748",
+	 6, 1200, false},
+	{"IPv6, 1-RTT",
+	 "460bf1b53c6781862c4624ac165f441402572f20fa3a68a72493357954c0988a5bd3ae0c8319620e", 6,
+	 1200, true},
+	{"IPv6, after a migration",
+	 "4f0bf1b53c67a8d0387343fc41cc50cce03e8391cbe6cc53bc34673ec702a47aea6f51fb6b6091e0", 6,
+	 1200, true},
+};
+
+static void from_hex(const char *hex, uint8_t *bytes)
+{
+	for (size_t i = 0; hex[2 * i]; i++) {
+		unsigned int b;
+
+		assert_int_equal(sscanf(hex + 2 * i, "%2x", &b), 1);
+		bytes[i] = (uint8_t)b;
+	}
+}
+
 static int setup(void **state)
 {
 	struct bf *b;
@@ -176,6 +219,23 @@ static void test_form_when_servers_id_then_named_backend(void **state)
 	check(b, &p, false, "padding");
 }
 
+static void test_real_packets_when_servers_id_then_named_backend(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	name(b, 4, 0x374a892f, OTHER);
+	name(b, 6, 0xf1b53c67, OTHER6);
+	for (size_t i = 0; i < sizeof(real) / sizeof(*real); i++) {
+		uint8_t data[1200] = {0};
+		struct pkt_spec p;
+
+		from_hex(real[i].hex, data);
+		p = packet(real[i].family, data, real[i].bytes);
+		check(b, &p, real[i].is_named, real[i].name);
+	}
+}
+
 static void test_short_when_client_moves_then_same_backend(void **state)
 {
 	struct bf *b = *state;
@@ -249,6 +309,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_form_when_servers_id_then_named_backend, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(
+			test_real_packets_when_servers_id_then_named_backend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_when_client_moves_then_same_backend,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_named_when_not_up_then_hash, setup, teardown),
