@@ -150,13 +150,11 @@ __noinline int dp_error_make(struct __sk_buff *skb, __u32 type_code, __u32 rest)
 
 /* ---- Too big ---- */
 
-/* Is this packet carried although it may not fit? Bytes: of the largest that will stand on the wire. */
-static __always_inline __u32 dp_may_exceed(const struct dp_pkt *p, const struct dp_svc *svc,
-					   __u32 bytes)
+/* Is there nobody to tell that a packet of so many bytes (the largest that will stand on the wire) doesn't fit? */
+static __always_inline __u32 dp_is_untold(const struct dp_pkt *p, __u32 bytes)
 {
 	/* Nobody answers an error with an error, and nobody may refuse IPv6's minimum. */
-	return !p->is_df || p->frag || dp_is_icmp(p) || (svc->flags & DP_SVC_CARRY) ||
-	       (p->family == 6 && bytes <= DP_IP6_MTU_MIN);
+	return !p->is_df || p->frag || dp_is_icmp(p) || (p->family == 6 && bytes <= DP_IP6_MTU_MIN);
 }
 
 /* Does it fit but for the sequence word? That comes and goes with the rows, and is no reason to tell the client less. */
@@ -176,7 +174,8 @@ __noinline int dp_too_big(struct __sk_buff *skb, __u32 mtu)
 	struct dp_work *w = dp_work_get();
 	int rc;
 
-	if (!w || w->wrap.may_exceed || !dp_answerable(&w->pkt) || dp_eth_is_group(skb))
+	if (!w || dp_is_untold(&w->pkt, w->wrap.segment_bytes) || !dp_answerable(&w->pkt) ||
+	    dp_eth_is_group(skb))
 		return DP_OUT(DP_R_TOO_BIG, TC_ACT_SHOT);
 	if (!dp_rate_take(DP_RATE_ERROR, DP_RATE_ERROR_MAX))
 		return DP_OUT(DP_R_ICMP_LIMITED, TC_ACT_SHOT);

@@ -73,8 +73,9 @@ static __always_inline int dp_pub_remote(struct __sk_buff *skb, struct dp_work *
 	w->wrap.seq = dp_second_seq(&w->choice);
 	w->wrap.l2 = DP_ETH_BYTES;
 	w->wrap.segment_bytes = dp_segment_bytes(skb, &w->pkt);
-	w->wrap.may_exceed =
-		dp_may_exceed(&w->pkt, svc, w->wrap.segment_bytes) || dp_seq_exceeds(w, host);
+	w->wrap.may_exceed = (svc->flags & DP_SVC_CARRY) ||
+			     dp_is_untold(&w->pkt, w->wrap.segment_bytes) ||
+			     dp_seq_exceeds(w, host);
 	rc = dp_encap(skb);
 	if (rc == DP_R_TOO_BIG) {
 		node = dp_node_get(w->wrap.node_idx);

@@ -393,6 +393,28 @@ static void test_reply_when_too_big_on_ethernet_then_dropped(void **state)
 	}
 }
 
+/* Nor can what a client sent, whatever the policy: it is told, where that may be. */
+static void test_packet_when_too_big_on_ethernet_then_told_or_dropped(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (size_t n = 0; n < FARS * 2; n++) {
+		const struct far *f = &fars[n % FARS];
+		struct bf_in in = packet(f, IPPROTO_UDP, fits(f) + 1);
+		struct bf_out out;
+
+		set_svc_flags(b, f->svc, n / FARS ? DP_SVC_CARRY : 0);
+		expect_too_big(b, &in, f->family, fits(f), f->vip);
+		if (f->family == 6)
+			continue;
+		in.pkt.is_df = false;
+		bf_run(b, BF_PUB_IN, &in, &out);
+		bf_expect_reason(b, DP_R_TOO_BIG, f->vip);
+		assert_int_equal(out.retval, ACT_SHOT);
+	}
+}
+
 /* SYN and SYN-ACK, every pair of families, to a host socket and to a container, through a tunnel and without. */
 static void test_mss_when_through_a_tunnel_then_fits(void **state)
 {
@@ -610,6 +632,7 @@ int main(void)
 {
 	const struct CMUnitTest ethernet[] = {
 		T(test_reply_when_too_big_on_ethernet_then_dropped),
+		T(test_packet_when_too_big_on_ethernet_then_told_or_dropped),
 		T(test_mss_when_through_a_tunnel_then_fits),
 	};
 	const struct CMUnitTest bare[] = {
