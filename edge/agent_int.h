@@ -246,6 +246,9 @@ __attribute__((format(printf, 4, 5))) void agent_ops_refuse(agent_cb cb, void *a
 /* Checks are made against what is known now, not against what the last computation saw. */
 void agent_ops_refresh(struct agent *a);
 
+/* agent_policy.c: service NULL: on all lists, "": on that of every service; verb 0: either. */
+size_t agent_filters_count(const struct agent *a, const char *service, uint8_t verb);
+
 /* agent_lists.c. What fails holds nothing else back: filter_text and quic_text say why, and the tick tries again.
  * Filters before the plan, so that no service looks into a list that is not there yet; server ids behind it, when
  * backends have their indexes. */

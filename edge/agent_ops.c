@@ -288,7 +288,7 @@ void agent_service_add(struct agent *a, const struct model_service *s, agent_cb 
 void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
 {
 	char text[AGENT_TEXT_MAX];
-	size_t left = 0;
+	size_t left = 0, filters, len;
 
 	agent_ops_refresh(a);
 	if (!agent_fact_find(a, NULL, MODEL_KIND_SERVICE, name)) {
@@ -297,12 +297,15 @@ void agent_service_rm(struct agent *a, const char *name, agent_cb cb, void *arg)
 	}
 	for (size_t i = 0; i < a->world->view.backend_count; i++)
 		left += !strcmp(a->world->view.backend[i].backend.service, name);
+	filters = agent_filters_count(a, name, 0);
+	len = (size_t)snprintf(text, sizeof(text), "service %s removed", name);
 	if (left)
-		snprintf(text, sizeof(text),
-			 "service %s removed; its %zu backend%s stay recorded at their nodes", name,
-			 left, left == 1 ? "" : "s");
-	else
-		snprintf(text, sizeof(text), "service %s removed", name);
+		len += (size_t)snprintf(text + len, sizeof(text) - len,
+					"; its %zu backend%s stay recorded at their nodes", left,
+					left == 1 ? "" : "s");
+	if (filters)
+		snprintf(text + len, sizeof(text) - len, "; its filters (%zu) stay listed",
+			 filters);
 	(void)agent_ops_commit(a, MODEL_KIND_SERVICE, name, NULL, 0, text, cb, arg);
 }
 

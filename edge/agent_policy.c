@@ -7,7 +7,7 @@
 
 /* ---- policies of a service */
 
-static size_t count_filters(const struct agent *a, const char *service, uint8_t verb)
+size_t agent_filters_count(const struct agent *a, const char *service, uint8_t verb)
 {
 	size_t n = 0;
 
@@ -27,7 +27,7 @@ void agent_service_set(struct agent *a, const char *name, const char *const *pol
 	struct err e = {0};
 	int err = 0;
 
-	agent_ops_refresh(a);
+	agent_pump(a); /* a change made just now, whose answer is not out yet, is kept */
 	v = agent_fact_find(a, NULL, MODEL_KIND_SERVICE, name);
 	if (!v) {
 		agent_ops_refuse(cb, arg, -ENOENT, "there is no service %s", name);
@@ -47,7 +47,7 @@ void agent_service_set(struct agent *a, const char *name, const char *const *pol
 		return;
 	}
 	model_policy_text(&s, policies);
-	if (s.policy.is_closed && !count_filters(a, name, DP_FILTER_ALLOW))
+	if (s.policy.is_closed && !agent_filters_count(a, name, DP_FILTER_ALLOW))
 		snprintf(text, sizeof(text),
 			 "service %s has %.120s; it is closed, and no filter of its own allows a "
 			 "source",
@@ -78,13 +78,13 @@ void agent_filter_add(struct agent *a, const struct model_filter *f, agent_cb cb
 	uint8_t buf[RECORD_VALUE_MAX];
 	size_t count;
 
-	agent_ops_refresh(a);
+	agent_pump(a);
 	if (f->service[0] && !agent_fact_find(a, NULL, MODEL_KIND_SERVICE, f->service)) {
 		agent_ops_refuse(cb, arg, -ENOENT, "there is no service %s", f->service);
 		return;
 	}
 	v = agent_fact_find(a, NULL, MODEL_KIND_FILTER, model_filter_key(f, key));
-	count = count_filters(a, NULL, 0);
+	count = agent_filters_count(a, NULL, 0);
 	if (!v && count >= DP_FILTER_MAX) {
 		agent_ops_refuse(cb, arg, -ENOSPC, "there are %zu filters, and no more fit", count);
 		return;
@@ -102,7 +102,7 @@ void agent_filter_rm(struct agent *a, const char *service, const struct ip_prefi
 	char key[MODEL_KEY_MAX], ip[IP_TEXT_MAX], text[AGENT_TEXT_MAX], who[MODEL_NAME_MAX + 16];
 	struct model_filter f = {.prefix = *prefix};
 
-	agent_ops_refresh(a);
+	agent_pump(a);
 	snprintf(f.service, sizeof(f.service), "%s", service);
 	model_filter_key(&f, key);
 	ip_prefix_text(prefix, ip);

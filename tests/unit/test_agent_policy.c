@@ -117,6 +117,36 @@ static void test_service_set_when_changed_then_in_the_maps_at_once(void **state)
 	node_stop(*state);
 }
 
+static int answers;
+
+static void count_answer(int status, const char *text, void *arg)
+{
+	(void)text;
+	(void)arg;
+	assert_int_equal(status, 0);
+	answers++;
+}
+
+static bool both_answered(void)
+{
+	return answers == 2;
+}
+
+static void test_service_set_when_two_at_once_then_both_stand(void **state)
+{
+	struct model_service s = service("dns", "198.51.100.1", IPPROTO_UDP, 53, 53);
+	const char *const one = "pps=5", *const two = "source_pps=6";
+
+	node_ready(*state);
+	add_service(&s, 0, "");
+	agent_service_set(current->agent, "dns", &one, 1, count_answer, NULL);
+	agent_service_set(current->agent, "dns", &two, 1, count_answer, NULL);
+	turn_until(both_answered);
+	settle();
+	assert_true(svc_of("dns")->pps == 5 && svc_of("dns")->source_pps == 6);
+	node_stop(*state);
+}
+
 static void test_service_add_when_policy_does_not_fit_then_refused(void **state)
 {
 	struct model_service s = service("web", "198.51.100.2", IPPROTO_TCP, 80, 80);
@@ -160,6 +190,9 @@ static void test_filter_when_added_and_removed_then_lists_and_flags_follow(void 
 	assert_int_equal(maps->set[MAPW_FILTER].count, 0);
 	assert_int_equal(svc_of("dns")->flags, 0);
 	assert_int_equal(maps->flags, 0);
+	add_filter("dns", "192.0.2.0/24", DP_FILTER_DENY, 0, "");
+	agent_service_rm(current->agent, "dns", on_answer, NULL);
+	expect(0, "service dns removed; its filters (1) stay listed");
 	node_stop(*state);
 }
 
@@ -307,6 +340,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_service_set_when_changed_then_in_the_maps_at_once),
+		CASE(test_service_set_when_two_at_once_then_both_stand),
 		CASE(test_service_add_when_policy_does_not_fit_then_refused),
 		CASE(test_filter_when_added_and_removed_then_lists_and_flags_follow),
 		CASE(test_filter_when_restarted_then_map_is_read_back),

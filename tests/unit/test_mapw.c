@@ -471,6 +471,55 @@ static void test_image_when_plan_was_applied_then_adoption_finds_it(void **state
 }
 
 /* edged has no capability: fds that it was handed must do. */
+/* Real tries and hashes: written, read back by another process's eyes, emptied; full is the kernel's word. */
+static void test_sets_when_written_then_read_back_sorted(void **state)
+{
+	struct maps *t = *state;
+
+	need_maps(t);
+	for (enum mapw_set which = MAPW_QUIC; which <= MAPW_FILTER; which++) {
+		struct mapset_ops ops = mapw_set_ops(t->m, which);
+		struct mapset have, want, again;
+		struct err e = {0};
+		uint32_t room;
+
+		assert_int_equal(mapw_set_read(t->m, which, &have, &room, &e), 0);
+		assert_true(have.count == 0 && room == 16);
+		want = (struct mapset){.key_bytes = have.key_bytes};
+		for (uint32_t i = 0; i < 16; i++) {
+			struct dp_filter_key f = {.prefix_bits = 32 + 104 + i % 8, .svc_id = 9};
+			struct dp_quic_key q = {
+				.svc_id = 9, .server_id = i * 77, .family = i % 2 ? 4 : 6};
+
+			f.addr[12] = (uint8_t)(i * 8);
+			assert_int_equal(mapset_add(&want,
+						    which == MAPW_QUIC ? (void *)&q : (void *)&f,
+						    1 + i % 2),
+					 0);
+		}
+		mapset_sort(&want);
+		assert_int_equal(want.count, 16);
+		assert_int_equal(mapset_apply(&have, &want, room, &ops, &e), 0);
+		assert_int_equal(mapw_set_read(t->m, which, &again, &room, &e), 0);
+		assert_int_equal(again.count, 16);
+		assert_memory_equal(again.rows, have.rows, 16 * (have.key_bytes + 4));
+		assert_int_equal(mapset_apply(&again, &want, room, &ops, &e), 0); /* nothing */
+		mapset_clear(&have);
+		assert_int_equal(mapw_set_read(t->m, which, &have, &room, &e), 0);
+		assert_int_equal(have.count, 0);
+		mapset_clear(&again);
+		mapset_clear(&have);
+	}
+	mapw_set_flag(t->m, DP_CTL_FILTER, true);
+	{
+		struct dp_ctl ctl;
+
+		assert_int_equal(bpf_map_lookup_elem(t->fds.ctl, &(uint32_t){0}, &ctl), 0);
+		assert_int_equal(ctl.flags, DP_CTL_FILTER);
+	}
+	mapw_set_flag(t->m, DP_CTL_FILTER, false);
+}
+
 static void test_apply_when_unprivileged_then_works_through_the_fds(void **state)
 {
 	struct maps *t = *state;
@@ -523,6 +572,8 @@ int main(void)
 			test_apply_when_node_comes_and_goes_then_known_follows, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_apply_when_words_and_tables_then_kernel_has_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sets_when_written_then_read_back_sorted, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_apply_when_vip_then_added_changed_removed,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(
