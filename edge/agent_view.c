@@ -406,7 +406,7 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	memcpy(w->view.region, a->cfg.self.region, sizeof(w->view.region));
 	memcpy(w->view.order, a->cfg.order, sizeof(w->view.order));
 	w->view.order_count = a->cfg.order_count;
-	err = route_compute(&w->view, &w->routes);
+	err = route_compute_from(&w->view, a->world ? a->world->routes : NULL, &w->routes);
 out:
 	free(fact);
 	if (err)

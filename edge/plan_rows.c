@@ -59,7 +59,7 @@ static struct row row_at(struct plan_block *old, uint32_t i, uint32_t count)
 	if (!old)
 		return none;
 	/* A flow is in row hash * count >> 32: this part of the hashes was in that row. */
-	at = (uint32_t)((uint64_t)i * old->count / count);
+	at = old->count == count ? i : (uint32_t)((uint64_t)i * old->count / count);
 	return (struct row){plan_rows_of(old)[at], plan_past_of(old)[at]};
 }
 
@@ -67,7 +67,8 @@ static struct row row_at(struct plan_block *old, uint32_t i, uint32_t count)
 static uint32_t owner_at(const struct plan_work *w, const struct route_entry *e, uint32_t i,
 			 uint32_t count)
 {
-	uint32_t at = (uint32_t)((uint64_t)i * e->row_count / count), idx = 0;
+	uint32_t at = count == e->row_count ? i : (uint32_t)((uint64_t)i * e->row_count / count);
+	uint32_t idx = 0;
 
 	for (uint32_t try = 0; !idx && try < SUBST_TRIES; try++)
 		idx = w->backend_idx[e->row[try ? dp_row_subst(at, try, e->row_count) : at]];

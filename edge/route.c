@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "edge/route_claims.h"
+#include "edge/route_table.h"
 
 const char *route_why_text(enum route_why w)
 {
@@ -45,10 +46,8 @@ struct work {
 	struct route_claims claims;
 	struct route_choice *choice; /* of all entries, one after another */
 	struct route_entry *entry;   /* pointers not set yet */
-	size_t entry_count, choice_count, row_count;
-	uint64_t *hash; /* of one entry's used backends */
-	uint32_t *weight;
-	uint32_t *used; /* their view.backend indexes */
+	size_t entry_count, choice_count, used_count, row_count;
+	uint32_t *weight; /* of one entry's backends */
 };
 
 /* ---- order */
@@ -187,8 +186,8 @@ static uint64_t backend_hash(const struct route_view *view, size_t idx, uint64_t
 	return maglev_hash_add(h, port_be, sizeof(port_be));
 }
 
-/* The used backends of e into w->used, w->weight, w->hash. */
-static size_t collect_used(struct work *w, const struct route_entry *e)
+/* The used backends of e into its lists. */
+static void collect_used(const struct work *w, struct route_entry *e)
 {
 	size_t n = 0;
 
@@ -197,13 +196,12 @@ static size_t collect_used(struct work *w, const struct route_entry *e)
 
 		if (e->choice[i].why != ROUTE_USED)
 			continue;
-		w->used[n] = (uint32_t)b;
-		w->weight[n] = w->view->backend[b].backend.weight;
-		if (w->weight[n] == 0)
-			w->weight[n] = 1;
-		w->hash[n++] = maglev_hash_end(backend_hash(w->view, b, MAGLEV_HASH_INIT));
+		e->used[n] = (uint32_t)b;
+		e->weight[n] = w->view->backend[b].backend.weight;
+		if (e->weight[n] == 0)
+			e->weight[n] = 1;
+		e->name[n++] = maglev_hash_end(backend_hash(w->view, b, MAGLEV_HASH_INIT));
 	}
-	return n;
 }
 
 /* See "Class" in the header. The choices are sorted by tier. */
@@ -281,7 +279,9 @@ static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_r
 			nearest = e->choice[i].tier;
 		else if (e->choice[i].tier != nearest)
 			e->choice[i].why = ROUTE_FARTHER_TIER;
+		e->used_count += e->choice[i].why == ROUTE_USED;
 	}
+	w->used_count += e->used_count;
 	if (nearest != UINT32_MAX) {
 		e->size_class = class_of(w, e);
 		e->row_count = maglev_size(e->size_class);
@@ -358,47 +358,70 @@ static void add_entries(struct work *w)
 	}
 }
 
-/* ---- the plan, in one block: struct, entries, choices, rows */
+/* ---- the plan, in one block: struct, entries, choices, names, lists, rows */
 
-static int build_plan(struct work *w, struct route_plan **ret_plan)
+static struct route_plan *alloc_plan(const struct work *w)
 {
 	size_t entry_bytes = w->entry_count * sizeof(struct route_entry);
 	size_t choice_bytes = w->choice_count * sizeof(struct route_choice);
-	struct route_choice *choice;
 	struct route_plan *p;
-	uint32_t *row;
 
 	_Static_assert(alignof(struct route_plan) >= alignof(struct route_entry) &&
 			       alignof(struct route_entry) >= alignof(struct route_choice) &&
-			       alignof(struct route_choice) >= alignof(uint32_t),
+			       alignof(struct route_choice) >= alignof(uint64_t),
 		       "each part of the block ends aligned for the next");
-	p = malloc(sizeof(*p) + entry_bytes + choice_bytes + w->row_count * sizeof(*row));
-	if (!p)
-		return -ENOMEM;
-	p->entry = (struct route_entry *)(p + 1);
-	p->entry_count = w->entry_count;
+	p = malloc(sizeof(*p) + entry_bytes + choice_bytes +
+		   w->used_count * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) +
+		   w->row_count * sizeof(uint32_t));
+	if (p) {
+		p->entry = (struct route_entry *)(p + 1);
+		p->entry_count = w->entry_count;
+	}
+	return p;
+}
+
+static int build_plan(struct work *w, const struct route_plan *old, struct route_plan **ret_plan)
+{
+	struct route_plan *p = alloc_plan(w);
+	struct route_choice *choice;
+	struct route_tables tables = {0};
+	uint64_t *name;
+	uint32_t *list;
+	int rc = p ? route_tables_begin(old, &tables) : -ENOMEM;
+
+	if (rc) {
+		free(p);
+		return rc;
+	}
 	choice = (struct route_choice *)(p->entry + w->entry_count);
-	row = (uint32_t *)(choice + w->choice_count);
-	for (size_t i = 0; i < w->entry_count; i++) {
+	name = (uint64_t *)(choice + w->choice_count);
+	list = (uint32_t *)(name + w->used_count);
+	for (size_t i = 0; i < w->entry_count && !rc; i++) {
 		struct route_entry *e = &p->entry[i];
-		size_t used;
 
 		*e = w->entry[i];
 		e->choice = choice;
 		choice += e->choice_count;
 		memcpy(e->choice, w->entry[i].choice, e->choice_count * sizeof(*e->choice));
-		e->row = row;
-		row += e->row_count;
-		used = collect_used(w, e);
-		if (used && maglev_fill(w->hash, w->weight, used, e->row, e->row_count)) {
-			free(p);
-			return -ENOMEM;
-		}
-		for (uint32_t r = 0; r < e->row_count; r++)
-			e->row[r] = w->used[e->row[r]];
+		e->name = name;
+		name += e->used_count;
+		e->used = list;
+		e->weight = e->used + e->used_count;
+		e->row = e->weight + e->used_count;
+		list = e->row + e->row_count;
+		collect_used(w, e);
+		if (!e->used_count || route_tables_copy(&tables, e))
+			continue;
+		rc = maglev_fill(e->name, e->weight, e->used_count, e->row, e->row_count);
+		for (uint32_t r = 0; r < e->row_count && !rc; r++)
+			e->row[r] = e->used[e->row[r]];
 	}
-	*ret_plan = p;
-	return 0;
+	route_tables_done(&tables);
+	if (rc)
+		free(p);
+	else
+		*ret_plan = p;
+	return rc;
 }
 
 /* Every backend belongs to one service at most, which has two families at most, and is of one part. */
@@ -413,11 +436,9 @@ static int alloc_work(struct work *w)
 	w->part = calloc(backends, sizeof(*w->part));
 	w->choice = calloc(2 * backends, sizeof(*w->choice));
 	w->entry = calloc(2 * services + backends, sizeof(*w->entry));
-	w->hash = calloc(backends, sizeof(*w->hash));
 	w->weight = calloc(backends, sizeof(*w->weight));
-	w->used = calloc(backends, sizeof(*w->used));
 	if (!w->tier || !w->service || !w->backend || !w->part || !w->choice || !w->entry ||
-	    !w->hash || !w->weight || !w->used)
+	    !w->weight)
 		return -ENOMEM;
 	return route_claims_compute(w->view, &w->claims);
 }
@@ -430,9 +451,7 @@ static void free_work(struct work *w)
 	free(w->part);
 	free(w->choice);
 	free(w->entry);
-	free(w->hash);
 	free(w->weight);
-	free(w->used);
 	route_claims_done(&w->claims);
 }
 
@@ -446,7 +465,8 @@ static bool is_view_sound(const struct route_view *view)
 	return true;
 }
 
-int route_compute(const struct route_view *view, struct route_plan **ret_plan)
+int route_compute_from(const struct route_view *view, const struct route_plan *old,
+		       struct route_plan **ret_plan)
 {
 	struct work w = {.view = view};
 	size_t *sorted = NULL;
@@ -469,11 +489,16 @@ int route_compute(const struct route_view *view, struct route_plan **ret_plan)
 		w.backend[i] = i;
 	qsort_r(w.backend, view->backend_count, sizeof(*w.backend), backend_cmp, (void *)view);
 	add_entries(&w);
-	rc = build_plan(&w, ret_plan);
+	rc = build_plan(&w, old, ret_plan);
 out:
 	free(sorted);
 	free_work(&w);
 	return rc;
+}
+
+int route_compute(const struct route_view *view, struct route_plan **ret_plan)
+{
+	return route_compute_from(view, NULL, ret_plan);
 }
 
 void route_free(struct route_plan *p)

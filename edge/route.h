@@ -17,7 +17,7 @@
  *           service, which has what nobody states a part of. Where parts overlap, ports go to the part that begins
  *           lower, then to the one that ends lower. A part whose backends are all down is not served by others
  * Clashes   (VIP, protocol, port) of two services goes to the lower (created, name); edge/route_claims.h
- * Cost      O(backends log backends + rows log rows): everything is computed again each time
+ * Cost      O(backends log backends + rows log rows); route_compute_from() O(rows) for tables that stay
  * Memory    route_compute allocates ret_plan (one block), route_free frees; the view is borrowed during the call
  */
 #ifndef EDGE_ROUTE_H
@@ -87,6 +87,11 @@ struct route_entry {
 	uint32_t row_count; /* 0 = nothing usable */
 	uint32_t *row;	    /* view.backend indexes */
 	uint8_t size_class;
+	/* What went into the table, in order: view.backend indexes, hashes of names, weights. */
+	size_t used_count;
+	uint32_t *used;
+	uint64_t *name;
+	uint32_t *weight;
 };
 struct route_plan {
 	struct route_entry *
@@ -95,6 +100,9 @@ struct route_plan {
 };
 /* 0 | -ENOMEM | -EINVAL (a backend whose node_idx is none). The order of what the view holds does not matter. */
 int route_compute(const struct route_view *view, struct route_plan **ret_plan);
+/* The same result; tables that are those of `old` (NULL = none; of any view) are copied from it. */
+int route_compute_from(const struct route_view *view, const struct route_plan *old,
+		       struct route_plan **ret_plan);
 void route_free(struct route_plan *p);
 
 /* 16-byte digest of one entry's owner column in terms of (node id, key): equal on all edges of a region. */

@@ -50,6 +50,7 @@ static void *fault_realloc(void *p, size_t size)
 
 #include "edge/maglev.c"
 #include "edge/route_claims.c"
+#include "edge/route_table.c"
 #define has_family route_has_family /* static in plan_adopt.c too */
 #include "edge/route.c"
 #undef has_family
@@ -143,13 +144,13 @@ static void fault_loop(const char *name, int (*op)(void *arg), void (*unchanged)
 
 struct route_case {
 	struct world w;
-	struct route_plan *plan;
+	struct route_plan *plan, *old;
 };
 
 static int do_route(void *arg)
 {
 	struct route_case *c = arg;
-	int rc = route_compute(&c->w.view, &c->plan);
+	int rc = route_compute_from(&c->w.view, c->old, &c->plan);
 
 	if (rc == 0) {
 		route_free(c->plan);
@@ -170,6 +171,11 @@ static void test_compute_when_memory_fails_then_enomem_and_nothing_written(void 
 	(void)state;
 	world_init(&c.w, 0);
 	fault_loop("route_compute", do_route, route_unchanged, &c);
+	world_init(&c.w, 1);
+	assert_int_equal(route_compute(&c.w.view, &c.old), 0);
+	world_init(&c.w, 0);
+	fault_loop("route_compute_from", do_route, route_unchanged, &c);
+	route_free(c.old);
 }
 
 /* ---- plan_diff: the second one, over a full mirror */

@@ -338,6 +338,22 @@ static void note_after(struct run *r, const struct seen *o)
 	}
 }
 
+/* Tables taken over from an earlier plan are those that are computed. */
+static void check_taken_over(const struct seen *o, const struct route_plan *old)
+{
+	const struct route_plan *want = o->routes;
+	struct route_plan *got;
+
+	assert_int_equal(route_compute_from(&o->view, old, &got), 0);
+	assert_int_equal(got->entry_count, want->entry_count);
+	for (size_t i = 0; i < want->entry_count; i++) {
+		assert_int_equal(got->entry[i].row_count, want->entry[i].row_count);
+		assert_memory_equal(got->entry[i].row, want->entry[i].row,
+				    want->entry[i].row_count * sizeof(uint32_t));
+	}
+	route_free(got);
+}
+
 static void one_world(unsigned int world_seed, size_t rounds, size_t *ret_ops, size_t *ret_restarts)
 {
 	static struct run r;
@@ -394,6 +410,7 @@ static void one_world(unsigned int world_seed, size_t rounds, size_t *ret_ops, s
 		assert_int_equal(l.op_count, 0);
 		plan_list_clear(&l);
 		memcpy(r.is_good[0], r.is_good[1], sizeof(r.is_good[0]));
+		check_taken_over(&o, has_before ? before.routes : NULL);
 		if (has_before)
 			route_free(before.routes);
 		before = o;
