@@ -394,11 +394,36 @@ static size_t bad_ip6(uint8_t *p, const struct ends *e, uint8_t l4_proto, size_t
 	return len;
 }
 
+/* Most times an error about a reply: with a quote that is wrong, cut, or of no flow at all. */
+static size_t bad_icmp(uint8_t *p, const struct ends *e)
+{
+	static const uint8_t types4[] = {0, 3, 3, 4, 5, 8, 11, 12, 13, 255};
+	static const uint8_t types6[] = {1, 2, 2, 3, 4, 127, 128, 129, 135, 136};
+	uint8_t quoted = rnd(4) ? IPPROTO_UDP : (uint8_t)rnd(256);
+	struct ends back = {.is_v6 = e->is_v6};
+	size_t len = bad_l4(p + 8 + (e->is_v6 ? 40 : 20), quoted);
+
+	memcpy(back.src, e->dst, sizeof(back.src));
+	memcpy(back.dst, e->src, sizeof(back.dst));
+	len = 8 +
+	      (e->is_v6 ? bad_ip6(p + 8, &back, quoted, len) : bad_ip4(p + 8, &back, quoted, len));
+	fill(p, 8);
+	p[0] = e->is_v6 ? types6[rnd(sizeof(types6))] : types4[rnd(sizeof(types4))];
+	return rnd(3) ? len : rnd((uint32_t)len + 1);
+}
+
 static size_t bad_packet(uint8_t *p, const struct ends *e)
 {
 	uint8_t l4_proto = rnd(4) ? (rnd(2) ? IPPROTO_UDP : IPPROTO_TCP) : (uint8_t)rnd(256);
-	size_t body = bad_l4(p + (e->is_v6 ? 40 : 20), l4_proto), len;
+	uint8_t *l4 = p + (e->is_v6 ? 40 : 20);
+	size_t body, len;
 
+	if (rnd(5)) {
+		body = bad_l4(l4, l4_proto);
+	} else {
+		l4_proto = e->is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+		body = bad_icmp(l4, e);
+	}
 	len = e->is_v6 ? bad_ip6(p, e, l4_proto, body) : bad_ip4(p, e, l4_proto, body);
 	return rnd(6) ? len : rnd((uint32_t)len + 1); /* cut short */
 }

@@ -138,13 +138,13 @@ MAC=$(lab_in fra-1 cat /sys/class/net/eth0/address)
 WG1=${LAB_WG_DEV[fra-1]} WGM=${LAB_WG_DEV[mallory]} M2=$(lab_mesh4 fra-2)
 MARK=$(bpftool -j map dump pinned "$(find "$LAB_DIR/bpf/fra-1" -name dp_host)" | jq -r '.[0].formatted.value.gre_mark')
 declare -A was=()
-for r in bad_packet bad_ext_header frag_no_first proto_unsupported no_service gre_unmarked; do was[$r]=$(fra1 $r); done
+for r in bad_packet bad_ext_header frag_no_first icmp_unknown proto_unsupported no_service gre_unmarked; do was[$r]=$(fra1 $r); done
 ok 'malformed packets to an IPv4 VIP' lab_in r-fra "$ABUSE" packets fra-1 "$MAC" "$(lab_client4 fra)" $VIP 3000 7
 ok 'malformed packets to an IPv6 VIP' lab_in r-fra "$ABUSE" packets fra-1 "$MAC" "$(lab_client6 fra)" $VIP6 3000 8
 ok 'GRE that the programs did not make' lab_in fra-1 "$ABUSE" gre "$WG1" - "$M" "$M2" 192.0.2.18 $VIP 200 9
 for r in "${!was[@]}"; do ok "the edge counts $r" lab_wait "$r" 5 more fra1 "$r" "${was[$r]}"; done
 was=()
-for r in gre_unknown_peer gre_bad token_unknown bad_packet bad_ext_header frag_no_first proto_unsupported reply_not_service; do was[$r]=$(fra2 $r); done
+for r in gre_unknown_peer gre_bad token_unknown bad_packet bad_ext_header frag_no_first icmp_unknown icmp_no_flow proto_unsupported reply_not_service; do was[$r]=$(fra2 $r); done
 OUT_BEFORE=$(fra2 reply_out)
 ok 'malformed GRE from a stranger' lab_in mallory "$ABUSE" gre "$WGM" - "$(lab_mesh4 mallory)" "$M2" 192.0.2.18 $VIP 2000 10
 ok 'malformed GRE from a member' lab_in fra-1 "$ABUSE" gre "$WG1" - "$M" "$M2" 192.0.2.18 $VIP 4000 11 "$MARK"
