@@ -27,6 +27,9 @@ struct question {
 	struct trace_flow flow;
 };
 
+#define BACKENDS_MAX                                                                               \
+	(DP_TRACE_TRIES + 3) /* owners of rows, the previous one, the flow's, the chosen one */
+
 /* What an answer is made of. */
 struct teller {
 	const struct ctl_look *l;
@@ -37,6 +40,11 @@ struct teller {
 	struct ctl_block *steps;
 	const char *where;
 	char at[MODEL_NAME_MAX + 8];
+	struct {
+		uint32_t idx;	   /* as the maps have it */
+		size_t backend_at; /* in the view */
+	} backend[BACKENDS_MAX];
+	size_t backend_count;
 };
 
 /* ---- names of what the maps have by index */
@@ -51,18 +59,38 @@ static const char *node_name(const struct teller *w, uint32_t node_idx)
 	return node_idx ? "a node without a record" : "no node";
 }
 
-static const char *backend_spec(const struct teller *w, uint32_t idx, char buf[CTL_SPEC_MAX])
+/* All that will be named, in one pass: there may be 65,536. */
+static void find_backends(struct teller *w)
 {
 	const struct route_view *v = w->l->v.view;
+	const struct dp_trace *t = w->t;
+	uint32_t want[BACKENDS_MAX] = {t->backend_idx, t->prev_idx, t->local_idx};
 	char key[MODEL_KEY_MAX];
 
-	for (size_t i = 0; idx && i < v->backend_count; i++) {
+	for (uint32_t i = 0; i < t->try_count && i < DP_TRACE_TRIES; i++)
+		want[3 + i] = t->try[i].owner;
+	for (size_t i = 0; i < v->backend_count; i++) {
 		const struct route_backend *b = &v->backend[i];
+		uint32_t idx =
+			model_backend_key(&b->backend, key)
+				? 0
+				: plan_backend_idx(w->l->v.plan, &v->node[b->node_idx].id, key);
 
-		if (!model_backend_key(&b->backend, key) &&
-		    plan_backend_idx(w->l->v.plan, &v->node[b->node_idx].id, key) == idx)
-			return ctl_backend_spec(v, i, buf);
+		for (size_t k = 0; idx && k < BACKENDS_MAX; k++) {
+			if (want[k] != idx || w->backend_count == BACKENDS_MAX)
+				continue;
+			w->backend[w->backend_count].idx = idx;
+			w->backend[w->backend_count++].backend_at = i;
+			break;
+		}
 	}
+}
+
+static const char *backend_spec(const struct teller *w, uint32_t idx, char buf[CTL_SPEC_MAX])
+{
+	for (size_t i = 0; idx && i < w->backend_count; i++)
+		if (w->backend[i].idx == idx)
+			return ctl_backend_spec(w->l->v.view, w->backend[i].backend_at, buf);
 	snprintf(buf, CTL_SPEC_MAX, idx ? "backend %u, which has no record" : "nobody", idx);
 	return buf;
 }
@@ -413,6 +441,7 @@ static void on_trace(int status, const char *text, const struct dp_trace *t, voi
 
 		if (t->steps & DP_TRACE_SVC)
 			w.service = find_service(&l, t->svc_id);
+		find_backends(&w);
 		w.o = ctl_ask_begin(q->ask);
 		put_answer(&w);
 		ctl_look_end(&l);
