@@ -450,6 +450,43 @@ static int change_route(struct nl *nl, uint16_t kind, int flags, const struct nl
 	return transact(nl, nlh, NULL);
 }
 
+struct found_route {
+	struct nl_route route;
+	bool is_found;
+};
+
+static void found_route_cb(const struct nl_route *r, void *arg)
+{
+	struct found_route *f = arg;
+
+	f->route = *r;
+	f->is_found = true;
+}
+
+int nl_route_get(struct nl *nl, int ifindex, const struct ip_addr *addr, struct nl_route *ret_route)
+{
+	uint8_t family = ip_is_v4(addr) ? AF_INET : AF_INET6;
+	struct found_route found = {};
+	struct nl_cbs cbs = {.route_cb = found_route_cb, .arg = &found};
+	struct rtmsg *rtm;
+	struct nlmsghdr *nlh = request(nl, RTM_GETROUTE, NLM_F_ACK, sizeof(*rtm), &rtm);
+
+	rtm->rtm_family = family;
+	rtm->rtm_dst_len = family == AF_INET ? 32 : 128;
+	rtm->rtm_flags =
+		RTM_F_FIB_MATCH; /* as it stands in the table, not as resolved for a packet */
+	put_ip(nlh, RTA_DST, family, addr);
+	mnl_attr_put_u32(nlh, RTA_OIF, (uint32_t)ifindex);
+	int rc = transact(nl, nlh, &cbs);
+
+	if (rc < 0)
+		return rc;
+	if (!found.is_found)
+		return -ENOENT;
+	*ret_route = found.route;
+	return 0;
+}
+
 int nl_route_add(struct nl *nl, const struct nl_route *r)
 {
 	int rc = change_route(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, r);

@@ -87,6 +87,10 @@ int nl_dump_neighs(struct nl *nl, int ifindex, const struct nl_cbs *cbs);
 int nl_route_add(struct nl *nl, const struct nl_route *r);
 int nl_route_del(struct nl *nl, const struct nl_route *r);
 
+/* The route to `addr` out of that interface, of any table that rules lead to; a gateway of zero: on the link. */
+int nl_route_get(struct nl *nl, int ifindex, const struct ip_addr *addr,
+		 struct nl_route *ret_route);
+
 /* -ENOENT: no entry. */
 int nl_neigh_get(struct nl *nl, int ifindex, const struct ip_addr *addr,
 		 struct nl_neigh *ret_neigh);

@@ -63,6 +63,23 @@ big() { lab_in c curl -gsf -m 60 -r 0-20971519 "$1" | sha256sum | cut -d' ' -f1;
 ok 'HTTP, 20 MB, IPv4' is "$(big "http://$V4.2/big")" "$SUM"
 ok 'HTTP, 20 MB, IPv6' is "$(big "http://[$V6:2]/big")" "$SUM"
 
+# fra-2 behind a router: its MAC is the one that XDP sends to.
+routed() {
+	local mac
+	lab_in fabric sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.br0.send_redirects=0
+	lab_addr fabric br0 10.77.0.254/16
+	mac=$(lab_in fabric ip -j link show br0 | jq -r '.[0].address')
+	lab_in fra-1 ip route add "$(lab_mesh4 fra-2)/32" via 10.77.0.254 dev mesh0
+	lab_wait "the router's MAC" 20 sends_to "$mac" && traffic
+}
+sends_to() { # MAC
+	local want
+	# shellcheck disable=SC2046
+	want=$(printf '%d ' $(sed 's/^/0x/; s/:/ 0x/g' <<<"$1"))
+	bpftool -j map dump pinned "$LAB_DIR/bpf/fra-1/v2/maps/dp_l2" | jq -e --arg w "${want% }" '[.[].formatted.value.dst|map(tostring)|join(" ")]|index($w)'
+}
+ok 'a worker behind a router: by XDP, to the router' adds fra-1 fabric_out 12 routed
+
 # No native mode at the edge, or at both ends: the same wire.
 again() { # NODE LINE: its edgefwd, with this line in [forwarder]
 	lab_kill "$1" edgefwd TERM || return 1
