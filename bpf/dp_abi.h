@@ -176,7 +176,7 @@ struct dp_ctl {
 	__u32 capture_every;   /* one packet in so many goes to dp_capture, 0 = none */
 	__u64 capture_reasons; /* bit per enum dp_reason; 0 = all */
 	__u32 hist_every;      /* time one packet in so many, 0 = none */
-	__u32 pad;
+	__u32 quic_gen; /* counts changes of dp_quic: what programs remember of it holds for one number */
 	__u64 capture_reasons_hi; /* reasons 64 and up */
 };
 DP_ASSERT_SIZE(struct dp_ctl, 32);

@@ -39,13 +39,57 @@ static __always_inline int dp_quic_is_servers(__u8 first, __u32 version)
 	return 0;
 }
 
+/* What dp_quic said lately, so that a connection's packets cost no hash lookup. By a hash of the key; per CPU. */
+struct dp_quic_seen {
+	__u32 gen;
+	__u32 svc_id;
+	__u32 server_id;
+	__u32 family;
+	__u32 backend_idx; /* 0: nothing is remembered here */
+	__u32 pad;
+};
+#define DP_QUIC_SEEN_BITS 12u
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << DP_QUIC_SEEN_BITS);
+	__type(key, __u32);
+	__type(value, struct dp_quic_seen);
+} dp_quic_seen SEC(".maps");
+
+/* Backend index, 0 = none has this id. */
+static __always_inline __u32 dp_quic_backend(const struct dp_quic_key *key)
+{
+	__u32 at = (key->server_id ^ key->svc_id * 0x85ebca6bu) * 0x9e3779b1u, gen, *idx;
+	struct dp_ctl *ctl = dp_ctl_get();
+	struct dp_quic_seen *seen;
+
+	at >>= 32 - DP_QUIC_SEEN_BITS;
+	seen = bpf_map_lookup_elem(&dp_quic_seen, &at);
+	if (!ctl || !seen)
+		return 0;
+	/* Read first: what is looked up now holds for this number, or for one that is no longer asked for. */
+	gen = *(volatile __u32 *)&ctl->quic_gen;
+	if (seen->backend_idx && seen->gen == gen && seen->server_id == key->server_id &&
+	    seen->svc_id == key->svc_id && seen->family == key->family)
+		return seen->backend_idx;
+	idx = bpf_map_lookup_elem(&dp_quic, key);
+	if (!idx)
+		return 0;
+	seen->gen = gen;
+	seen->svc_id = key->svc_id;
+	seen->server_id = key->server_id;
+	seen->family = key->family;
+	seen->backend_idx = *idx;
+	return *idx;
+}
+
 /* b: the first DP_QUIC_LONG_BYTES of the payload, of which `bytes` are there. */
 static __always_inline int dp_quic_choose(struct dp_work *w, const __u8 *b, __u32 bytes)
 {
 	struct dp_svc *svc = dp_svc_get(w->choice.svc_idx);
 	struct dp_quic_key key = {};
 	__u8 first_octet;
-	__u32 *idx;
+	__u32 idx;
 
 	if (!svc)
 		return DP_GO;
@@ -63,8 +107,8 @@ static __always_inline int dp_quic_choose(struct dp_work *w, const __u8 *b, __u3
 		return DP_GO;
 	key.svc_id = svc->svc_id;
 	key.family = w->pkt.family;
-	idx = bpf_map_lookup_elem(&dp_quic, &key);
-	if (!idx || !dp_backend_usable(*idx, &w->choice))
+	idx = dp_quic_backend(&key);
+	if (!idx || !dp_backend_usable(idx, &w->choice))
 		return DP_GO;
 	w->choice.row = 0;
 	w->choice.prev_idx = 0;

@@ -114,7 +114,7 @@ static bool is_flow_map(const char *name)
 /* What one packet's functions tell each other: worth nothing to the next program, so never pinned or adopted. */
 static bool is_scratch_map(const char *name)
 {
-	return !strcmp(name, "dp_work");
+	return !strcmp(name, "dp_work") || !strcmp(name, "dp_quic_seen");
 }
 
 /* Use the pinned map in place of a new one if it is the same kind of map: 1, 0 = no pin, or an error. */

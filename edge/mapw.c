@@ -211,6 +211,11 @@ void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on)
 		__atomic_and_fetch(&m->ctl->flags, ~flag, __ATOMIC_RELEASE);
 }
 
+void mapw_quic_changed(struct mapw *m)
+{
+	__atomic_add_fetch(&m->ctl->quic_gen, 1, __ATOMIC_RELEASE);
+}
+
 void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes)
 {
 	*ret_sizes = m->sizes;

@@ -41,6 +41,8 @@ void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes);
 int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e);
 
 const struct dp_fds *mapw_fds(const struct mapw *m);
+/* dp_quic has changed: programs must look again. */
+void mapw_quic_changed(struct mapw *m);
 /* One of dp_ctl's flags, for all programs at once. */
 void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on);
 

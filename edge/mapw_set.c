@@ -19,12 +19,18 @@ static int del(int fd, const void *key)
 
 static int put_quic(void *arg, const void *key, uint32_t value)
 {
-	return put(mapw_fds(arg)->quic, key, value);
+	int rc = put(mapw_fds(arg)->quic, key, value);
+
+	mapw_quic_changed(arg);
+	return rc;
 }
 
 static int del_quic(void *arg, const void *key)
 {
-	return del(mapw_fds(arg)->quic, key);
+	int rc = del(mapw_fds(arg)->quic, key);
+
+	mapw_quic_changed(arg);
+	return rc;
 }
 
 static int put_filter(void *arg, const void *key, uint32_t value)

@@ -58,11 +58,23 @@ static void put(struct bf *b, const char *map, const void *key, const void *valu
 	assert_int_equal(bpf_map_update_elem(bf_map(b, map), key, value, BPF_ANY), 0);
 }
 
+/* What dp_quic holds has changed: as edged says it. */
+static void changed(struct bf *b)
+{
+	struct dp_ctl ctl;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_ctl"), &zero, &ctl), 0);
+	ctl.quic_gen++;
+	put(b, "dp_ctl", &zero, &ctl);
+}
+
 static void name(struct bf *b, uint8_t family, uint32_t server_id, uint32_t backend_idx)
 {
 	struct dp_quic_key key = {.svc_id = SVC_ID, .server_id = server_id, .family = family};
 
 	put(b, "dp_quic", &key, &backend_idx);
+	changed(b);
 }
 
 static void set_flags(struct bf *b, uint32_t svc_idx, uint32_t flags)
@@ -141,6 +153,7 @@ static int teardown(void **state)
 		struct dp_quic_key key = {.svc_id = SVC_ID, .server_id = ID, .family = family};
 
 		bpf_map_delete_elem(bf_map(b, "dp_quic"), &key);
+		changed(b);
 	}
 	return 0;
 }
@@ -299,14 +312,30 @@ static void test_other_services_and_families_when_same_id_then_hash(void **state
 	assert_int_equal(bpf_map_delete_elem(bf_map(b, "dp_quic"), &key), 0);
 	key.svc_id++;
 	put(b, "dp_quic", &key, &(uint32_t){OTHER});
+	changed(b);
 	p = packet(4, forms[0].data, 30);
 	check(b, &p, false, "another service's, and the other family's");
 	assert_int_equal(bpf_map_delete_elem(bf_map(b, "dp_quic"), &key), 0);
 }
 
+/* What a program remembers of the map holds until edged says that it has changed. */
+static void test_id_when_given_to_another_then_followed(void **state)
+{
+	struct bf *b = *state;
+	struct pkt_spec p;
+
+	bf_need(b);
+	p = packet(4, forms[0].data, 30);
+	check(b, &p, true, "named");
+	name(b, 4, ID, BF_SVC_EXACT4);
+	check(b, &p, false, "named anew: the owner of the row");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_id_when_given_to_another_then_followed, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_form_when_servers_id_then_named_backend, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(
