@@ -46,6 +46,7 @@ QUIC_PKGS := libngtcp2 libngtcp2_crypto_gnutls gnutls
 TOOLS    := $(patsubst tests/lab/%.c,$(OUT)/lab/%,$(filter-out $(if $(shell pkg-config --exists $(QUIC_PKGS) 2>/dev/null && echo y),,tests/lab/quicecho.c),$(sort $(wildcard tests/lab/*.c))))
 
 TEST_LIB := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/lib/*.c)))
+MODEL    := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/model/*.c)))
 SIM_LIB  := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/sim/sim_*.c)))
 UNIT     := $(patsubst tests/%.c,$(OUT)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 SIM      := $(patsubst tests/%.c,$(OUT)/tests/%,$(sort $(wildcard tests/sim/test_*.c)))
@@ -58,7 +59,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats bench
+        bpf cmd edge gossip store tests packaging bpf-stats model bench
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -124,6 +125,11 @@ bench: ## nanoseconds per packet, live packets, the mesh: ratios to peers in one
 bench: all
 	$(Q)$(MAKE) --no-print-directory bench-build
 	$(Q)OUT=$(OUT) tests/bench/run.sh $(B)
+
+SEEDS ?= 1000
+model: ## programs against the reference model: SEEDS worlds, a thousand frames each (SEED=n: the first; else by the clock)
+model: $(OUT)/tests/bpf/test_model
+	$(Q)SEEDS=$(SEEDS) SEED=$(or $(SEED),$$(date +%s)) $(OUT)/tests/bpf/test_model
 
 bpf-stats: ## instructions and verifier effort of each program
 bpf-stats: $(BPF_SKEL)
@@ -210,6 +216,7 @@ $(OUT)/tests/sim/%: $(OUT)/tests/sim/%.o $(SIM_LIB) $(TEST_LIB) $(OUT)/libedge.a
 $(OUT)/tests/bpf/%: $(OUT)/tests/bpf/%.o $(TEST_LIB) $(OUT)/libedge.a
 	$(call say,LD,$@)
 	$(LINK) -lcmocka
+$(OUT)/tests/bpf/test_model: $(MODEL)
 # A fuzz target and the replay main; `make fuzz` links the same object to libFuzzer.
 $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(OUT)/tests/fuzz/replay_main.o $(OUT)/libedge.a
 	$(call say,LD,$@)
