@@ -141,11 +141,12 @@ static void tell_gate(struct teller *w)
 	step(w, "lists", "the list of all services %s, the service's own %s%s",
 	     verb[t->filter_all % 3], verb[t->filter_own % 3],
 	     t->svc_flags & DP_SVC_CLOSED ? "; the service is closed to all others" : "");
-	if (t->svc_pps || t->svc_source_pps || t->svc_syn_pps)
-		step(w, "limits",
-		     "%u packets/s in all, %u for each source, challenges above %u SYNs/s (0: no "
-		     "such limit)",
-		     t->svc_pps, t->svc_source_pps, t->svc_syn_pps);
+	if (t->svc_pps)
+		step(w, "limit", "%u packets a second in all", t->svc_pps);
+	if (t->svc_source_pps)
+		step(w, "limit", "%u packets a second of each source", t->svc_source_pps);
+	if (t->svc_syn_pps)
+		step(w, "limit", "above %u SYNs a second clients are challenged", t->svc_syn_pps);
 	if (t->gate_reason == DP_TRACE_PASSES)
 		step(w, "gate", "lets it pass now");
 	else

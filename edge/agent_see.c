@@ -61,7 +61,7 @@ static int need_maps(const struct agent *a, struct err *e)
 	if (a->ctl)
 		return 0;
 	return err_set(e, -ENOTCONN, "no forwarder: %s",
-		       a->fwd_text[0] ? a->fwd_text : "its maps are not at hand");
+		       a->is_fwd_up ? "its switches are not at hand" : a->fwd_text);
 }
 
 /* ---- histogram */

@@ -520,8 +520,8 @@ static void expect(int status, const char *part)
 	answer.is_in = false;
 }
 
-static struct model_service service(const char *name, const char *vip, uint8_t proto, uint16_t lo,
-				    uint16_t hi)
+static inline struct model_service service(const char *name, const char *vip, uint8_t proto,
+					   uint16_t lo, uint16_t hi)
 {
 	struct model_service s = {.vip_count = 1, .port_count = 1};
 
@@ -531,7 +531,7 @@ static struct model_service service(const char *name, const char *vip, uint8_t p
 	return s;
 }
 
-static struct model_backend backend(const char *svc, const char *addr, uint16_t port)
+static inline struct model_backend backend(const char *svc, const char *addr, uint16_t port)
 {
 	struct model_backend b = {.port = port, .weight = 100};
 
@@ -541,13 +541,13 @@ static struct model_backend backend(const char *svc, const char *addr, uint16_t 
 	return b;
 }
 
-static void add_service(const struct model_service *s, int status, const char *part)
+static inline void add_service(const struct model_service *s, int status, const char *part)
 {
 	agent_service_add(current->agent, s, on_answer, NULL);
 	expect(status, part);
 }
 
-static void add_backend(const struct model_backend *b, int status, const char *part)
+static inline void add_backend(const struct model_backend *b, int status, const char *part)
 {
 	agent_backend_add(current->agent, b, on_answer, NULL);
 	expect(status, part);
