@@ -28,6 +28,7 @@ static void read_one(const uint8_t *buf, size_t len)
 	const struct ctl_signature *s;
 	struct model_service service;
 	struct model_backend backend;
+	struct model_filter filter;
 	struct ctl_request q;
 	struct ctl_args a;
 	struct err e = {0};
@@ -43,10 +44,14 @@ static void read_one(const uint8_t *buf, size_t len)
 		return;
 	}
 	round_trip(&a, s);
-	/* Either may be refused: with a sentence. */
+	/* Each may be refused: with a sentence. */
 	if (ctl_args_service(&a, &service, &e) && !e.text[0])
 		abort();
 	if (ctl_args_backend(&a, &backend, &e) && !e.text[0])
+		abort();
+	if (ctl_args_policy(&a, &e) && !e.text[0])
+		abort();
+	if (ctl_args_filter(&a, &filter, &e) && !e.text[0])
 		abort();
 }
 
