@@ -258,6 +258,8 @@ __noinline int dp_fabric_reply(struct xdp_md *ctx)
 	eth.h_proto = (__be16)w->tunnel.inner_proto_be;
 	if (dp_fabric_strip(ctx, w, &eth))
 		return DP_OUT(DP_R_ENCAP_FAILED, XDP_DROP);
+	if (fib.ifindex == ctx->ingress_ifindex)
+		return DP_OUT(DP_R_FABRIC_REPLY, XDP_TX);
 	return DP_OUT(DP_R_FABRIC_REPLY, bpf_redirect(fib.ifindex, 0));
 }
 

@@ -91,7 +91,7 @@ struct dp_loader;
 int dp_open(const char *pin_dir, const struct dp_sizes *sizes, bool is_fabric,
 	    struct dp_loader **ret_dp, bool *ret_was_adopted, struct err *e);
 /* Attach all programs that `roles` ask for; again is harmless. On failure what was there before is there again.
- * MESH goes with no other role; PUBLIC and BRIDGE want the same hook: both are -EINVAL. */
+ * MESH goes with no other role, or, on a fabric, with PUBLIC and UPLINK; PUBLIC and BRIDGE want the same hook: else -EINVAL. */
 int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_xdp want,
 	      enum dp_xdp *ret_xdp, struct err *e);
 /* Are all programs of `roles` still there? False after somebody removed a qdisc or a filter. */

@@ -11,19 +11,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A public interface gets its TC program before its XDP program: a verdict must not come before its reader. */
+/* A public interface gets its TC program before its XDP program: a verdict must not come before its reader. A row is for
+ * interfaces that have of the roles `asked` just `has`. */
 static const struct tc_hook {
-	uint32_t role;
+	uint32_t asked, has;
 	enum bpf_tc_attach_point point;
 	const char *prog;
 } tc_hooks[] = {
-	{DP_ROLE_MESH, BPF_TC_INGRESS, "dp_tc_mesh_in"},
-	{DP_ROLE_MESH, BPF_TC_EGRESS, "dp_tc_mesh_out"},
-	{DP_ROLE_BRIDGE, BPF_TC_INGRESS, "dp_tc_br_in"},
-	{DP_ROLE_UPLINK, BPF_TC_EGRESS, "dp_tc_up_out"},
-	{DP_ROLE_PUBLIC, BPF_TC_INGRESS, "dp_tc_pub_in"},
+	{DP_ROLE_MESH | DP_ROLE_PUBLIC, DP_ROLE_MESH, BPF_TC_INGRESS, "dp_tc_mesh_in"},
+	{DP_ROLE_MESH | DP_ROLE_PUBLIC, DP_ROLE_MESH, BPF_TC_EGRESS, "dp_tc_mesh_out"},
+	{DP_ROLE_MESH | DP_ROLE_PUBLIC, DP_ROLE_MESH | DP_ROLE_PUBLIC, BPF_TC_INGRESS,
+	 "dp_tc_one_in"},
+	{DP_ROLE_MESH | DP_ROLE_PUBLIC, DP_ROLE_MESH | DP_ROLE_PUBLIC, BPF_TC_EGRESS,
+	 "dp_tc_one_out"},
+	{DP_ROLE_BRIDGE, DP_ROLE_BRIDGE, BPF_TC_INGRESS, "dp_tc_br_in"},
+	{DP_ROLE_UPLINK | DP_ROLE_MESH, DP_ROLE_UPLINK, BPF_TC_EGRESS, "dp_tc_up_out"},
+	{DP_ROLE_MESH | DP_ROLE_PUBLIC, DP_ROLE_PUBLIC, BPF_TC_INGRESS, "dp_tc_pub_in"},
 };
 #define TC_HOOKS (sizeof(tc_hooks) / sizeof(tc_hooks[0]))
+
+static bool is_for(const struct tc_hook *hook, uint32_t roles)
+{
+	return (roles & hook->asked) == hook->has;
+}
 
 /* What one call has changed, to be undone if a later step fails. */
 struct undo {
@@ -179,17 +189,18 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 
 	if (!ifindex)
 		return err_set(e, -ENODEV, "interface %s does not exist", ifname);
-	if (((roles & DP_ROLE_MESH) && roles != DP_ROLE_MESH) ||
+	if (((roles & DP_ROLE_MESH) && roles != DP_ROLE_MESH &&
+	     (!d->is_fabric || roles != (DP_ROLE_MESH | DP_ROLE_PUBLIC | DP_ROLE_UPLINK))) ||
 	    ((roles & DP_ROLE_PUBLIC) && (roles & DP_ROLE_BRIDGE)))
 		return err_set(e, -EINVAL,
-			       "%s: the mesh device is nothing else, and a public "
-			       "interface is no bridge of backends",
+			       "%s: the mesh device is nothing else, but on a fabric public, and "
+			       "a public interface is no bridge of backends",
 			       ifname);
 	for (size_t i = 0; i < TC_HOOKS; i++)
 		undo.old_prog_fd[i] = -1;
 	rc = make_clsact(d->pin_dir, ifindex, ifname, e);
 	for (size_t i = 0; rc == 0 && i < TC_HOOKS; i++)
-		if (tc_hooks[i].role & roles)
+		if (is_for(&tc_hooks[i], roles))
 			rc = tc_attach(d, ifindex, ifname, &tc_hooks[i], &undo, e);
 	if (rc == 0 && (roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH)))
 		rc = dp_xdp_attach(d, ifindex, ifname, roles, want, &xdp, e);
@@ -208,7 +219,7 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xdp xdp)
 {
 	for (size_t i = 0; i < TC_HOOKS; i++) {
-		if (!(tc_hooks[i].role & roles))
+		if (!is_for(&tc_hooks[i], roles))
 			continue;
 		uint32_t id = tc_prog_id(ifindex, tc_hooks[i].point);
 
@@ -225,7 +236,7 @@ void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles)
 	if (roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH))
 		dp_xdp_unlink(d->pin_dir, ifindex);
 	for (size_t i = TC_HOOKS; i-- > 0;) {
-		uint32_t id = tc_hooks[i].role & roles ? tc_prog_id(ifindex, tc_hooks[i].point) : 0;
+		uint32_t id = tc_hooks[i].has & roles ? tc_prog_id(ifindex, tc_hooks[i].point) : 0;
 
 		if (id && dp_filter_is_ours(ifindex, tc_hooks[i].point))
 			tc_detach(ifindex, tc_hooks[i].point);

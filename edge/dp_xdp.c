@@ -11,6 +11,7 @@
 
 #define PUBLIC_PROG "dp_xdp"
 #define MESH_PROG "dp_xdp_mesh"
+#define ONE_PROG "dp_xdp_one"
 
 static int link_path(const char *pin_dir, int ifindex, char ret_path[DP_PATH_MAX])
 {
@@ -124,8 +125,8 @@ static const char *native_hint(enum dp_xdp want, int rc)
 int dp_xdp_attach(struct dp_loader *d, int ifindex, const char *ifname, uint32_t roles,
 		  enum dp_xdp want, enum dp_xdp *ret_xdp, struct err *e)
 {
-	bool is_mesh = roles & DP_ROLE_MESH;
-	const char *prog = is_mesh ? MESH_PROG : PUBLIC_PROG;
+	bool is_mesh = roles == DP_ROLE_MESH;
+	const char *prog = is_mesh ? MESH_PROG : roles & DP_ROLE_MESH ? ONE_PROG : PUBLIC_PROG;
 	char path[DP_PATH_MAX];
 	enum dp_xdp old;
 	int fd = dp_prog_fd(d, prog);

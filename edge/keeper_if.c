@@ -24,12 +24,24 @@ static bool is_exact(const char *pattern)
 	return !strpbrk(pattern, "*?[");
 }
 
+/* By its exact name. */
+static bool is_named(const struct keeper_patterns *p, const char *name)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (strcmp(p->text[i], name) == 0)
+			return true;
+	return false;
+}
+
 uint32_t keeper_roles_of(const struct keeper_config *cfg, const char *name)
 {
 	uint32_t roles = 0;
 
 	if (!strcmp(name, cfg->mesh_device))
-		return DP_ROLE_MESH; /* and nothing else, whatever a wide pattern says */
+		/* And nothing else, whatever a wide pattern says; but one interface may be all there is. */
+		return cfg->is_fabric && is_named(&cfg->public_if, name)
+			       ? DP_ROLE_MESH | DP_ROLE_PUBLIC | DP_ROLE_UPLINK
+			       : DP_ROLE_MESH;
 	if (!strcmp(name, "lo"))
 		return 0;
 	/* Replies of local backends leave where clients come in. */

@@ -372,6 +372,98 @@ static void test_reply_when_not_direct_then_in_the_tunnel(void **state)
 	assert_string_equal(out.seen.outer_dst, "10.99.0.2");
 }
 
+/* ---- one interface for all ---- */
+
+static void test_one_when_client_or_mesh_then_as_with_two(void **state)
+{
+	struct bf *b = *state;
+	struct bf_in client = {.pkt = from_client(4, 4, IPPROTO_UDP)};
+	struct bf_in mesh = to_worker(4, 4, IPPROTO_TCP);
+	struct bf_in second = to_worker(4, 4, IPPROTO_UDP);
+	struct bf_in host = {.pkt = {.src = BF_CLIENT4,
+				     .dst = "10.0.0.5",
+				     .sport = 40000,
+				     .dport = 22,
+				     .l4_proto = IPPROTO_TCP}};
+	struct bf_in ping = {.pkt = {.src = "10.99.0.2",
+				     .dst = "10.99.0.1",
+				     .sport = 5555,
+				     .dport = DP_PING_PORT,
+				     .l4_proto = IPPROTO_UDP,
+				     .payload = DP_PING_BYTES,
+				     .ping_kind = 1}};
+	const struct row {
+		const char *what;
+		enum bf_prog prog;
+		const struct bf_in *in;
+		uint32_t reason;
+	} rows[] = {
+		{"client, XDP", BF_XDP_ONE, &client, DP_R_FABRIC_OUT},
+		{"client, TC", BF_ONE_IN, &client, DP_R_FORWARDED},
+		{"mesh, XDP", BF_XDP_ONE, &mesh, DP_R_FABRIC_IN},
+		{"mesh, TC", BF_ONE_IN, &mesh, DP_R_DELIVERED_HOST},
+		{"mesh, left by XDP", BF_XDP_ONE, &second, DP_R_XDP_PASS},
+		{"host, XDP", BF_XDP_ONE, &host, DP_R_XDP_PASS},
+		{"host, TC", BF_ONE_IN, &host, DP_R_PASS_NOT_OURS},
+		{"ping, XDP", BF_XDP_ONE, &ping, DP_R_XDP_PASS},
+		{"ping, TC", BF_ONE_IN, &ping, DP_R_PING_ANSWERED},
+		{"host out", BF_ONE_OUT, &host, DP_R_PASS_NOT_OURS},
+	};
+
+	bf_need(b);
+	second.pkt.gre_flags = 0x3000;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct bf_out out;
+
+		bf_run(b, rows[i].prog, rows[i].in, &out);
+		bf_expect_reason(b, rows[i].reason, rows[i].what);
+	}
+}
+
+static void test_one_out_when_gre_then_only_ours_or_the_hosts(void **state)
+{
+	struct bf *b = *state;
+	struct bf_in in = to_worker(4, 4, IPPROTO_UDP);
+	struct bf_out out;
+
+	bf_need(b);
+	in.pkt.outer_src = "10.99.0.1";
+	in.pkt.outer_dst = "10.99.0.2";
+	bf_run(b, BF_ONE_OUT, &in, &out);
+	bf_expect_reason(b, DP_R_GRE_UNMARKED, "masqueraded to the mesh address");
+	in.mark = BF_MARK;
+	bf_run(b, BF_ONE_OUT, &in, &out);
+	bf_expect_reason(b, DP_R_MESH_OUT_MARKED, "ours");
+	in.mark = 0;
+	in.pkt.outer_src = "10.0.0.5";
+	bf_run(b, BF_ONE_OUT, &in, &out);
+	bf_expect_reason(b, DP_R_PASS_NOT_OURS, "the host's own tunnel");
+}
+
+static void test_one_out_when_reply_then_encapsulated(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	for (size_t i = 0; i < 2; i++) {
+		struct bf_in in = to_worker(ways[i].family, 4, IPPROTO_UDP);
+		struct bf_in back = {.pkt = {.src = ways[i].backend,
+					     .dst = in.pkt.src,
+					     .sport = 8080,
+					     .dport = 40000,
+					     .l4_proto = IPPROTO_UDP}};
+		struct bf_out out;
+
+		in.pkt.gre_key = DP_GRE_KEY(0, DP_TOKEN(ways[i].svc, BF_USE));
+		bf_run(b, BF_ONE_IN, &in, &out);
+		bf_expect_reason(b, DP_R_DELIVERED_HOST, "in");
+		bf_run(b, BF_ONE_OUT, &back, &out);
+		bf_expect_reason(b, DP_R_REPLY_ENCAP, "back");
+		assert_string_equal(out.seen.outer_dst, "10.99.0.2");
+		assert_int_equal(out.mark, BF_MARK);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, fabric_setup)
@@ -384,6 +476,9 @@ int main(void)
 		T(test_fabric_in_when_switched_off_then_left_to_tc),
 		T(test_reply_when_direct_then_from_the_vip_without_a_tunnel),
 		T(test_reply_when_not_direct_then_in_the_tunnel),
+		T(test_one_when_client_or_mesh_then_as_with_two),
+		T(test_one_out_when_gre_then_only_ours_or_the_hosts),
+		T(test_one_out_when_reply_then_encapsulated),
 	};
 
 	return cmocka_run_group_tests(tests, bf_group_setup, bf_group_teardown);

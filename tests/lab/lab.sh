@@ -19,7 +19,8 @@ LAB_PORT=7946
 LAB_WG_PORT=51820
 LAB_MESH='4 6'  # families of the mesh addresses
 LAB_TRANSPORT=wireguard # or fabric: the mesh is an Ethernet, a bridge in a namespace of its own; or tun: devices that merge
-                        # what comes in, as kernel WireGuard does, with a relay between them
+                        # what comes in, as kernel WireGuard does, with a relay between them; or one: eth0 is the mesh of
+                        # a fabric as well, all nodes of a region on one segment
 LAB_FABRIC_MTU=1600
 LAB_WG=manual   # who sets WireGuard's peers: lab_mesh, or managed: edgefwd, but for those of lab_peer
 
@@ -186,16 +187,23 @@ lab_node() {
 	LAB_NODE_IDX[$name]=$i
 	lab_add_space "$name"
 	lab_link "r-$region" "$name" "$name" eth0
-	lab_addr "r-$region" "$name" "10.$r.$i.1/24" "fd00:$r:$i::1/64"
-	lab_addr "$name" eth0 "10.$r.$i.2/24" "fd00:$r:$i::2/64"
-	lab_in "$name" ip route add default via "10.$r.$i.1"
-	lab_in "$name" ip -6 route add default via "fd00:$r:$i::1"
+	if [ "$LAB_TRANSPORT" = one ]; then
+		lab_one_device "$name"
+	else
+		lab_addr "r-$region" "$name" "10.$r.$i.1/24" "fd00:$r:$i::1/64"
+		lab_addr "$name" eth0 "10.$r.$i.2/24" "fd00:$r:$i::2/64"
+		lab_in "$name" ip route add default via "10.$r.$i.1"
+		lab_in "$name" ip -6 route add default via "fd00:$r:$i::1"
+	fi
 	lab_in "r-$region" ip route add "$LAB_VIP4" via "10.$r.$i.2" metric $((10 * i))
 	lab_in "r-$region" ip -6 route add "$LAB_VIP6" via "fd00:$r:$i::2" metric $((10 * i))
 	mkdir -p "$LAB_DIR/$name/state"
 	if [ "$LAB_TRANSPORT" != wireguard ]; then
 		LAB_WG_DEV[$name]=mesh0
-		[ "$LAB_TRANSPORT" = tun ] || lab_fabric_device "$name"
+		case $LAB_TRANSPORT in
+		fabric) lab_fabric_device "$name" ;;
+		one) LAB_WG_DEV[$name]=eth0 ;;
+		esac
 		chown -R nobody:nogroup "$LAB_DIR/$name"
 		return
 	fi
@@ -234,6 +242,24 @@ lab_fabric_device() {
 	lab_whole_frames "r-${LAB_NODE_REGION[$name]}" "$name"
 	case $LAB_MESH in *4*) lab_addr "$name" mesh0 "10.77.$r.$i/16" ;; esac
 	case $LAB_MESH in *6*) lab_addr "$name" mesh0 "fd77::$r:$i/64" ;; esac
+}
+
+# eth0 of a node on its router's bridge, with the mesh addresses as well.
+lab_one_device() {
+	local name=$1 router=r-${LAB_NODE_REGION[$1]} r i
+	r=${LAB_REGION_IDX[${LAB_NODE_REGION[$name]}]} i=${LAB_NODE_IDX[$name]}
+	if ! lab_in "$router" ip link show br0 >/dev/null 2>&1; then
+		lab_in "$router" ip link add br0 mtu "$LAB_FABRIC_MTU" type bridge
+		lab_in "$router" ip link set br0 up
+		lab_addr "$router" br0 "10.$r.0.1/16" "fd00:$r::1/32"
+	fi
+	lab_in "$router" ip link set "$name" mtu "$LAB_FABRIC_MTU" master br0
+	lab_in "$name" ip link set eth0 mtu "$LAB_FABRIC_MTU"
+	lab_whole_frames "$router" "$name"
+	lab_whole_frames "$name" eth0
+	lab_addr "$name" eth0 "10.$r.$i.2/16" "fd00:$r:$i::2/32" "10.77.$r.$i/16" "fd77::$r:$i/64"
+	lab_in "$name" ip route add default via "10.$r.0.1"
+	lab_in "$name" ip -6 route add default via "fd00:$r::1"
 }
 
 lab_whole_frames() { # SPACE IF
@@ -331,14 +357,18 @@ lab_client6() { echo "2001:db8:c:${LAB_REGION_IDX[$1]}::2"; }
 # ---- daemons
 
 lab_conf() {
-	local node=$1 region r i n
+	local node=$1 region r i n transport
+	case $LAB_TRANSPORT in
+	fabric | one) transport=fabric ;;
+	*) transport=wireguard ;;
+	esac
 	region=${LAB_NODE_REGION[$node]}
 	r=${LAB_REGION_IDX[$region]} i=${LAB_NODE_IDX[$node]}
 	{
 		printf '[node]\nname = %s\nregion = %s\nstate_dir = %s/state\ncontrol = %s/edged.sock\ngroup = nogroup\n' \
 			"$node" "$region" "$LAB_DIR/$node" "$LAB_DIR/$node"
 		printf '[mesh]\ndevice = %s\nport = %s\ncluster = lab\nkey_file = %s/cluster.key\nwireguard = %s\ntransport = %s\n' \
-			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG" "${LAB_TRANSPORT/#tun/wireguard}"
+			"${LAB_WG_DEV[$node]}" "$LAB_PORT" "$LAB_DIR" "$LAB_WG" "$transport"
 		[ "$LAB_WG" = manual ] ||
 			printf 'wireguard_pub = %s\nendpoint = %s:%s\n' "${LAB_WG_PUB[$node]}" "$(lab_addr4 "$node")" "$LAB_WG_PORT"
 		case $LAB_MESH in *4*) printf 'address = %s\n' "$(lab_mesh4 "$node")" ;; esac

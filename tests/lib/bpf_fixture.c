@@ -380,6 +380,12 @@ static struct bpf_program *program(const struct bf *b, enum bf_prog prog)
 		return b->skel->progs.dp_tc_br_in;
 	case BF_XDP_MESH:
 		return b->skel->progs.dp_xdp_mesh;
+	case BF_XDP_ONE:
+		return b->skel->progs.dp_xdp_one;
+	case BF_ONE_IN:
+		return b->skel->progs.dp_tc_one_in;
+	case BF_ONE_OUT:
+		return b->skel->progs.dp_tc_one_out;
 	}
 	return NULL;
 }
@@ -395,7 +401,7 @@ void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_o
 	struct __sk_buff skb_out = {};
 	struct xdp_md xdp = {}, xdp_out = {};
 	uint8_t frame[PKT_MAX], result[PKT_MAX + 64];
-	bool is_xdp = prog == BF_XDP || prog == BF_XDP_MESH;
+	bool is_xdp = prog == BF_XDP || prog == BF_XDP_MESH || prog == BF_XDP_ONE;
 	const char *wrong;
 	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_out = result,
 		    .data_size_out = sizeof(result), .repeat = 1);

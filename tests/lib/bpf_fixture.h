@@ -38,7 +38,18 @@
 enum bf_node { BF_SELF = 1, BF_NODE_V4 = 2, BF_NODE_V6 = 3, BF_NODE_NO_ADDR = 4 };
 /* As enum dp_rate_kind in bpf/dp_maps.h. */
 enum bf_rate { BF_RATE_PING, BF_RATE_ECHO, BF_RATE_ERROR, BF_RATE_REJECT };
-enum bf_prog { BF_XDP, BF_PUB_IN, BF_MESH_IN, BF_MESH_OUT, BF_UP_OUT, BF_BR_IN, BF_XDP_MESH };
+enum bf_prog {
+	BF_XDP,
+	BF_PUB_IN,
+	BF_MESH_IN,
+	BF_MESH_OUT,
+	BF_UP_OUT,
+	BF_BR_IN,
+	BF_XDP_MESH,
+	BF_XDP_ONE,
+	BF_ONE_IN,
+	BF_ONE_OUT
+};
 
 /* Service index = backend index; local ones sit in the token slot of the same number. */
 enum bf_svc {
