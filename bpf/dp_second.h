@@ -213,6 +213,52 @@ static __always_inline int dp_second_frag(struct dp_work *w, __u32 node_idx)
 	return dp_hop_to(w, node_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON);
 }
 
+/* Out of a tunnel into one of the same family: the headers are written over, the word put between them. What was merged with
+ * its tunnel on can't be given another one (bpf_skb_adjust_room says EALREADY), so this is the only way for it;
+ * to a node of the other family it does not get. 0 or the reason. */
+__noinline int dp_hop_rewrap(struct __sk_buff *skb)
+{
+	__u8 peer[16] __attribute__((aligned(8)));
+	struct dp_work *w = dp_work_get();
+	struct dp_host *host = dp_host_get();
+	__u32 bytes, had, is_big;
+	struct dp_node *node;
+	int rc;
+
+	if (!w || !host)
+		return DP_R_ENCAP_FAILED;
+	node = dp_node_get(w->wrap.node_idx);
+	if (!node)
+		return DP_R_NODE_NO_ADDR;
+	dp_addr_copy(peer, node->addr);
+	bytes = dp_overhead(host, peer, w->wrap.seq);
+	if (!bytes)
+		return DP_R_NODE_NO_ADDR;
+	is_big = w->wrap.segment_bytes + bytes > host->mesh_mtu;
+	if (is_big && dp_mesh_l2)
+		return DP_R_TOO_BIG;
+	had = w->tunnel.inner_off - w->path.l2;
+	if (bytes != had && bpf_skb_adjust_room(skb, (__s32)(bytes - had), BPF_ADJ_ROOM_MAC,
+						BPF_F_ADJ_ROOM_FIXED_GSO))
+		return DP_R_ENCAP_FAILED;
+	if (dp_addr_is_v4(peer))
+		rc = dp_put_outer4(skb, &w->wrap, host, peer, w->tunnel.inner_proto_be, !is_big);
+	else
+		rc = dp_put_outer6(skb, &w->wrap, host, peer, w->tunnel.inner_proto_be);
+	if (rc)
+		return DP_R_ENCAP_FAILED;
+	skb->mark = host->gre_mark;
+	return 0;
+}
+
+/* Is the next tunnel of the last one's family? */
+static __always_inline int dp_hop_is_alike(const struct dp_work *w)
+{
+	struct dp_node *node = dp_node_get(w->wrap.node_idx);
+
+	return node && w->tunnel.outer_family == (dp_addr_is_v4(node->addr) ? 4 : 6);
+}
+
 /* The hop itself: out of one tunnel (or from the public interface) into the next. How the program ends. */
 __noinline int dp_second_send(struct __sk_buff *skb)
 {
@@ -231,9 +277,10 @@ __noinline int dp_second_send(struct __sk_buff *skb)
 	if (!w->path.is_mesh && !skb->gso_size && frame_bytes < skb->len &&
 	    bpf_skb_change_tail(skb, frame_bytes, 0))
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	if (dp_tunnel_strip(skb))
-		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
-	rc = dp_encap(skb);
+	if (dp_hop_is_alike(w))
+		rc = dp_hop_rewrap(skb);
+	else
+		rc = dp_tunnel_strip(skb) ? DP_R_ENCAP_FAILED : dp_encap(skb);
 	if (rc)
 		return DP_OUT((__u32)rc, TC_ACT_SHOT);
 	return DP_OUT(w->hop.reason, dp_send_mesh(host));

@@ -150,6 +150,47 @@ static void test_edge_when_reply_is_a_super_packet_then_segments_are_right(void 
 	}
 }
 
+/* A worker passes a flow on that it knows to be elsewhere: out of one tunnel into the next of the same family. */
+static void test_worker_when_super_packet_of_a_flow_elsewhere_then_segments_are_right(void **state)
+{
+	struct live *l = *state;
+
+	live_need(l);
+	for (int i = 0; i < 4; i++) {
+		int family = i & 1 ? 6 : 4, outer = i & 2 ? 6 : 4;
+		uint32_t to = outer == 6 ? BF_NODE_V6 : BF_NODE_V4;
+		struct pkt_spec p =
+			data_from_edge(family, outer, BF_SVC_BRIDGE4, "192.0.2.13", "2001:db8::13");
+		struct dp_flow_fwd_key key = {.cport_be = htons(p.sport),
+					      .vport_be = htons(p.dport),
+					      .l4_proto = IPPROTO_TCP};
+		uint64_t before = bf_reason(l->b, DP_R_PASSED_ON);
+		struct dp_flow_fwd away = {.away_idx = to, .seen_s = UINT32_MAX / 2};
+
+		bf_addr(p.src, key.client);
+		bf_addr(p.dst, key.vip);
+		assert_int_equal(
+			bpf_map_update_elem(bf_map(l->b, "dp_fwd_new"), &key, &away, BPF_ANY), 0);
+		send_segments(l, &p, 1000);
+		for (uint32_t n = 0; n < SEGMENTS; n++) {
+			struct pkt_seen s;
+
+			do /* an earlier connection's last words may come first */
+				live_recv_frame(l->mesh, &s, p.dst);
+			while (s.gre_key >> 24 == DP_GRE_F_REPLY);
+			assert_string_equal(s.outer_dst,
+					    to == BF_NODE_V4 ? "10.99.0.2" : "fd99::3");
+			assert_int_equal(s.gre_key >> 24, DP_GRE_F_SECOND);
+			assert_int_equal(s.gre_seq, outer == 4 ? 2000 : 3000);
+			assert_int_equal(s.payload, SEGMENT_BYTES);
+			assert_int_equal(s.seq, 1000 + n * SEGMENT_BYTES);
+			assert_string_equal(s.src, p.src);
+			assert_string_equal(s.dst, p.dst);
+		}
+		expect_merged(l, DP_R_PASSED_ON, before);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, live_setup)
@@ -157,6 +198,7 @@ int main(void)
 		T(test_container_when_super_packet_then_segments_are_right),
 		T(test_host_socket_when_super_packet_then_stream_is_right),
 		T(test_edge_when_reply_is_a_super_packet_then_segments_are_right),
+		T(test_worker_when_super_packet_of_a_flow_elsewhere_then_segments_are_right),
 	};
 
 	return cmocka_run_group_tests(tests, live_group_setup_gro, live_group_teardown);
