@@ -152,7 +152,7 @@ static __always_inline int dp_parse_ext6(void *data, void *end, __u32 l3_off, __
 		if (next != DP_NH_HOP && next != DP_NH_ROUTING && next != DP_NH_FRAGMENT &&
 		    next != DP_NH_AUTH && next != DP_NH_DEST)
 			return 0;
-		if (off > DP_OFF_MAX)
+		if (i == DP_EXT_MAX || off > DP_OFF_MAX)
 			return DP_R_BAD_EXT_HEADER;
 		h = data + off;
 		if ((void *)(h + 8) > end)

@@ -87,7 +87,8 @@ static __always_inline int dp_embed_parse(void *data, void *end, const struct dp
 	if (rc || !dp_is_tcp_udp(e) || e->frag == DP_FRAG_LATER)
 		return -1;
 	off = e->l4_off;
-	if (off > DP_OFF_MAX)
+	/* What lies behind the packet, as the link's padding, it doesn't quote. */
+	if (off > DP_OFF_MAX || off + 4 * sizeof(*ports) > p->l3_off + p->l3_bytes)
 		return -1;
 	ports = data + off;
 	if ((void *)(ports + 4) > end)

@@ -239,7 +239,8 @@ static const char *difference(enum model_hook hook, const struct got *got)
 	bool is_drop = want.action == (hook == MODEL_XDP ? 1 : 2);
 
 	/* How many answers there were in this window the model does not know. */
-	if (want.reason == DP_R_ECHO_ANSWERED && got->reason == DP_R_ICMP_LIMITED)
+	if ((want.reason == DP_R_ECHO_ANSWERED && got->reason == DP_R_ICMP_LIMITED) ||
+	    (want.reason == DP_R_PING_ANSWERED && got->reason == DP_R_PING_LIMITED))
 		return NULL;
 	if (got->reason != want.reason)
 		return "reason";

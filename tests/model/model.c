@@ -259,7 +259,7 @@ static bool icmp(struct model_step *s, struct model_choice *c)
 		pass(s);
 		return false;
 	}
-	if (!model_quoted(s->a->frame, s->a->len, &s->p, &q) || memcmp(q.dst, s->p.dst, 16)) {
+	if (!model_quoted(s, true, &q) || memcmp(q.dst, s->p.dst, 16)) {
 		model_drop(s, DP_R_ICMP_UNKNOWN);
 		return false;
 	}

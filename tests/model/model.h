@@ -4,8 +4,7 @@
  *
  * World     the contents of the maps, and what the tables of flows and fragments hold; model_run() keeps those up
  * Mesh      an Ethernet, as in tests/lib/bpf_fixture.h, without fabric
- * Not here  rates, SYN floods, connection ids, second chances, errors of our own (reasons, but not their bytes), ICMP
- *           errors on a worker: is_unknown says so
+ * Not here  rates, SYN floods, connection ids, second chances, errors of our own: is_unknown says so
  * Time      stands still: nothing is idle, no window passes
  */
 #ifndef MODEL_H
@@ -86,7 +85,7 @@ struct model_answer {
 	/* what goes on; from `same_from` on it must be so */
 	uint8_t frame[MODEL_FRAME_MAX];
 	size_t len, same_from;
-	size_t sum_at[4]; /* checksums: 0 and 0xffff mean the same there */
+	size_t sum_at[8]; /* checksums: 0 and 0xffff mean the same there */
 	size_t sums;
 	uint32_t mark;
 };
@@ -126,9 +125,18 @@ uint32_t model_get32(const uint8_t *p);
 void model_put16(uint8_t *p, uint32_t v);
 /* 0, or the reason to drop. */
 uint32_t model_parse(const uint8_t *frame, size_t len, size_t l3, bool is_v6, struct model_pkt *p);
+/* The same without the transport's header. */
+uint32_t model_parse_l3(const uint8_t *frame, size_t len, size_t l3, bool is_v6,
+			struct model_pkt *p);
+/* A checksum, after `bytes` (even) have changed. */
+void model_carry_sum(uint8_t *sum_at, const uint8_t *from, const uint8_t *to, size_t bytes);
 bool model_is_whole(const struct model_pkt *p, size_t len);
-/* The packet that an ICMP error quotes, turned around: as its flow's packets look. False: nothing to go by. */
-bool model_quoted(const uint8_t *frame, size_t len, const struct model_pkt *p, struct model_pkt *q);
+/* The packet that an ICMP error quotes; is_reply: turned around, so that it looks as its flow's packets. False: nothing to go
+ * by. */
+bool model_quoted(const struct model_step *s, bool is_reply, struct model_pkt *q);
+/* An error: its address on the service's side, and the quoted packet's, become `addr`; the quoted ports, as they stand. */
+void model_put_quoted(struct model_step *s, const struct model_pkt *q, bool is_src,
+		      const uint8_t *addr, uint16_t sport, uint16_t dport);
 bool model_is_icmp(const struct model_pkt *p);
 bool model_is_tcp_udp(const struct model_pkt *p);
 bool model_is_mapped4(const uint8_t *addr);

@@ -157,50 +157,24 @@ static uint32_t parse_l4(const uint8_t *frame, size_t len, struct model_pkt *p)
 	return p->l4_bytes < 20 ? DP_R_BAD_PACKET : 0;
 }
 
-uint32_t model_parse(const uint8_t *frame, size_t len, size_t l3, bool is_v6, struct model_pkt *p)
+uint32_t model_parse_l3(const uint8_t *frame, size_t len, size_t l3, bool is_v6,
+			struct model_pkt *p)
 {
-	uint32_t reason;
-
 	memset(p, 0, sizeof(*p));
 	p->l3 = l3;
 	if (l3 > FARTHEST || l3 > len)
 		return DP_R_BAD_PACKET;
-	reason = is_v6 ? parse6(frame, len, p) : parse4(frame + l3, len - l3, p);
+	return is_v6 ? parse6(frame, len, p) : parse4(frame + l3, len - l3, p);
+}
+
+uint32_t model_parse(const uint8_t *frame, size_t len, size_t l3, bool is_v6, struct model_pkt *p)
+{
+	uint32_t reason = model_parse_l3(frame, len, l3, is_v6, p);
+
 	return reason ? reason : parse_l4(frame, len, p);
 }
 
 bool model_is_whole(const struct model_pkt *p, size_t len)
 {
 	return p->l3 + p->l3_bytes <= len && p->l3_bytes >= p->l4 - p->l3 + p->l4_bytes;
-}
-
-static bool is_error(const struct model_pkt *p)
-{
-	if (p->family == 4)
-		return p->icmp_type == 3 || p->icmp_type == 11 || p->icmp_type == 12;
-	return p->icmp_type >= 1 && p->icmp_type <= 4;
-}
-
-/* The packet that an error quotes, turned around: as its flow's packets look. False: nothing to go by. */
-bool model_quoted(const uint8_t *frame, size_t len, const struct model_pkt *p, struct model_pkt *q)
-{
-	uint8_t addr[16];
-	uint16_t port;
-	size_t at = p->l4 + 8;
-
-	memset(q, 0, sizeof(*q));
-	q->l3 = at;
-	if (!is_error(p) || at > FARTHEST || at > len)
-		return false;
-	if (p->family == 4 ? parse4(frame + at, len - at, q) : parse6(frame, len, q))
-		return false;
-	if (!model_is_tcp_udp(q) || q->frag == MODEL_LATER || q->l4 > FARTHEST || len < q->l4 + 8)
-		return false;
-	port = (uint16_t)model_get16(frame + q->l4);
-	q->sport = (uint16_t)model_get16(frame + q->l4 + 2);
-	q->dport = port;
-	memcpy(addr, q->src, 16);
-	memcpy(q->src, q->dst, 16);
-	memcpy(q->dst, addr, 16);
-	return true;
 }

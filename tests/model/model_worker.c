@@ -14,7 +14,7 @@
 
 /* ---- Rewriting ---- */
 
-static void carry_sum(uint8_t *sum_at, const uint8_t *from, const uint8_t *to, size_t bytes)
+void model_carry_sum(uint8_t *sum_at, const uint8_t *from, const uint8_t *to, size_t bytes)
 {
 	uint32_t sum = (uint16_t)~model_get16(sum_at);
 
@@ -43,10 +43,12 @@ static void put_bytes(struct model_step *s, size_t at, const uint8_t *to, size_t
 	size_t sum_at = l4_sum_at(s);
 
 	if (sum_at)
-		carry_sum(f + sum_at, f + at, to, bytes);
+		model_carry_sum(f + sum_at, f + at, to, bytes);
 	if (is_addr4)
-		carry_sum(f + s->p.l3 + 10, f + at, to, bytes);
+		model_carry_sum(f + s->p.l3 + 10, f + at, to, bytes);
 	memcpy(f + at, to, bytes);
+	if (sum_at && s->p.l4_proto == IPPROTO_UDP && !model_get16(f + sum_at))
+		model_put16(f + sum_at, 0xffff); /* 0 would mean that there is none */
 }
 
 static void put_addr(struct model_step *s, bool is_src, const uint8_t *addr)
@@ -105,9 +107,9 @@ static void clamp_mss(struct model_step *s, size_t tunnel_bytes)
 			uint8_t swapped_old[2] = {old[1], old[0]},
 				swapped_new[2] = {two[1], two[0]};
 
-			carry_sum(f + s->p.l4 + 16, swapped_old, swapped_new, 2);
+			model_carry_sum(f + s->p.l4 + 16, swapped_old, swapped_new, 2);
 		} else {
-			carry_sum(f + s->p.l4 + 16, old, two, 2);
+			model_carry_sum(f + s->p.l4 + 16, old, two, 2);
 		}
 		return;
 	}
@@ -328,6 +330,37 @@ static bool is_elsewhere(const struct model_step *s)
 	       DP_BE_NODE(s->w->backend[c.backend_idx]) != s->w->self.node_idx;
 }
 
+/* An error about a reply of ours, to the backend that sent it. */
+static void deliver_error(struct model_step *s, size_t inner, bool is_mesh)
+{
+	const struct model_flow *f;
+	const struct dp_local *l;
+	struct model_pkt q;
+
+	if (s->p.frag) {
+		model_drop(s, DP_R_FRAGMENT);
+		return;
+	}
+	if (!model_quoted(s, true, &q) || memcmp(q.dst, s->p.dst, 16)) {
+		model_drop(s, DP_R_ICMP_UNKNOWN);
+		return;
+	}
+	f = flow_of(s->w, &q);
+	if (!f || !s->w->local[f->slot].live) {
+		model_drop(s, DP_R_ICMP_NO_FLOW);
+		return;
+	}
+	l = &s->w->local[f->slot];
+	if (is_mesh) {
+		strip(s, inner);
+		q.l3 -= inner - ETH;
+		q.l4 -= inner - ETH;
+	}
+	model_put_quoted(s, &q, false, l->addr, f->bport, f->app_cport);
+	hand_over(s, l, is_mesh);
+	s->a->reason = DP_R_ICMP_DELIVERED;
+}
+
 void model_deliver(struct model_step *s, uint32_t token, uint32_t edge_idx, size_t inner,
 		   size_t tunnel_bytes)
 {
@@ -336,8 +369,7 @@ void model_deliver(struct model_step *s, uint32_t token, uint32_t edge_idx, size
 	uint32_t slot, reason;
 
 	if (model_is_icmp(&s->p) && s->p.frag != MODEL_LATER) {
-		s->a->is_unknown = !s->p.frag;
-		model_drop(s, DP_R_FRAGMENT);
+		deliver_error(s, inner, tunnel_bytes);
 		return;
 	}
 	reason = find_backend(s, token, edge_idx, &slot, &cport, &bport);
@@ -382,6 +414,46 @@ static bool is_ping(const struct model_step *s)
 	       model_get32(ping) == DP_PING_MAGIC_BE && !model_get32(ping + 4);
 }
 
+static void swap(uint8_t *a, uint8_t *b, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		uint8_t was = a[i];
+
+		a[i] = b[i];
+		b[i] = was;
+	}
+}
+
+static void answer_ping(struct model_step *s)
+{
+	size_t bytes = s->p.family == 4 ? 4 : 16;
+	uint8_t *f = s->a->frame, *addr = f + s->p.l3 + (bytes == 4 ? 12 : 8), *l4 = f + s->p.l4;
+	static const uint8_t one[4] = {0, 0, 0, 1};
+
+	put_bytes(s, s->p.l4 + 8 + 4, one, 4, false);
+	swap(addr, addr + bytes, bytes);
+	swap(l4, l4 + 2, 2);
+	s->a->same_from = ETH;
+	if (l4_sum_at(s))
+		s->a->sum_at[s->a->sums++] = l4_sum_at(s);
+	model_end(s, DP_R_PING_ANSWERED, TC_ACT_REDIRECT);
+}
+
+/* A worker's error in a VIP's name: 0 if it is about a service of that VIP. */
+static uint32_t error_out(struct model_step *s)
+{
+	const struct dp_vip *vip;
+	struct model_pkt q;
+
+	if (s->p.frag)
+		return DP_R_REPLY_FRAGMENT;
+	if (!model_quoted(s, false, &q) || memcmp(q.src, s->p.dst, 16) ||
+	    memcmp(q.dst, s->p.src, 16))
+		return DP_R_ICMP_UNKNOWN;
+	vip = model_vip(s->w, q.dst);
+	return vip && model_svc_on(s->w, vip, q.l4_proto, q.dport) ? 0 : DP_R_REPLY_NOT_SERVICE;
+}
+
 static void to_client(struct model_step *s, uint32_t from_idx, size_t inner)
 {
 	const struct dp_vip *vip;
@@ -393,8 +465,7 @@ static void to_client(struct model_step *s, uint32_t from_idx, size_t inner)
 		if (!reason && f->node_idx != from_idx)
 			reason = DP_R_REPLY_FRAGMENT;
 	} else if (model_is_icmp(&s->p)) {
-		s->a->is_unknown = !s->p.frag;
-		reason = DP_R_REPLY_FRAGMENT;
+		reason = error_out(s);
 	} else {
 		vip = model_vip(s->w, s->p.src);
 		if (!vip || !model_svc_on(s->w, vip, s->p.l4_proto, s->p.sport))
@@ -409,7 +480,10 @@ static void to_client(struct model_step *s, uint32_t from_idx, size_t inner)
 	strip(s, inner);
 	put_eth(s, NULL);
 	s->a->mark = 0;
-	model_end(s, s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED : DP_R_REPLY_OUT,
+	model_end(s,
+		  s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED
+		  : model_is_icmp(&s->p)   ? DP_R_ICMP_OUT
+					   : DP_R_REPLY_OUT,
 		  TC_ACT_REDIRECT);
 }
 
@@ -424,8 +498,11 @@ void model_mesh_in(struct model_step *s)
 		model_end(s, DP_R_MESH_PASS, TC_ACT_UNSPEC);
 		return;
 	}
-	if (is_ping(s) || s->p.l4_proto != 47) {
-		s->a->is_unknown = is_ping(s);
+	if (is_ping(s)) {
+		answer_ping(s);
+		return;
+	}
+	if (s->p.l4_proto != 47) {
 		model_end(s, DP_R_MESH_PASS, TC_ACT_UNSPEC);
 		return;
 	}
@@ -491,6 +568,21 @@ static struct model_flow *reply_flow(struct model_step *s)
 	return f;
 }
 
+/* To the edge that the flow comes by; from here if that is this machine, or if it is_direct. */
+static void reply_out(struct model_step *s, uint32_t edge_idx, bool is_direct,
+		      uint32_t local_reason, uint32_t reason)
+{
+	bool is_here = edge_idx == s->w->self.node_idx || is_direct;
+
+	if (!is_here) {
+		model_encap(s, edge_idx, DP_GRE_KEY(DP_GRE_F_REPLY, 0), false, reason);
+		return;
+	}
+	if (s->hook == MODEL_MESH_OUT)
+		put_eth(s, NULL);
+	model_end(s, local_reason, s->hook == MODEL_UP_OUT ? TC_ACT_OK : TC_ACT_REDIRECT);
+}
+
 static void reply_send(struct model_step *s, const uint8_t *vip, uint16_t vport, uint16_t cport,
 		       uint32_t edge_idx, uint32_t slot)
 {
@@ -510,18 +602,34 @@ static void reply_send(struct model_step *s, const uint8_t *vip, uint16_t vport,
 	if (!is_local) /* room for a sequence word, too: clients' packets may bear one */
 		clamp_mss(s, (model_is_mapped4(edge->addr) ? 20 : 40) + 12);
 	note_sums(s);
-	if (is_local || is_direct) {
-		if (s->hook == MODEL_MESH_OUT)
-			put_eth(s, NULL);
-		model_end(s,
-			  is_later   ? DP_R_FRAG_FOLLOWED
-			  : is_local ? DP_R_REPLY_LOCAL
-				     : DP_R_REPLY_DIRECT,
-			  s->hook == MODEL_UP_OUT ? TC_ACT_OK : TC_ACT_REDIRECT);
+	reply_out(s, edge_idx, is_direct,
+		  is_later   ? DP_R_FRAG_FOLLOWED
+		  : is_local ? DP_R_REPLY_LOCAL
+			     : DP_R_REPLY_DIRECT,
+		  is_later ? DP_R_FRAG_FOLLOWED : DP_R_REPLY_ENCAP);
+}
+
+/* A backend's, this machine's or a router's error about a client's packet. */
+static void error_back(struct model_step *s)
+{
+	static const uint8_t nowhere[16];
+	struct model_flow *f = NULL;
+	struct model_pkt q;
+
+	if (!model_quoted(s, false, &q) || memcmp(q.src, s->p.dst, 16)) {
+		reply_pass(s);
 		return;
 	}
-	model_encap(s, edge_idx, DP_GRE_KEY(DP_GRE_F_REPLY, 0), false,
-		    is_later ? DP_R_FRAG_FOLLOWED : DP_R_REPLY_ENCAP);
+	if (s->hook != MODEL_BR_IN)
+		f = flow_by_reply(s->w, q.src, nowhere, q.sport, q.dport, q.l4_proto);
+	if (!f)
+		f = flow_by_reply(s->w, q.src, q.dst, q.sport, q.dport, q.l4_proto);
+	if (!f || model_vip(s->w, s->p.src)) {
+		reply_pass(s);
+		return;
+	}
+	model_put_quoted(s, &q, true, f->vip, f->cport, f->vport);
+	reply_out(s, f->edge_idx, false, DP_R_ICMP_OUT, DP_R_ICMP_BACK);
 }
 
 void model_reply(struct model_step *s, uint32_t mark)
@@ -546,7 +654,7 @@ void model_reply(struct model_step *s, uint32_t mark)
 		return;
 	}
 	if (model_is_icmp(&s->p) && !s->p.frag) {
-		s->a->is_unknown = true;
+		error_back(s);
 		return;
 	}
 	f = reply_flow(s);

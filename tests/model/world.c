@@ -308,57 +308,87 @@ static void turn(struct draft *d)
 	d->spec.dport = port;
 }
 
-/* An echo, or an error about something that the VIP may have sent. */
-static void draft_icmp(struct draft *d, const struct model_world *w, uint64_t *seed)
+/* An error (or another message) from src to dst that quotes q. */
+static void draft_quote(struct draft *d, struct draft *q, const char *src, const char *dst,
+			uint64_t *seed)
 {
-	static const uint8_t types4[] = {8, 3, 11, 12, 0, 5}, types6[] = {128, 1, 2, 3, 4, 135};
+	static const uint8_t types4[] = {3, 3, 11, 12, 8, 0}, types6[] = {1, 2, 3, 4, 128, 135};
 	static uint8_t frame[PKT_MAX]; /* one thread */
-	struct draft q;
-	uint32_t cut;
-	bool is_v4;
+	char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN];
+	bool is_v4 = !strchr(src, ':');
+	uint32_t cut = chance(seed, 20) ? world_rnd(seed, 40) : 0;
 	size_t len;
 
-	(void)draft_in(&q, w, seed);
-	turn(&q);
-	q.spec.is_vlan = false;
-	q.spec.is_later_frag = chance(seed, 5);
-	q.spec.payload = (uint16_t)world_rnd(seed, 60);
-	is_v4 = !strchr(q.src, ':');
-	len = pkt_build(&q.spec, frame) - 14;
-	if (chance(seed, 10))
-		turn(&q); /* then it is about somebody else's packet */
+	snprintf(from, sizeof(from), "%s", src);
+	snprintf(to, sizeof(to), "%s", dst);
+	q->spec.outer_src = NULL;
+	q->spec.data = NULL;
+	q->spec.is_vlan = false;
+	q->spec.is_later_frag = chance(seed, 5);
+	q->spec.payload = (uint16_t)world_rnd(seed, 60);
+	len = pkt_build(&q->spec, frame) - 14;
 	memset(d, 0, sizeof(*d));
 	vary(d, seed);
-	memcpy(d->src, q.dst, sizeof(d->src));
-	memcpy(d->dst, q.src, sizeof(d->dst));
+	memcpy(d->src, from, sizeof(d->src));
+	memcpy(d->dst, to, sizeof(d->dst));
 	d->spec.src = d->src;
 	d->spec.dst = d->dst;
+	d->spec.is_vlan = false;
+	d->spec.is_first_frag &= chance(seed, 30);
+	d->spec.is_later_frag &= chance(seed, 30);
 	d->spec.l4_proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	d->data[0] = (is_v4 ? types4 : types6)[world_rnd(seed, 6)];
 	d->data[1] = (uint8_t)(chance(seed, 80) ? 0 : world_rnd(seed, 16));
 	d->data[2] = (uint8_t)world_rnd(seed, 256);
 	memcpy(d->data + 8, frame + 14, len);
-	d->spec.is_first_frag &= chance(seed, 30);
-	d->spec.is_later_frag &= chance(seed, 30);
-	cut = chance(seed, 20) ? world_rnd(seed, 40) : 0;
 	d->spec.data = d->data;
 	d->spec.payload = (uint16_t)(8 + len - (cut < len ? cut : len));
+}
+
+/* An error about something that the VIP may have sent, or (is_from_vip) that the client did. */
+static void draft_icmp(struct draft *d, const struct model_world *w, bool is_from_vip,
+		       uint64_t *seed)
+{
+	const struct model_flow *f;
+	static struct draft q; /* one thread */
+
+	(void)draft_in(&q, w, seed);
+	if (w->flow_count && chance(seed, 70)) {
+		f = &w->flow[world_rnd(seed, w->flow_count)];
+		q.spec.src = text_of(f->client, q.src);
+		q.spec.dst = text_of(f->vip, q.dst);
+		q.spec.sport = f->cport;
+		q.spec.dport = f->vport;
+		q.spec.l4_proto = f->l4_proto;
+	}
+	if (is_from_vip) {
+		draft_quote(d, &q, q.dst, q.src, seed);
+		return;
+	}
+	if (!chance(seed, 5))
+		turn(&q); /* else it is about somebody else's packet */
+	draft_quote(d, &q, chance(seed, 5) ? q.src : q.dst, q.src, seed);
 }
 
 static void draft_tunnel(struct draft *d, const struct model_world *w, uint64_t *seed)
 {
 	const struct dp_node *n = &w->node[1 + world_rnd(seed, 8)];
 	uint32_t be = 1 + world_rnd(seed, WORLD_BACKENDS), flags = 0, token;
-	uint32_t svc = draft_in(d, w, seed);
+	uint32_t svc = draft_in(d, w, seed), kind = world_rnd(seed, 100);
 	bool is_v4;
 
 	for (int i = 0; i < 4 && !n->addr[15]; i++)
 		n = &w->node[1 + world_rnd(seed, 8)];
 
 	d->spec.padding = chance(seed, 5) ? d->spec.padding : 0;
-	if (chance(seed, 30)) {
+	if (kind < 27) {
 		turn(d);
 		flags = DP_GRE_F_REPLY;
+	} else if (kind < 32) {
+		draft_icmp(d, w, true, seed);
+		flags = DP_GRE_F_REPLY;
+	} else if (kind < 40) {
+		draft_icmp(d, w, false, seed);
 	}
 	/* Mostly a backend that serves what is asked for. */
 	for (uint32_t i = 0; i < 100 && !(w->local[be].live && w->local[be].svc_idx == svc); i++)
@@ -390,6 +420,7 @@ static void draft_reply(struct draft *d, const struct model_world *w, bool is_br
 {
 	const struct model_flow *f;
 	const struct dp_local *l;
+	struct draft q;
 
 	(void)draft_in(d, w, seed);
 	d->spec.is_vlan = false;
@@ -405,6 +436,33 @@ static void draft_reply(struct draft *d, const struct model_world *w, bool is_br
 	d->spec.sport = f->bport;
 	d->spec.dport = f->app_cport;
 	d->spec.l4_proto = f->l4_proto;
+	if (!chance(seed, 12))
+		return;
+	q = *d; /* an error about what the client sent instead */
+	q.spec.src = q.src;
+	q.spec.dst = q.dst;
+	turn(&q);
+	draft_quote(d, &q,
+		    chance(seed, 70)		? q.dst
+		    : model_is_mapped4(l->addr) ? "10.0.0.1"
+						: "2001:db8:1::1",
+		    q.src, seed);
+}
+
+/* One node asks another whether its data path lives. */
+static void draft_ping(struct draft *d, uint64_t *seed)
+{
+	bool is_v4 = chance(seed, 50);
+
+	memset(d, 0, sizeof(*d));
+	d->spec = (struct pkt_spec){.src = is_v4 ? "10.99.0.2" : "fd99::2",
+				    .dst = is_v4 ? "10.99.0.1" : "fd99::1",
+				    .l4_proto = IPPROTO_UDP,
+				    .sport = (uint16_t)world_rnd(seed, 65536),
+				    .dport = DP_PING_PORT,
+				    .payload =
+					    (uint16_t)(chance(seed, 80) ? 16 : world_rnd(seed, 20)),
+				    .ping_kind = (uint8_t)world_rnd(seed, 3)};
 }
 
 static size_t mutate(uint8_t *frame, size_t len, uint64_t *seed)
@@ -446,12 +504,14 @@ size_t world_frame(const struct model_world *w, enum model_hook hook, uint64_t *
 	size_t len;
 
 	_Static_assert(PKT_MAX <= MODEL_FRAME_MAX, "frames fit");
-	if (hook == MODEL_MESH_IN)
+	if (hook == MODEL_MESH_IN && chance(seed, 3))
+		draft_ping(&d, seed);
+	else if (hook == MODEL_MESH_IN)
 		draft_tunnel(&d, w, seed);
 	else if (hook == MODEL_UP_OUT || hook == MODEL_BR_IN || hook == MODEL_MESH_OUT)
 		draft_reply(&d, w, hook == MODEL_BR_IN, seed);
 	else if (chance(seed, 8))
-		draft_icmp(&d, w, seed);
+		draft_icmp(&d, w, false, seed);
 	else
 		(void)draft_in(&d, w, seed);
 	len = pkt_build(&d.spec, frame);
