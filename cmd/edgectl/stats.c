@@ -188,7 +188,7 @@ static const char *short_number(double x, char buf[24])
 		x /= 1000;
 		i++;
 	}
-	snprintf(buf, 24, i || (x > 0 && x < 10) ? "%.1f%s" : "%.0f%s", x, unit[i]);
+	snprintf(buf, 24, i || (x < 10 && x != (double)(int)x) ? "%.1f%s" : "%.0f%s", x, unit[i]);
 	return buf;
 }
 
