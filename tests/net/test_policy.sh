@@ -107,6 +107,14 @@ under_changes() { # every query is answered while policies change
 ok 'changes under traffic cost no packet' under_changes
 ok 'and no table' is "$(digest)" "$BEFORE"
 
+# The size of the table is a policy too: a new one is flipped in.
+rows() { is "$(lab_ctl fra-1 --json route show echo | jq -c '[.families[].rows]')" "$1"; }
+ok 'a table of another size' ctl service set echo rows=1021
+soon 'both families have it' rows '[1021,1021]'
+ok 'and serve' answers $V4 fra-2
+ok 'as before' ctl service set echo rows=off
+soon 'one backend is one row' rows '[1,1]'
+
 # Told instead of dropped
 refused() { like "$(printf x | lab_in c "$OUT/lab/udpask" $V4 9 300 2>&1)" '*refused*'; }
 ok 'a port without service is silent' eval '! refused'
