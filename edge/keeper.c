@@ -73,7 +73,7 @@ static void neigh_cb(const struct nl_neigh *n, void *arg)
 
 	keeper_gw_failed(k, n);
 	if (mesh && n->ifindex == mesh->ifindex)
-		keeper_l2_update(k);
+		k->is_host_dirty = true; /* soon, once for all that failed */
 }
 
 static void netlink_cb(uv_poll_t *h, int status, int events)

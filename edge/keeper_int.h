@@ -102,7 +102,8 @@ void keeper_host_adopt(struct keeper *k);
 void keeper_host_update(struct keeper *k); /* routes, uplink, dp_host */
 int keeper_host_remove_routes(struct nl *nl);
 
-/* keeper_l2.c: a fabric's neighbours; without one nothing. Cheap to call; a neighbour that failed is found at once. */
+/* keeper_l2.c: a fabric's neighbours; without one nothing. Reads the neighbour table each time: for ticks and
+ * settled events. */
 int keeper_l2_open(struct keeper *k);
 void keeper_l2_close(struct keeper *k);
 void keeper_l2_update(struct keeper *k);

@@ -140,6 +140,19 @@ else
 	echo '# this kernel has no VLAN interfaces: not tried; tagged frames on the parent are in test_live'
 fi
 
+# ---- a routing table with more than there is room for
+full() {
+	local i
+	for i in $(seq 0 5999); do echo "route add 100.$((64 + i / 4096)).$((i / 16 % 256)).$((i % 16 * 16))/28 via 172.21.0.1"; done >"$LAB_DIR/routes"
+	lab_in fra-1 ip -batch "$LAB_DIR/routes" || return 1
+	lab_in fra-1 ip route add default via 172.21.0.1 metric 9000 # of defaults there are events
+	lab_wait 'it is said' 10 has_log 'egress_full prefixes=4096 over=19' && traffic c "$C4" "$C6" && traffic d $D4 $D6 || return 1
+	lab_in fra-1 ip route flush root 100.64.0.0/10
+	lab_in fra-1 ip route del default via 172.21.0.1 metric 9000
+	lab_wait 'they are gone' 15 has_log 'egress uplinks=2 prefixes=[0-9]{1,2}$'
+}
+ok '6,000 routes by the second uplink: 4,096 are known, and it is said' full
+
 # ---- comes and goes
 gone() {
 	lab_app load c bash -c "while :; do kdig +short +retry=0 +time=1 @$V4.1 whoami.lab TXT; done"
