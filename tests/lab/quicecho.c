@@ -3,7 +3,7 @@
  *
  *   quicecho server PORT NAME SERVER-ID CERT KEY   one socket bound to every address; each stream is answered with NAME.
  *                       Connection ids: docs/DATAPATH.md; SERVER-ID "-": ids that name nobody
- *   quicecho client ADDRESS PORT MOVES             one connection; a stream, a move, a stream ...; prints each answer on
+ *   quicecho client ADDRESS PORT MOVES [PAUSE_MS]  one connection; a stream, a move, a stream ...; prints each answer on
  *                       one line. Moves: another local port, in turn unknown to the client (as by a NAT) and of its own will
  *
  * Exit of the client: 0 all answered, 1 not, 2 usage.
@@ -31,7 +31,7 @@
 #define CID_BYTES 12
 #define PACKET_MAX 1200
 #define ANSWER_MS 2000
-#define SETTLE_MS 50
+#define SETTLE_MS 50 /* paths are validated and ids retired before the next move */
 #define PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3"
 
 struct conn {
@@ -435,7 +435,7 @@ static int move(struct conn *c, const char *address, const char *port, bool is_t
 	return rc ? fail("migration", ngtcp2_strerror(rc)) : 0;
 }
 
-static int ask(const char *address, const char *port, int moves)
+static int ask(const char *address, const char *port, int moves, uint64_t pause_ms)
 {
 	struct conn *c = &conns[0];
 	gnutls_certificate_credentials_t cred;
@@ -453,8 +453,8 @@ static int ask(const char *address, const char *port, int moves)
 		if (turn_until(c, &c->is_heard, ANSWER_MS))
 			return -1;
 		puts(c->heard);
-		/* Paths are validated and ids retired before the next move. */
-		if (turn_until(c, NULL, SETTLE_MS))
+		fflush(stdout);
+		if (turn_until(c, NULL, pause_ms))
 			return -1;
 	}
 	return 0;
@@ -469,11 +469,14 @@ int main(int argc, char **argv)
 		server_id = (uint32_t)strtoul(argv[4], NULL, 16);
 		return serve((uint16_t)atoi(argv[2]), argv[5], argv[6]) ? 1 : 0;
 	}
-	if (argc == 5 && !strcmp(argv[1], "client")) {
+	if ((argc == 5 || argc == 6) && !strcmp(argv[1], "client")) {
 		say_text = "who?";
-		return ask(argv[2], argv[3], atoi(argv[4])) ? 1 : 0;
+		return ask(argv[2], argv[3], atoi(argv[4]),
+			   argc == 6 ? strtoul(argv[5], NULL, 10) : SETTLE_MS)
+			       ? 1
+			       : 0;
 	}
 	fprintf(stderr, "usage: quicecho server PORT NAME SERVER-ID CERT KEY\n"
-			"       quicecho client ADDRESS PORT MOVES\n");
+			"       quicecho client ADDRESS PORT MOVES [PAUSE_MS]\n");
 	return 2;
 }

@@ -56,6 +56,22 @@ both() {
 ok 'IPv4: every connection lives on, wherever its client is' both $V4
 ok 'IPv6 too' both $V6
 
+# A drained backend gets no new connections; what lives there goes on, even from another port.
+drained() {
+	local pid who other
+	lab_in c "$OUT/lab/quicecho" client $V4 443 2 1200 >"$LAB_DIR/drained" 2>&1 &
+	pid=$!
+	lab_wait 'the first answer' 5 test -s "$LAB_DIR/drained" || return 1
+	who=$(head -n 1 "$LAB_DIR/drained")
+	lab_ctl "$who" backend drain "h3/$(lab_addr4 "$who"):4433" >/dev/null || return 1
+	other=fra-$((3 - ${who#fra-}))
+	lab_wait 'new connections elsewhere' 5 new_go_to "$other" || return 1
+	wait $pid || { cat "$LAB_DIR/drained"; return 1; }
+	is "$(sort "$LAB_DIR/drained" | uniq -c | tr -s ' ')" " 3 $who" && lab_ctl "$who" backend undrain "h3/$(lab_addr4 "$who"):4433"
+}
+new_go_to() { is "$(for _ in 1 2 3; do connection $V4 0; done | sort -u)" "$1"; }
+ok 'a drained backend keeps the connections it has' drained
+
 ok 'quic=off' lab_ctl fra-1 service set h3 quic=off
 breaks() {
 	local i
