@@ -99,7 +99,7 @@ struct dp_trace {
 	__u32 local_ifindex;
 	__u32 local_live;
 	__u32 self_idx;
-	__u32 pad;
+	__u32 quic_idx; /* backend that the packet's connection id names, 0 = none */
 };
 DP_ASSERT_SIZE(struct dp_trace, 256);
 
@@ -113,6 +113,7 @@ DP_ASSERT_SIZE(struct dp_trace, 256);
 #define DP_TRACE_FLOWS 128u    /* flow tables were asked */
 #define DP_TRACE_LOCAL 256u    /* local_* say which backend here it would be */
 #define DP_TRACE_FROM_VIP 512u /* the source is a VIP: no worker begins a flow for it */
+#define DP_TRACE_BY_ID 1024u   /* the connection id decides, not the table */
 #define DP_TRACE_PASSES 0xffffffffu
 
 enum dp_trace_flow {

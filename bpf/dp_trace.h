@@ -10,6 +10,7 @@
 
 #include "bpf/dp_encap.h"
 #include "bpf/dp_gate.h"
+#include "bpf/dp_quic.h"
 
 /* 0 -> findings. Writer dp_trace; reader edgefwd, right after the run. */
 struct {
@@ -18,6 +19,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct dp_trace);
 } dp_trace_out SEC(".maps");
+
+/* Who gets it, now that this is known. */
+static __always_inline void dp_trace_chosen(struct dp_trace *t, const struct dp_choice *c)
+{
+	struct dp_node *node = dp_node_get(DP_BE_NODE(c->backend_word));
+
+	t->steps |= DP_TRACE_OWNER;
+	t->backend_word = c->backend_word;
+	t->backend_idx = c->backend_idx;
+	t->prev_idx = c->prev_idx;
+	t->node_idx = DP_BE_NODE(c->backend_word);
+	if (!node)
+		return;
+	dp_addr_copy(t->node_addr, node->addr);
+	t->node_flags = node->flags;
+}
 
 /* One row: what stands in it and why it can or can't serve. 1 if it can. */
 static __always_inline int dp_trace_row(struct dp_trace *t, __u32 i, __u32 row)
@@ -40,14 +57,7 @@ static __always_inline int dp_trace_row(struct dp_trace *t, __u32 i, __u32 row)
 	t->try_count = i + 1;
 	if (!is_usable)
 		return 0;
-	t->backend_word = c.backend_word;
-	t->backend_idx = c.backend_idx;
-	t->prev_idx = c.prev_idx;
-	t->node_idx = at->node_idx;
-	if (node) {
-		dp_addr_copy(t->node_addr, node->addr);
-		t->node_flags = node->flags;
-	}
+	dp_trace_chosen(t, &c);
 	return 1;
 }
 
@@ -91,7 +101,6 @@ static __always_inline __u32 dp_trace_table(struct dp_trace *t, const struct dp_
 		__u32 row = try ? dp_row_subst(first, try, rows) : first;
 
 		if (dp_trace_row(t, try, DP_TABLE_OFFSET(table) + row)) {
-			t->steps |= DP_TRACE_OWNER;
 			return dp_trace_way(t);
 		}
 	}
@@ -113,9 +122,35 @@ static __always_inline __u32 dp_trace_gate(struct dp_trace *t, const struct dp_p
 	return t->gate_reason;
 }
 
+/* dp_quic_xdp() for the short header that a trace brings, without remembering what it found. 1: that backend gets it. */
+static __always_inline int dp_trace_quic(struct xdp_md *ctx, struct dp_trace *t,
+					 const struct dp_pkt *p, const struct dp_svc *svc)
+{
+	struct dp_quic_key key = {.svc_id = svc->svc_id, .family = p->family};
+	__u8 b[DP_QUIC_SHORT_BYTES] __attribute__((aligned(8)));
+	struct dp_choice c = {};
+	__u32 *idx;
+
+	if (dp_quic_bytes(p) < DP_QUIC_SHORT_BYTES || p->l4_off > DP_OFF_MAX ||
+	    bpf_xdp_load_bytes(ctx, p->l4_off + sizeof(struct udphdr), b, sizeof(b)) ||
+	    (b[0] & DP_QUIC_LONG) || b[DP_QUIC_CID_SHORT_AT] >> 5 != DP_QUIC_CONFIG)
+		return 0;
+	key.server_id = dp_quic_word(b + DP_QUIC_CID_SHORT_AT + DP_QUIC_ID_AT);
+	idx = bpf_map_lookup_elem(&dp_quic, &key);
+	if (!idx)
+		return 0;
+	t->quic_idx = *idx;
+	if (!dp_backend_usable(*idx, &c))
+		return 0;
+	t->steps |= DP_TRACE_BY_ID;
+	dp_trace_chosen(t, &c);
+	return 1;
+}
+
 /* How an edge ends it: the questions of dp_edge(), in its order. */
-static __always_inline __u32 dp_trace_edge(struct dp_trace *t, const struct dp_pkt *p,
-					   const struct dp_vip *vip, const struct dp_self *self)
+static __always_inline __u32 dp_trace_edge(struct xdp_md *ctx, struct dp_trace *t,
+					   const struct dp_pkt *p, const struct dp_vip *vip,
+					   const struct dp_self *self)
 {
 	struct dp_ctl *ctl = dp_ctl_get();
 	struct dp_svc *svc;
@@ -137,6 +172,8 @@ static __always_inline __u32 dp_trace_edge(struct dp_trace *t, const struct dp_p
 		if (reason != DP_TRACE_PASSES)
 			return reason;
 	}
+	if ((svc->flags & DP_SVC_QUIC) && dp_trace_quic(ctx, t, p, svc))
+		return dp_trace_way(t);
 	return dp_trace_table(t, p, svc, self);
 }
 
@@ -218,7 +255,7 @@ int dp_trace(struct xdp_md *ctx)
 		t->reason = DP_R_NOT_READY;
 		if (self->ready) {
 			t->steps |= DP_TRACE_READY;
-			t->reason = dp_trace_edge(t, &p, vip, self);
+			t->reason = dp_trace_edge(ctx, t, &p, vip, self);
 		}
 	} else if (self->ready) {
 		t->steps |= DP_TRACE_READY;

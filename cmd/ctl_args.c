@@ -54,7 +54,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"filter.rm", CTL_BIT(prefix) | CTL_BIT(service), CTL_BIT(prefix)},
 	{"route.show", CTL_BIT(service), CTL_BIT(service)},
 	{"stats", CTL_BIT(service), 0},
-	{"trace", CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst) | CTL_BIT(node),
+	{"trace", CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst) | CTL_BIT(node) | CTL_BIT(cid),
 	 CTL_BIT(proto) | CTL_BIT(src) | CTL_BIT(dst)},
 	{"hist.on", CTL_BIT(every), 0},
 	{"hist.off", 0, 0},

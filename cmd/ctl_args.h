@@ -34,6 +34,7 @@
 	X(proto, TEXT, 8)                                                                          \
 	X(src, TEXT, 80)                                                                           \
 	X(dst, TEXT, 80)                                                                           \
+	X(cid, TEXT, 41)                                                                           \
 	X(node, TEXT, MODEL_NAME_MAX)                                                              \
 	X(every, NUMBER, 1000000000)                                                               \
 	X(reasons, TEXTS, CTL_REASONS_MAX)                                                         \
@@ -62,7 +63,7 @@ struct ctl_args {
 	char name[64], service[64], addr[80], spec[CTL_SPEC_MAX], check[MODEL_CHECK_TEXT_MAX];
 	char quic_id[16], verb[16], prefix[IP_TEXT_MAX];
 	char author[MODEL_NAME_MAX], reason[64];
-	char proto[8], src[80], dst[80], node[MODEL_NAME_MAX], file[256];
+	char proto[8], src[80], dst[80], cid[41], node[MODEL_NAME_MAX], file[256];
 	uint64_t weight, every, count, seconds, watch;
 	struct ctl_texts policy, vips, ports, reasons;
 };

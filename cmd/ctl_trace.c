@@ -5,7 +5,7 @@
  *  reason, meaning, is_drop: how this node would end it, as an edge
  *  text: the verdict as a sentence,
  *  service, family, hash, row: absolute, rows: of the table              nil where it did not come so far
- *  backend: spec, owner_node, is_here: the owner's node is this one, token, previous: spec
+ *  backend: spec, owner_node, is_here: the owner's node is this one, is_by_id: its connection id decided, token, previous: spec
  *  tries: [{row, backend, is_up, node, is_node_up}]                      rows asked, the flow's own first
  *  gate: {is_passing, reason, list_all, list_service: "deny" | "allow" | nil}    nil: the service has none
  *  flow: {state: "none" | "new" | "assured", is_closing, away_node, backend, edge_node, client_port, idle_s}
@@ -28,7 +28,7 @@ struct question {
 };
 
 #define BACKENDS_MAX                                                                               \
-	(DP_TRACE_TRIES + 3) /* owners of rows, the previous one, the flow's, the chosen one */
+	(DP_TRACE_TRIES + 4) /* owners of rows, previous, chosen, the flow's, the id's */
 
 /* What an answer is made of. */
 struct teller {
@@ -64,11 +64,11 @@ static void find_backends(struct teller *w)
 {
 	const struct route_view *v = w->l->v.view;
 	const struct dp_trace *t = w->t;
-	uint32_t want[BACKENDS_MAX] = {t->backend_idx, t->prev_idx, t->local_idx};
+	uint32_t want[BACKENDS_MAX] = {t->backend_idx, t->prev_idx, t->local_idx, t->quic_idx};
 	char key[MODEL_KEY_MAX];
 
 	for (uint32_t i = 0; i < t->try_count && i < DP_TRACE_TRIES; i++)
-		want[3 + i] = t->try[i].owner;
+		want[4 + i] = t->try[i].owner;
 	for (size_t i = 0; i < v->backend_count; i++) {
 		const struct route_backend *b = &v->backend[i];
 		uint32_t idx =
@@ -186,6 +186,25 @@ static void tell_rows(struct teller *w)
 		     backend_spec(w, t->prev_idx, spec));
 }
 
+/* Does the connection id decide? */
+static bool tell_id(struct teller *w)
+{
+	const struct dp_trace *t = w->t;
+	char spec[CTL_SPEC_MAX];
+
+	if (!(t->svc_flags & DP_SVC_QUIC) || !w->flow->cid_bytes)
+		return false;
+	if (t->steps & DP_TRACE_BY_ID)
+		step(w, "id", "the connection id names %s, which is up: the table is not asked",
+		     backend_spec(w, t->backend_idx, spec));
+	else if (t->quic_idx)
+		step(w, "id", "the connection id names %s, which is not up: by the table",
+		     backend_spec(w, t->quic_idx, spec));
+	else
+		step(w, "id", "the connection id names no backend: by the table");
+	return t->steps & DP_TRACE_BY_ID;
+}
+
 static void tell_way(struct teller *w)
 {
 	const struct dp_trace *t = w->t;
@@ -236,7 +255,8 @@ static void tell_edge(struct teller *w)
 	tell_gate(w);
 	if ((t->steps & DP_TRACE_GATE) && t->gate_reason != DP_TRACE_PASSES)
 		return;
-	tell_rows(w);
+	if (!tell_id(w))
+		tell_rows(w);
 	if (t->steps & DP_TRACE_OWNER)
 		tell_way(w);
 }
@@ -377,6 +397,7 @@ static void put_choice(struct teller *w, struct ctl_block *m)
 	ctl_key_text(w->o, m, "backend", backend_spec(w, t->backend_idx, spec));
 	ctl_key_text(w->o, m, "owner_node", node_name(w, t->node_idx));
 	ctl_key_bool(w->o, m, "is_here", t->node_flags & DP_NODE_SELF);
+	ctl_key_bool(w->o, m, "is_by_id", t->steps & DP_TRACE_BY_ID);
 	ctl_key_uint(w->o, m, "token", DP_BE_TOKEN(t->backend_word));
 	if (t->prev_idx)
 		ctl_key_text(w->o, m, "previous", backend_spec(w, t->prev_idx, spec));
@@ -466,6 +487,7 @@ static int read_end(const char *param, const char *text, struct ip_addr *ret_add
 static int read_flow(const struct ctl_args *a, struct trace_flow *ret_flow, struct err *e)
 {
 	struct trace_flow f = {0};
+	size_t bytes = strlen(a->cid) / 2;
 
 	if (strcasecmp(a->proto, "udp") == 0)
 		f.l4_proto = IPPROTO_UDP;
@@ -476,6 +498,18 @@ static int read_flow(const struct ctl_args *a, struct trace_flow *ret_flow, stru
 	if (read_end("src", a->src, &f.src, &f.sport, e) ||
 	    read_end("dst", a->dst, &f.dst, &f.dport, e))
 		return -EINVAL;
+	if (a->has & CTL_BIT(cid)) {
+		if (!bytes || strlen(a->cid) % 2 ||
+		    strspn(a->cid, "0123456789abcdefABCDEF") != 2 * bytes)
+			return err_set(e, -EINVAL,
+				       "trace: cid: got '%.40s', want 1 to 20 bytes in hex",
+				       a->cid);
+		if (f.l4_proto != IPPROTO_UDP)
+			return err_set(e, -EINVAL, "trace: cid: want udp with it");
+		for (size_t i = 0; i < bytes; i++)
+			(void)sscanf(a->cid + 2 * i, "%2hhx", &f.cid[i]); /* checked above */
+		f.cid_bytes = (uint8_t)bytes;
+	}
 	*ret_flow = f;
 	return 0;
 }

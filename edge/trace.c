@@ -11,7 +11,9 @@
 #include <string.h>
 
 #define TTL 64
-#define WINDOW 64240 /* what Linux offers first */
+#define QUIC_SHORT 0x40 /* a short header, and the bit that is always set */
+#define QUIC_REST 16	/* what stands behind the connection id: as good as any */
+#define WINDOW 64240	/* what Linux offers first */
 
 static uint32_t sum16(const void *bytes, size_t len, uint32_t sum)
 {
@@ -60,9 +62,12 @@ static size_t put_ip(const struct trace_flow *f, uint8_t *at, size_t l4_bytes)
 static size_t put_l4(const struct trace_flow *f, uint8_t *at)
 {
 	size_t addr = ip_is_v4(&f->dst) ? 12 : 0;
-	size_t len = f->l4_proto == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	size_t payload = f->cid_bytes ? 1u + f->cid_bytes + QUIC_REST : 0;
+	size_t len = f->l4_proto == IPPROTO_TCP ? sizeof(struct tcphdr)
+						: sizeof(struct udphdr) + payload;
 	uint32_t sum = f->l4_proto + (uint32_t)len; /* of the pseudo-header */
 
+	memset(at, 0, len + 1);
 	sum = sum16(f->src.b + addr, 16 - addr, sum);
 	sum = sum16(f->dst.b + addr, 16 - addr, sum);
 	if (f->l4_proto == IPPROTO_TCP) {
@@ -79,6 +84,11 @@ static size_t put_l4(const struct trace_flow *f, uint8_t *at)
 				     .dest = htons(f->dport),
 				     .len = htons((uint16_t)len)};
 
+		if (payload) {
+			at[sizeof(udp)] = QUIC_SHORT;
+			memcpy(at + sizeof(udp) + 1, f->cid, f->cid_bytes);
+			sum = sum16(at + sizeof(udp), payload + 1, sum); /* a zero byte behind it */
+		}
 		udp.check = csum_be(sum16(&udp, sizeof(udp), sum));
 		if (!udp.check)
 			udp.check = 0xffff; /* zero means none */
@@ -90,10 +100,12 @@ static size_t put_l4(const struct trace_flow *f, uint8_t *at)
 int trace_build(const struct trace_flow *f, uint8_t ret_frame[TRACE_FRAME_MAX], size_t *ret_bytes)
 {
 	struct ethhdr eth = {.h_source = {2}, .h_dest = {2, 0, 0, 0, 0, 1}};
-	uint8_t l4[sizeof(struct tcphdr)];
+	uint8_t l4[TRACE_FRAME_MAX];
 	size_t l4_bytes, bytes = sizeof(eth);
 
 	if (f->l4_proto != IPPROTO_TCP && f->l4_proto != IPPROTO_UDP)
+		return -EPROTONOSUPPORT;
+	if (f->cid_bytes > TRACE_CID_MAX || (f->cid_bytes && f->l4_proto != IPPROTO_UDP))
 		return -EPROTONOSUPPORT;
 	if (ip_is_v4(&f->src) != ip_is_v4(&f->dst))
 		return -EAFNOSUPPORT;

@@ -8,8 +8,8 @@ static void show(const msgpack_object *r)
 {
 	char a[ECTL_TEXT_MAX], b[ECTL_TEXT_MAX], c[ECTL_TEXT_MAX], where[ECTL_TEXT_MAX] = "";
 
-	ectl_line("%s %s to %s, the first packet of a flow", ectl_text(r, "proto", a),
-		  ectl_text(r, "src", b), ectl_text(r, "dst", c));
+	ectl_line("%s %s to %s", ectl_text(r, "proto", a), ectl_text(r, "src", b),
+		  ectl_text(r, "dst", c));
 	for (size_t i = 0; i < ectl_count(r, "steps"); i++) {
 		const msgpack_object *s = ectl_at(r, "steps", i);
 
@@ -36,7 +36,11 @@ const struct ectl_command ectl_trace_commands[] = {
 	 .positional = {{"PROTO", CTL_A_proto, false},
 			{"SRC:PORT", CTL_A_src, false},
 			{"DST:PORT", CTL_A_dst, false}},
-	 .option = {{.name = "node",
+	 .option = {{.name = "cid",
+		     .arg = CTL_A_cid,
+		     .value = "HEX",
+		     .help = "a QUIC packet of an open connection, with this connection id"},
+		    {.name = "node",
 		     .arg = CTL_A_node,
 		     .value = "N",
 		     .help = "only if this node is N: the maps asked are its own"}},

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bpf/dp_see_abi.h"
+#include "edge/trace.h"
 #include "tests/lib/bpf_fixture.h"
 
 #pragma GCC diagnostic push
@@ -20,19 +21,36 @@
 #define C4 .src = BF_CLIENT4, .sport = 40000
 #define C6 .src = BF_CLIENT6, .sport = 40000
 
-static struct dp_trace trace(struct bf *b, const struct pkt_spec *pkt)
+static struct dp_trace trace_frame(struct bf *b, const uint8_t *frame, size_t bytes)
 {
-	uint8_t frame[PKT_MAX], after[PKT_MAX];
+	uint8_t after[PKT_MAX];
 	struct dp_trace t;
 	uint32_t zero = 0;
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_out = after,
-		    .data_size_out = sizeof(after), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = (uint32_t)bytes,
+		    .data_out = after, .data_size_out = sizeof(after), .repeat = 1);
 
-	o.data_size_in = (uint32_t)pkt_build(pkt, frame);
 	if (bpf_prog_test_run_opts(bpf_program__fd(b->skel->progs.dp_trace), &o))
 		fail_msg("test run: %s", strerror(errno));
 	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_trace_out"), &zero, &t), 0);
 	return t;
+}
+
+static struct dp_trace trace(struct bf *b, const struct pkt_spec *pkt)
+{
+	uint8_t frame[PKT_MAX];
+
+	return trace_frame(b, frame, pkt_build(pkt, frame));
+}
+
+static void set_limits(struct bf *b, uint32_t svc_idx, uint32_t flags, uint32_t pps)
+{
+	struct dp_svc svc;
+
+	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_svc"), &svc_idx, &svc), 0);
+	svc.flags = flags;
+	svc.pps = pps;
+	svc.svc_id = 77;
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_svc"), &svc_idx, &svc, BPF_ANY), 0);
 }
 
 /* What XDP says of the same packet: its reason, and the row that it puts in front. */
@@ -199,6 +217,91 @@ static void test_trace_when_mesh_is_ethernet_then_sent_in_xdp(void **state)
 	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_l2"), &node_idx, &gone, BPF_ANY), 0);
 }
 
+static void test_trace_when_connection_id_names_a_backend_then_it_not_the_row(void **state)
+{
+	/* the configuration in the first octet, server id 7, a nonce */
+	static const uint8_t id[8] = {0x05, 0, 0, 0, 7, 1, 2, 3};
+	struct trace_flow f = {.l4_proto = IPPROTO_UDP, .sport = 4000, .dport = 53, .cid_bytes = 8};
+	struct dp_quic_key key = {.svc_id = 77, .server_id = 7, .family = 4};
+	uint32_t idx = BF_SVC_HOST4;
+	struct bf *b = *state;
+	uint8_t frame[TRACE_FRAME_MAX];
+	struct pkt_seen seen;
+	struct dp_trace t;
+	size_t bytes;
+
+	bf_need(b);
+	set_limits(b, BF_SVC_EXACT4, DP_SVC_QUIC, 0);
+	bf_addr(BF_CLIENT4, f.src.b);
+	bf_addr("192.0.2.10", f.dst.b);
+	memcpy(f.cid, id, sizeof(id));
+	assert_int_equal(trace_build(&f, frame, &bytes), 0);
+	assert_int_equal(bytes, 14 + 20 + 8 + 1 + 8 + 16);
+	assert_null(pkt_read(frame, bytes, &seen)); /* checksums are right */
+	t = trace_frame(b, frame, bytes);
+	assert_int_equal(t.quic_idx, 0);
+	assert_false(t.steps & DP_TRACE_BY_ID);
+	assert_int_equal(t.backend_idx, BF_SVC_EXACT4);
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_quic"), &key, &idx, BPF_ANY), 0);
+	t = trace_frame(b, frame, bytes);
+	assert_true(t.steps & DP_TRACE_BY_ID);
+	assert_int_equal(t.backend_idx, BF_SVC_HOST4);
+	assert_int_equal(t.reason, DP_R_LOCAL_DELIVERED);
+	assert_int_equal(t.try_count, 0);
+	bf_set_backend(b, BF_SVC_HOST4, DP_BE_DEAD, BF_SELF);
+	t = trace_frame(b, frame, bytes);
+	assert_int_equal(t.quic_idx, BF_SVC_HOST4);
+	assert_false(t.steps & DP_TRACE_BY_ID);
+	assert_int_equal(t.backend_idx, BF_SVC_EXACT4);
+	assert_int_equal(bpf_map_delete_elem(bf_map(b, "dp_quic"), &key), 0);
+}
+
+static void test_trace_build_when_of_each_kind_then_sound(void **state)
+{
+	static const struct {
+		const char *src, *dst;
+		uint8_t l4_proto, cid_bytes;
+		int rc;
+		size_t bytes;
+	} row[] = {
+		{"192.0.2.1", "192.0.2.2", IPPROTO_UDP, 0, 0, 42},
+		{"192.0.2.1", "192.0.2.2", IPPROTO_TCP, 0, 0, 54},
+		{"2001:db8::1", "2001:db8::2", IPPROTO_UDP, 0, 0, 62},
+		{"2001:db8::1", "2001:db8::2", IPPROTO_TCP, 0, 0, 74},
+		{"2001:db8::1", "2001:db8::2", IPPROTO_UDP, 20, 0, 62 + 37},
+		{"192.0.2.1", "192.0.2.2", IPPROTO_UDP, 1, 0, 42 + 18},
+		{"192.0.2.1", "2001:db8::2", IPPROTO_UDP, 0, -EAFNOSUPPORT, 0},
+		{"192.0.2.1", "192.0.2.2", IPPROTO_ICMP, 0, -EPROTONOSUPPORT, 0},
+		{"192.0.2.1", "192.0.2.2", IPPROTO_TCP, 8, -EPROTONOSUPPORT, 0},
+		{"192.0.2.1", "192.0.2.2", IPPROTO_UDP, 21, -EPROTONOSUPPORT, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct trace_flow f = {.l4_proto = row[i].l4_proto,
+				       .sport = 1234,
+				       .dport = 53,
+				       .cid = {1, 2, 3},
+				       .cid_bytes = row[i].cid_bytes};
+		uint8_t frame[TRACE_FRAME_MAX];
+		struct pkt_seen seen;
+		size_t bytes = 0;
+
+		bf_addr(row[i].src, f.src.b);
+		bf_addr(row[i].dst, f.dst.b);
+		assert_int_equal(trace_build(&f, frame, &bytes), row[i].rc);
+		assert_int_equal(bytes, row[i].bytes);
+		if (row[i].rc)
+			continue;
+		assert_null(pkt_read(frame, bytes, &seen)); /* lengths and checksums */
+		assert_string_equal(seen.src, row[i].src);
+		assert_string_equal(seen.dst, row[i].dst);
+		assert_int_equal(seen.l4_proto, row[i].l4_proto);
+		assert_int_equal(seen.sport, 1234);
+		assert_int_equal(seen.dport, 53);
+	}
+}
+
 static void test_trace_when_source_is_a_vip_then_says_so(void **state)
 {
 	const struct pkt_spec pkt = {
@@ -233,17 +336,6 @@ static void test_trace_when_run_then_counts_and_stores_nothing(void **state)
 }
 
 /* ---- the gate */
-
-static void set_limits(struct bf *b, uint32_t svc_idx, uint32_t flags, uint32_t pps)
-{
-	struct dp_svc svc;
-
-	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_svc"), &svc_idx, &svc), 0);
-	svc.flags = flags;
-	svc.pps = pps;
-	svc.svc_id = 77;
-	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_svc"), &svc_idx, &svc, BPF_ANY), 0);
-}
 
 static void test_trace_when_there_is_a_limit_then_asks_and_takes_nothing(void **state)
 {
@@ -369,6 +461,8 @@ int main(void)
 		CASE(test_trace_when_owner_is_dead_then_shows_substitutes),
 		CASE(test_trace_when_owner_is_elsewhere_then_names_node_token_and_previous),
 		CASE(test_trace_when_mesh_is_ethernet_then_sent_in_xdp),
+		CASE(test_trace_when_connection_id_names_a_backend_then_it_not_the_row),
+		CASE(test_trace_build_when_of_each_kind_then_sound),
 		CASE(test_trace_when_source_is_a_vip_then_says_so),
 		CASE(test_trace_when_run_then_counts_and_stores_nothing),
 		CASE(test_trace_when_there_is_a_limit_then_asks_and_takes_nothing),

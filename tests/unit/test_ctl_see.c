@@ -60,7 +60,8 @@ static void test_trace_when_forwarded_then_names_and_steps(void **state)
 			"\"dst\"=>\"192.0.2.53:53\", \"node\"=>\"a1\", \"reason\"=>\"forwarded\"");
 	must_have(text, "\"is_drop\"=>false, \"service\"=>\"dns\", \"family\"=>4, \"hash\"=>43981, "
 			"\"row\"=>17, \"rows\"=>251, \"backend\"=>\"f1/dns/10.0.0.2:5300\", "
-			"\"owner_node\"=>\"f1\", \"is_here\"=>false, \"token\"=>16391, "
+			"\"owner_node\"=>\"f1\", \"is_here\"=>false, "
+			"\"is_by_id\"=>false, \"token\"=>16391, "
 			"\"previous\"=>\"a1/dns/10.0.0.1:5300\"");
 	must_have(text, "\"gate\"=>nil, \"flow\"=>{\"state\"=>\"none\"}");
 	must_have(text, "\"what\"=>\"way\", \"text\"=>\"GRE to f1 (10.0.0.2), token 0x004007");
@@ -153,6 +154,39 @@ static void test_trace_when_rows_and_lists_refuse_then_each_is_told(void **state
 	must_have(text, "\"gate\"=>{\"is_passing\"=>false, \"reason\"=>\"denied\", "
 			"\"list_all\"=>nil, \"list_service\"=>\"deny\"}");
 	must_have(text, "the list of all services says nothing, the service's own denies it");
+}
+
+static void test_trace_when_connection_id_is_given_then_who_it_names(void **state)
+{
+	struct ctl_args a = flow("udp", "198.51.100.9:4444", "192.0.2.53:53");
+	const char *text;
+
+	(void)state;
+	must_start();
+	fake.has_maps = true;
+	set(&a, "trace", CTL_A_cid, "05000000070a0B0c");
+	fake.trace = forwarded_to(1);
+	fake.trace.svc_flags = DP_SVC_QUIC;
+	must_have(ask("trace", &a), "the connection id names no backend: by the table");
+	fake.trace.quic_idx = idx(0);
+	must_have(ask("trace", &a),
+		  "the connection id names a1/dns/10.0.0.1:5300, which is not up: by the table");
+	fake.trace.quic_idx = idx(1);
+	fake.trace.steps = (fake.trace.steps | DP_TRACE_BY_ID) & ~DP_TRACE_TABLE;
+	fake.trace.try_count = 0;
+	text = ask("trace", &a);
+	must_have(text, "\"is_by_id\"=>true");
+	must_have(text, "names f1/dns/10.0.0.2:5300, which is up: the table is not asked");
+	assert_null(strstr(text, "\"what\"=>\"hash\""));
+	/* a short header with that id */
+	assert_int_equal(fake.traced_bytes, 14 + 20 + 8 + 1 + 8 + 16);
+	assert_memory_equal(fake.traced + 42, "\x40\x05\0\0\0\x07\x0a\x0b\x0c", 9);
+	a = flow("udp", "198.51.100.9:4444", "192.0.2.53:53");
+	set(&a, "trace", CTL_A_cid, "050");
+	must_refuse("trace", &a, -EINVAL, "trace: cid: got '050', want 1 to 20 bytes in hex");
+	a = flow("tcp", "198.51.100.9:4444", "192.0.2.53:53");
+	set(&a, "trace", CTL_A_cid, "05");
+	must_refuse("trace", &a, -EINVAL, "trace: cid: want udp with it");
 }
 
 static void test_trace_when_wrong_then_refused(void **state)
@@ -280,6 +314,7 @@ int main(void)
 		LIVE(test_trace_when_dropped_then_reason_and_where),
 		LIVE(test_trace_when_backend_is_here_then_the_flow_and_its_backend),
 		LIVE(test_trace_when_rows_and_lists_refuse_then_each_is_told),
+		LIVE(test_trace_when_connection_id_is_given_then_who_it_names),
 		LIVE(test_trace_when_wrong_then_refused),
 		LIVE(test_hist_when_switched_then_shows),
 		LIVE(test_capture_when_read_then_frames_and_it_ends_with_its_client),

@@ -61,7 +61,7 @@ static void test_trace_when_dropped_then_exit_1_and_each_step(void **state)
 				       .self_idx = fake.node[0].id.b[0]};
 	assert_int_equal(run("trace udp 198.51.100.9:4444 192.0.2.53:54"), 1);
 	assert_string_equal(
-		out, "udp 198.51.100.9:4444 to 192.0.2.53:54, the first packet of a flow\n"
+		out, "udp 198.51.100.9:4444 to 192.0.2.53:54\n"
 		     " edge a1\n"
 		     "  vip         192.0.2.53 is a VIP\n"
 		     "  service     none on this protocol and port: dropped\n"
