@@ -121,6 +121,12 @@ static void test_encode_when_valid_then_decodes_to_the_same(void **state)
 	assert_true(ip_equal(&b2.addr, &b.addr) && b2.port == 5353 && b2.weight == 100);
 	assert_true(b2.token == b.token && b2.is_draining);
 	assert_same_check(&b2.check, &b.check);
+	assert_true(!b2.ports.lo && !b2.ports.hi);
+	b.ports = (struct ip_port_range){5000, 5999};
+	len = model_backend_encode(&b, buf, sizeof(buf));
+	assert_true(len > 0);
+	assert_int_equal(model_backend_decode(buf, (size_t)len, &b2), 0);
+	assert_memory_equal(&b2.ports, &b.ports, sizeof(b.ports));
 
 	len = model_health_encode(&h, buf, sizeof(buf));
 	assert_int_equal(model_health_decode(buf, (size_t)len, &h2), 0);
@@ -172,6 +178,7 @@ static void test_encode_when_at_limits_then_fits_a_record(void **state)
 	memset(b.check.expect, 1, sizeof(b.check.expect));
 	b.check.send_len = b.check.expect_len = 64;
 	b.token = 0xffffff;
+	b.ports = (struct ip_port_range){65534, 65535};
 	len = model_backend_encode(&b, buf, sizeof(buf));
 	print_message("# largest backend value: %d bytes\n", len);
 	assert_true(len > 0);
@@ -277,6 +284,12 @@ static void test_backend_encode_when_a_rule_is_broken_then_ebadmsg(void **state)
 	b = a_backend(), b.weight = 0;
 	assert_int_equal(model_backend_encode(&b, buf, sizeof(buf)), -EBADMSG);
 	b = a_backend(), b.weight = MODEL_WEIGHT_MAX + 1;
+	assert_int_equal(model_backend_encode(&b, buf, sizeof(buf)), -EBADMSG);
+	b = a_backend(), b.ports.hi = 53;
+	assert_int_equal(model_backend_encode(&b, buf, sizeof(buf)), -EBADMSG);
+	b = a_backend(), b.ports.lo = 53;
+	assert_int_equal(model_backend_encode(&b, buf, sizeof(buf)), -EBADMSG);
+	b = a_backend(), b.ports = (struct ip_port_range){54, 53};
 	assert_int_equal(model_backend_encode(&b, buf, sizeof(buf)), -EBADMSG);
 	b = a_backend(), b.token = 1u << 24;
 	assert_int_equal(model_backend_encode(&b, buf, sizeof(buf)), -EBADMSG);

@@ -64,17 +64,17 @@ static void edge_init(struct edge *g, size_t n, unsigned int shuffle)
 	assert_int_equal(plan_state_new(&sizes, &g->s), 0);
 }
 
-static uint32_t who(const struct edge *g, uint32_t backend_idx)
+/* 1 + number of the backend that has an index; 0 = none has. */
+static void who_is_who(const struct edge *g, uint32_t who[64])
 {
+	memset(who, 0, 64 * sizeof(*who));
 	for (uint32_t i = 0; i < N; i++) {
 		char key[MODEL_KEY_MAX];
 
 		model_backend_key(&g->backend[i].backend, key);
-		if (backend_idx && plan_backend_idx(g->s, &g->node[i].id, key) == backend_idx)
-			return 1 + i;
+		who[plan_backend_idx(g->s, &g->node[i].id, key)] = 1 + i;
 	}
-	assert_int_equal(backend_idx, 0);
-	return 0;
+	who[0] = 0;
 }
 
 static void see(const struct edge *g, struct route_backend *backend, struct route_view *ret_view)
@@ -97,6 +97,7 @@ static void step(struct edge *g, uint64_t after_ms)
 	struct plan_list l = {0};
 	struct route_plan *routes;
 	struct route_view view;
+	uint32_t who[64];
 	struct err e;
 
 	g->now_ms += after_ms;
@@ -119,12 +120,15 @@ static void step(struct edge *g, uint64_t after_ms)
 	memcpy(g->prev_was, g->prev, sizeof(g->prev));
 	g->rows = g->svc.rows;
 	assert_true(g->rows <= ROWS_MAX);
+	who_is_who(g, who);
 	for (uint32_t i = 0; i < g->rows; i++) {
 		const struct dp_row *row = &g->mem[DP_TABLE_OFFSET(g->svc.table) + i];
 
-		g->owner[i] = who(g, row->owner);
-		g->prev[i] = who(g, row->prev);
+		assert_true(row->owner < sizes.backends && row->prev < sizes.backends);
+		g->owner[i] = who[row->owner];
+		g->prev[i] = who[row->prev];
 		assert_int_not_equal(g->owner[i], 0);
+		assert_true(!row->prev || g->prev[i]);
 		assert_int_not_equal(g->owner[i], g->prev[i]);
 	}
 }
