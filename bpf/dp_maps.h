@@ -14,7 +14,7 @@
 #include "bpf/dp_abi.h"
 #include "bpf/dp_reasons.h"
 
-/* 0 -> facts about this host. Writer edgefwd; readers all TC programs. */
+/* 0 -> facts about this host. Writer edgefwd; readers all programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -161,7 +161,7 @@ struct {
 	__type(value, __u32);
 } dp_filter SEC(".maps");
 
-/* destination prefix -> uplink. Writer edgefwd; readers TC, on machines with several. Full: edgefwd's write fails. */
+/* destination prefix -> uplink. Writer edgefwd; readers XDP and TC, on machines with several. Full: edgefwd's write fails. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 4096);

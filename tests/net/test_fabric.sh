@@ -63,6 +63,16 @@ big() { lab_in c curl -gsf -m 60 -r 0-20971519 "$1" | sha256sum | cut -d' ' -f1;
 ok 'HTTP, 20 MB, IPv4' is "$(big "http://$V4.2/big")" "$SUM"
 ok 'HTTP, 20 MB, IPv6' is "$(big "http://[$V6:2]/big")" "$SUM"
 
+# The edge's mesh interface goes and comes back, with another MAC and another number.
+again_there() {
+	: >"$LAB_DIR/fra-1/edgefwd.log"
+	lab_in fra-1 ip link del mesh0 && lab_wait 'it is noticed' 10 logged fra-1 'interface_gone if=mesh0' || return 1
+	lab_fabric_device fra-1
+	lab_in fra-1 sysctl -qw net.ipv4.conf.mesh0.forwarding=1 net.ipv6.conf.mesh0.forwarding=1
+	lab_wait 'its neighbour' 20 logged fra-1 'neighbours known=1' && lab_wait 'an answer' 20 answers && traffic
+}
+ok 'the mesh interface goes and comes back: by XDP again' adds fra-1 fabric_out 12 again_there
+
 # fra-2 behind a router: its MAC is the one that XDP sends to.
 routed() {
 	local mac
