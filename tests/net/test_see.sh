@@ -140,6 +140,19 @@ wide() {
 	! tshark -r "$LAB_DIR/all.pcapng" -Y '_ws.malformed || eth.type != 0x800 && eth.type != 0x86dd && eth.type != 0x806' 2>/dev/null | grep .
 }
 ok 'a capture of everything: capinfos and tshark read it, each header as it was' wide
+piped() { # another program reads while it is written
+	local n
+	(
+		"$OUT/edgectl" --socket "$LAB_DIR/fra-1/edged.sock" capture - --reason forwarded --count 3 --seconds 10 2>"$LAB_DIR/pipe.err" |
+			tshark -r - -T fields -e ip.src -e udp.dstport 2>/dev/null >"$LAB_DIR/pipe.text"
+	) &
+	n=$!
+	lab_wait 'the capture is on' 5 grep -q '^capturing' "$LAB_DIR/pipe.err" || return 1
+	for _ in 1 2 3; do answers $V4.1 || return 1; done
+	wait $n
+	is "$(sort -u "$LAB_DIR/pipe.text")" "$(lab_mesh4 fra-1),$C4	7" && is "$(wc -l <"$LAB_DIR/pipe.text")" 3
+}
+ok 'a capture into a pipe, the tunnel decoded' piped
 gone() { # the client dies: the capture ends with it
 	capture "$LAB_DIR/gone.pcapng" --seconds 60 || return 1
 	kill -9 $captor
