@@ -6,22 +6,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <uthash.h>
+
 #define IN_V4 1u
 #define IN_V6 2u
 
-/* Ids given out in one service: open addressing, more than twice as many slots as backends. */
+/* An id given out in one service. */
 struct taken {
-	uint32_t id; /* 0 = free */
+	uint32_t id;
 	uint8_t families;
+	UT_hash_handle hh;
 };
 
-static struct taken *find(struct taken *t, size_t mask, uint32_t id)
+static struct taken *find(struct taken *all, uint32_t id)
 {
-	size_t i = id * 0x9e3779b1u & mask;
+	struct taken *t;
 
-	while (t[i].id && t[i].id != id)
-		i = (i + 1) & mask;
-	return &t[i];
+	HASH_FIND(hh, all, &id, sizeof(id), t);
+	return t;
+}
+
+/* From `room`, which has one for each backend: nothing to free. */
+static void take(struct taken **all, struct taken *room, uint32_t id, uint8_t families)
+{
+	*room = (struct taken){.id = id, .families = families};
+	HASH_ADD(hh, *all, id, sizeof(room->id), room);
 }
 
 static int order(const void *pa, const void *pb, void *arg)
@@ -57,52 +66,48 @@ static uint32_t make_id(const struct route_view *v, const struct route_backend *
 
 /* One service: chosen ids first, so that none of them is taken by chance. */
 static void name_service(const struct route_view *v, const size_t *idx, size_t count,
-			 struct taken *t, size_t mask, uint32_t *ret_id)
+			 struct taken *room, uint32_t *ret_id)
 {
-	memset(t, 0, (mask + 1) * sizeof(*t));
+	struct taken *all = NULL, *t;
+
 	for (size_t i = 0; i < count; i++) {
 		const struct model_backend *b = &v->backend[idx[i]].backend;
 		uint8_t family = ip_is_v4(&b->addr) ? IN_V4 : IN_V6;
-		struct taken *k;
 
 		ret_id[idx[i]] = 0;
 		if (!b->quic_id)
 			continue;
-		k = find(t, mask, b->quic_id);
-		if (k->families & family)
+		t = find(all, b->quic_id);
+		if (t && (t->families & family))
 			continue;
-		*k = (struct taken){b->quic_id, (uint8_t)(k->families | family)};
+		if (t)
+			t->families |= family;
+		else
+			take(&all, &room[i], b->quic_id, family);
 		ret_id[idx[i]] = b->quic_id;
 	}
 	for (size_t i = 0; i < count; i++) {
-		struct taken *k;
-		uint32_t id;
+		uint32_t id = 0;
 
 		if (v->backend[idx[i]].backend.quic_id)
 			continue;
-		for (uint32_t try = 0;; try++) {
+		for (uint32_t try = 0; !id || find(all, id); try++)
 			id = make_id(v, &v->backend[idx[i]], try);
-			k = id ? find(t, mask, id) : NULL;
-			if (k && !k->id)
-				break;
-		}
-		*k = (struct taken){id, IN_V4 | IN_V6};
+		take(&all, &room[i], id, IN_V4 | IN_V6);
 		ret_id[idx[i]] = id;
 	}
+	HASH_CLEAR(hh, all);
 }
 
 int quic_ids(const struct route_view *view, uint32_t *ret_id)
 {
-	size_t n = view->backend_count, from = 0, to, slots = 4;
+	size_t n = view->backend_count, from = 0, to;
 	size_t *idx = calloc(n + 1, sizeof(*idx));
-	struct taken *t;
+	struct taken *room = calloc(n + 1, sizeof(*room));
 
-	while (slots < 2 * n + 2)
-		slots *= 2;
-	t = calloc(slots, sizeof(*t));
-	if (!idx || !t) {
+	if (!idx || !room) {
 		free(idx);
-		free(t);
+		free(room);
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -110,17 +115,14 @@ int quic_ids(const struct route_view *view, uint32_t *ret_id)
 	qsort_r(idx, n, sizeof(*idx), order, (void *)view);
 	for (; from < n; from = to) {
 		const char *service = view->backend[idx[from]].backend.service;
-		size_t mask = 3;
 
 		for (to = from; to < n; to++)
 			if (strcmp(view->backend[idx[to]].backend.service, service) != 0)
 				break;
-		while (mask < 2 * (to - from) + 1)
-			mask = 2 * mask + 1;
-		name_service(view, idx + from, to - from, t, mask, ret_id);
+		name_service(view, idx + from, to - from, room, ret_id);
 	}
 	free(idx);
-	free(t);
+	free(room);
 	return 0;
 }
 
