@@ -295,7 +295,10 @@ static __always_inline struct dp_flow_rev *dp_embed_back(struct dp_work *w, __u3
 	w->rev_key.bport_be = w->embed.dport_be;
 	w->rev_key.l4_proto = w->embed.l4_proto;
 	r = bpf_map_lookup_elem(&dp_rev, &w->rev_key);
-	return r ? r : bpf_map_lookup_elem(&dp_rev_new, &w->rev_key);
+	if (!r)
+		r = bpf_map_lookup_elem(&dp_rev_new, &w->rev_key);
+	/* An entry of a slot that is another backend's now is none. */
+	return r && dp_slot_is(dp_local_get(r->slot), r->use_count) ? r : 0;
 }
 
 /* A backend, this machine or a router behind it -> client: rewritten, with dp_work.back filled in (DP_GO: encapsulate it);

@@ -17,6 +17,7 @@
 
 #define FRAMES 1000
 #define WORLDS 100
+#define CHANGE_EVERY 30	    /* frames, on average */
 #define WORLD_SECONDS_MAX 4 /* fragments are forgotten after five: the model's time stands still */
 
 static const char *const reason_names[] = {
@@ -303,6 +304,15 @@ static double now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void change(const struct bf *b, uint64_t *seed)
+{
+	const void *value;
+	uint32_t idx;
+	const char *map = world_change(&world, seed, &idx, &value);
+
+	put(b, map, &idx, value);
+}
+
 static void one_world(const struct bf *b, uint64_t seed)
 {
 	uint64_t rnd = seed;
@@ -314,6 +324,8 @@ static void one_world(const struct bf *b, uint64_t seed)
 	put_world(b);
 	since = now_s();
 	for (int i = 0; i < FRAMES; i++) {
+		if (!world_rnd(&rnd, CHANGE_EVERY))
+			change(b, &rnd);
 		enum model_hook hook = pick_hook(&rnd);
 		uint8_t frame[MODEL_FRAME_MAX];
 		size_t len = world_frame(&world, hook, &rnd, frame);

@@ -149,6 +149,17 @@ static struct model_flow *flow_of(struct model_world *w, const struct model_pkt 
 	return NULL;
 }
 
+/* Does the flow's backend still have its slot, and take packets? */
+static bool slot_is(const struct model_world *w, const struct model_flow *f)
+{
+	return w->local[f->slot].use_count == f->use_count;
+}
+
+static bool slot_serves(const struct model_world *w, const struct model_flow *f)
+{
+	return slot_is(w, f) && w->local[f->slot].live;
+}
+
 static struct model_flow *flow_by_reply(struct model_world *w, const uint8_t *client,
 					const uint8_t *local, uint16_t app_cport, uint16_t bport,
 					uint8_t l4_proto)
@@ -199,7 +210,7 @@ static uint32_t flow_begin(struct model_step *s, uint32_t token, uint32_t edge_i
 			   struct model_flow **ret_flow)
 {
 	struct model_world *w = s->w;
-	struct model_flow n = {.l4_proto = s->p.l4_proto};
+	struct model_flow n = {.l4_proto = s->p.l4_proto}, *other;
 	const struct dp_local *l;
 	uint32_t reason;
 
@@ -221,8 +232,11 @@ static uint32_t flow_begin(struct model_step *s, uint32_t token, uint32_t edge_i
 	n.state = next_state(DP_FLOW_OPEN, &s->p, false);
 	for (uint32_t try = 0; try <= PORT_TRIES; try++) {
 		n.app_cport = shifted(n.cport, try);
-		if (flow_by_reply(w, n.client, n.local, n.app_cport, n.bport, n.l4_proto))
+		other = flow_by_reply(w, n.client, n.local, n.app_cport, n.bport, n.l4_proto);
+		if (other && slot_serves(w, other))
 			continue;
+		if (other)
+			flow_forget(w, other); /* in nobody's way any more */
 		if (w->flow_count == MODEL_FLOWS)
 			return DP_R_FLOW_TABLE_FULL;
 		w->flow[w->flow_count] = n;
@@ -237,8 +251,9 @@ static uint32_t flow_in(struct model_step *s, uint32_t token, uint32_t edge_idx,
 {
 	struct model_flow *f = flow_of(s->w, &s->p);
 
-	if (f && f->state && is_syn(&s->p)) {
-		flow_forget(s->w, f); /* the client's port is used again */
+	/* Its backend is gone, or the client's port is used again. */
+	if (f && (!slot_serves(s->w, f) || (f->state && is_syn(&s->p)))) {
+		flow_forget(s->w, f);
 		f = NULL;
 	}
 	if (!f)
@@ -346,7 +361,7 @@ static void deliver_error(struct model_step *s, size_t inner, bool is_mesh)
 		return;
 	}
 	f = flow_of(s->w, &q);
-	if (!f || !s->w->local[f->slot].live) {
+	if (!f || !slot_serves(s->w, f)) {
 		model_drop(s, DP_R_ICMP_NO_FLOW);
 		return;
 	}
@@ -560,8 +575,10 @@ static struct model_flow *reply_flow(struct model_step *s)
 		return NULL;
 	f = flow_by_reply(s->w, s->p.dst, is_bridge ? s->p.src : nowhere, s->p.dport, s->p.sport,
 			  s->p.l4_proto);
-	if (!f || (!is_bridge && model_vip(s->w, s->p.src)))
+	if (!f || (!is_bridge && model_vip(s->w, s->p.src)) || !slot_is(s->w, f))
 		return NULL;
+	if (!s->w->local[f->slot].live)
+		return f; /* the last words of a backend that was taken off */
 	f->state = next_state(f->state, &s->p, true);
 	if (!(s->p.tcp_flags & (TCP_SYN | TCP_RST)))
 		f->is_assured = true;
@@ -622,9 +639,9 @@ static void error_back(struct model_step *s)
 	}
 	if (s->hook != MODEL_BR_IN)
 		f = flow_by_reply(s->w, q.src, nowhere, q.sport, q.dport, q.l4_proto);
-	if (!f)
+	if (!f || !slot_is(s->w, f))
 		f = flow_by_reply(s->w, q.src, q.dst, q.sport, q.dport, q.l4_proto);
-	if (!f || model_vip(s->w, s->p.src)) {
+	if (!f || model_vip(s->w, s->p.src) || !slot_is(s->w, f)) {
 		reply_pass(s);
 		return;
 	}

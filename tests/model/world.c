@@ -200,6 +200,57 @@ void world_make(struct model_world *w, const struct dp_host *host, const struct 
 	make_filters(w, seed);
 }
 
+static const char *change_local(struct model_world *w, uint32_t i, uint64_t *seed, const void **ret)
+{
+	struct dp_local *l = &w->local[i];
+
+	if (chance(seed, 50)) {
+		l->live = !l->live;
+	} else { /* another backend has the slot now; edges will hear of it */
+		l->live = 1;
+		l->use_count = (l->use_count + 1) & 0x3ff;
+		l->port = (uint16_t)(7000 + world_rnd(seed, 5));
+		l->svc_idx = 1 + world_rnd(seed, WORLD_SVCS);
+	}
+	*ret = l;
+	return "dp_local";
+}
+
+const char *world_change(struct model_world *w, uint64_t *seed, uint32_t *ret_idx,
+			 const void **ret_value)
+{
+	uint32_t be = 1 + world_rnd(seed, WORLD_BACKENDS), node = 2 + world_rnd(seed, 7);
+	uint32_t row = ROWS + world_rnd(seed, MODEL_ROWS - ROWS);
+	uint64_t word = w->backend[be];
+
+	switch (world_rnd(seed, 4)) {
+	case 0:
+		w->node[node].state = !w->node[node].state;
+		*ret_idx = node;
+		*ret_value = &w->node[node];
+		return "dp_node";
+	case 1:
+		w->row[row].owner = world_rnd(seed, WORLD_BACKENDS);
+		*ret_idx = row;
+		*ret_value = &w->row[row];
+		return "dp_rows";
+	case 2:
+		*ret_idx = be;
+		if (w->local[be].svc_idx)
+			return change_local(w, be, seed, ret_value);
+		break;
+	}
+	/* An edge hears of a backend's death, its return, or that its slot is used again. */
+	if (w->local[be].svc_idx)
+		word = DP_BE_WORD(DP_BE_STATE(word), 1, DP_TOKEN(be, w->local[be].use_count));
+	else
+		word ^= 1ull << 48;
+	w->backend[be] = word;
+	*ret_idx = be;
+	*ret_value = &w->backend[be];
+	return "dp_backend";
+}
+
 /* ---- Frames ---- */
 
 struct draft {
