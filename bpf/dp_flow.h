@@ -5,7 +5,8 @@
  *           reverse key get different client ports as the application sees them
  * Assured   the application has answered: moved from dp_fwd_new/dp_rev_new to dp_fwd/dp_rev. A SYN-ACK or a reset is
  *           the kernel's answer, not the application's, and moves nothing
- * Away      a forward entry with away_idx has no reverse one: the flow lives on that node (dp_second.h)
+ * Away      a forward entry with away_idx: the flow lives on that node (dp_second.h). With a client port (cport_be) it is an
+ *           entry of our own in doubt; else there is no reverse one
  * Invariant an entry counts while its slot has the same use count and its idle time has not passed; nobody cleans up, who
  *           meets one that doesn't count treats it as absent. Both directions keep a flow from being idle
  */
@@ -351,11 +352,25 @@ static __noinline int dp_flow_is_silent(struct dp_work *w, const struct dp_flow_
 	       dp_flow_is_idle(r->seen_s, w->pkt.l4_proto, r->state, is_rev_assured);
 }
 
-/* Where the row names a previous owner, a flow that is over here, or silent, may live there under the same ports: it went
- * there while our backend was dead, or is a new one. */
-static __always_inline int dp_flow_is_doubtful(const struct dp_flow_fwd *f, __u32 now_s)
+/* Where the row names a previous owner, a flow that was silent here may live there under the same ports: it went there while
+ * our backend was dead, or is a new one. Then the entry says that it is away, until the packet comes back: DP_IS_HOP, DP_GO:
+ * it serves; or the end. */
+static __always_inline int dp_flow_doubt(struct dp_work *w, struct dp_flow_fwd *f, __u32 svc_idx,
+					 __u32 now_s)
 {
-	return (f->state & DP_FLOW_CLOSING) || (__s32)(now_s - f->seen_s) > DP_DOUBT_S;
+	int out;
+
+	if (!w->tunnel.seq || dp_second_marks(w) || (__s32)(now_s - f->seen_s) <= DP_DOUBT_S)
+		return DP_GO;
+	w->choice.svc_idx = svc_idx;
+	out = dp_second_ask();
+	if (out != DP_IS_HOP)
+		return out;
+	f->away_idx = w->hop.node_idx;
+	f->edge_idx = w->tunnel.edge_idx;
+	f->seen_s = now_s;
+	f->state = DP_FLOW_OPEN; /* if it is there, it is not over */
+	return out;
 }
 
 /* An entry of this worker's own: DP_GO with dp_work.hop filled in, DP_IS_HOP, or DP_IS_PASS: it doesn't count; or the end. */
@@ -369,12 +384,6 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 		return DP_IS_PASS;
 	if (f->state && dp_is_syn(&w->pkt))
 		return DP_IS_PASS; /* the client's port is used again */
-	if (w->tunnel.seq && !dp_second_marks(w) && dp_flow_is_doubtful(f, now_s)) {
-		w->choice.svc_idx = l->svc_idx;
-		out = dp_second_ask();
-		if (out != DP_GO)
-			return out;
-	}
 	w->hop.slot = f->slot;
 	w->hop.cport_be = f->cport_be;
 	w->hop.bport_be = dp_backend_port(&w->pkt, l);
@@ -384,13 +393,17 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 		return DP_GO;
 	if (dp_slot_is_dead(l) || dp_flow_is_silent(w, f, is_assured))
 		return DP_IS_PASS;
+	out = dp_flow_doubt(w, f, l->svc_idx, now_s);
+	if (out != DP_GO)
+		return out;
 	f->edge_idx = w->tunnel.edge_idx;
 	f->seen_s = now_s;
 	f->state = state;
 	return dp_rev_keep(w, is_assured, state) ? DP_IS_PASS : DP_GO;
 }
 
-/* An entry that says where the flow is: DP_IS_HOP, DP_IS_PASS: it doesn't count; or the end. */
+/* An entry that says where the flow is: DP_IS_HOP, DP_IS_PASS: it doesn't count; or the end. One that was in doubt is our own
+ * again then. */
 static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f)
 {
 	__u32 marks = dp_second_marks(w), next_marks = DP_GRE_F_SECOND;
@@ -399,7 +412,7 @@ static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f
 
 	if (marks == DP_GRE_F_SECOND) {
 		if (!counts || f->away_idx == w->tunnel.from_idx)
-			return dp_hop_back(w);
+			return f->cport_be ? DP_IS_PASS : dp_hop_back(w);
 		next_marks |= DP_GRE_F_FINAL; /* it moved twice: there it ends */
 	} else if (marks || !counts || dp_is_syn(&w->pkt)) {
 		return DP_IS_PASS;
@@ -430,7 +443,14 @@ __noinline int dp_flow_in(struct __sk_buff *skb)
 	}
 	if (!f)
 		return dp_flow_begin(w);
-	out = f->away_idx ? dp_flow_away(w, f) : dp_flow_here(w, f, is_assured);
+	out = DP_IS_PASS;
+	if (f->away_idx) {
+		out = dp_flow_away(w, f);
+		if (out == DP_IS_PASS && f->cport_be)
+			f->away_idx = 0;
+	}
+	if (!f->away_idx)
+		out = dp_flow_here(w, f, is_assured);
 	if (out != DP_IS_PASS)
 		return out;
 	dp_flow_forget(w, f);

@@ -145,8 +145,7 @@ static __always_inline __u32 dp_second_whom(const struct dp_work *w, __u32 *ret_
 	return *ret_is_limited ? 0 : prev_idx;
 }
 
-/* Worker with an entry for the flow (of choice.svc_idx) that may be out of date: the previous owner is asked first, nothing
- * is noted. DP_GO: there is none to ask; DP_IS_HOP; or the end. */
+/* Worker with an entry for the flow (of choice.svc_idx) that may be out of date: the previous owner is asked first. DP_GO: there is none to ask; DP_IS_HOP; or the end. */
 __noinline int dp_second_ask(void)
 {
 	struct dp_work *w = dp_work_get();

@@ -323,7 +323,7 @@ static void test_away_when_it_no_longer_holds_then_begins_anew(void **state)
 	}
 }
 
-/* An entry of our own that is over, or has been silent: the row's previous owner is asked first, and ours stays. */
+/* An entry of our own that has been silent: the row's previous owner is asked first, and ours stays in case. */
 static void test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked(void **state)
 {
 	struct bf *b = *state;
@@ -332,7 +332,7 @@ static void test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked(
 	FOR_CELLS(c)
 	{
 		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev)), bare = in,
-			     back = packet(c, c->prev, FINAL, NUM(c->edge));
+			     back = packet(c, c->prev, FINAL, NUM(c->edge)), second;
 		struct dp_flow_fwd f;
 
 		bare.pkt.gre_seq = 0;
@@ -343,17 +343,34 @@ static void test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked(
 		f.seen_s -= 3;
 		put_entry(b, &in, &f);
 		expect_passed_on(b, c, &in);
-		assert_int_equal(entry(b, &in, &f), 0);
-		assert_int_equal(f.away_idx, 0);
+		expect_passed_on(b, c, &bare);
 		expect_here(b, &back, DP_R_DELIVERED_HOST, "nobody else has it");
 		expect_here(b, &in, DP_R_DELIVERED_HOST, "no longer in doubt");
+		assert_int_equal(entry(b, &in, &f), 0);
+		assert_int_equal(f.away_idx, 0);
 		f.seen_s -= 3;
 		put_entry(b, &in, &f);
 		expect_here(b, &bare, DP_R_DELIVERED_HOST, "no previous owner");
+		/* Asked in turn meanwhile: it is where we think it is, or ours if the asker is that one, or there is none. */
+		f.away_idx = c->prev;
+		put_entry(b, &in, &f);
+		second = packet(c, c->edge, SECOND, NUM(c->edge));
+		expect_hop(b, BF_MESH_IN, &second, DP_R_PASSED_ON, c->prev, FINAL, c->edge,
+			   DP_TOKEN(svc_of(c), BF_USE));
+		second = packet(c, c->prev, SECOND, NUM(c->edge));
+		expect_here(b, &second, DP_R_DELIVERED_HOST, "the asker is that one");
+		put_entry(b, &in, &f);
+		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "it is down");
+		bf_set_node_state(b, c->prev, DP_NODE_UP);
 		if (c->proto != IPPROTO_TCP)
 			continue;
 		bare.pkt.tcp_flags = 4;
 		expect_here(b, &bare, DP_R_DELIVERED_HOST, "reset");
+		assert_int_equal(entry(b, &in, &f), 0);
+		assert_int_equal(f.state, DP_FLOW_CLOSING);
+		f.seen_s -= 3;
+		put_entry(b, &in, &f);
 		expect_passed_on(b, c, &in);
 		in.pkt.tcp_flags = 2;
 		expect_here(b, &in, DP_R_DELIVERED_HOST, "SYN");
