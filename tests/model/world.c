@@ -204,9 +204,9 @@ static const char *change_local(struct model_world *w, uint32_t i, uint64_t *see
 {
 	struct dp_local *l = &w->local[i];
 
-	if (chance(seed, 50)) {
-		l->live = !l->live;
-	} else { /* another backend has the slot now; edges will hear of it */
+	if (l->live && chance(seed, 50)) {
+		l->live = 0; /* it rests for minutes before another has it, which here is no time */
+	} else {	     /* another backend has the slot now; edges will hear of it */
 		l->live = 1;
 		l->use_count = (l->use_count + 1) & 0x3ff;
 		l->port = (uint16_t)(7000 + world_rnd(seed, 5));
