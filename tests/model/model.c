@@ -89,6 +89,7 @@ uint32_t model_choose(const struct model_world *w, const struct model_pkt *p,
 		c->row = DP_TABLE_OFFSET(svc->table) +
 			 (try ? dp_row_subst(first, try, rows) : first);
 		c->backend_idx = w->row[c->row].owner;
+		c->prev_idx = w->row[c->row].prev;
 		if (backend_is_usable(w, c->backend_idx))
 			return 0;
 	}
@@ -359,13 +360,14 @@ static uint16_t ip4_sum(const uint8_t *ip)
 	return (uint16_t)~sum;
 }
 
-void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, bool is_told,
+void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, uint32_t seq, bool is_told,
 		 uint32_t reason)
 {
 	const struct dp_node *node = &s->w->node[node_idx];
 	static const uint8_t none[16];
 	bool is_v4 = model_is_mapped4(node->addr);
-	size_t outer = is_v4 ? 20 : 40, more = outer + 8, inner = s->a->len - ETH;
+	size_t outer = is_v4 ? 20 : 40, gre_bytes = seq ? 12 : 8, more = outer + gre_bytes;
+	size_t inner = s->a->len - ETH;
 	uint8_t *f = s->a->frame, *gre = f + ETH + outer;
 
 	if (!memcmp(node->addr, none, 16)) {
@@ -374,7 +376,7 @@ void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, bool is_
 	}
 	if (s->p.l3_bytes + more > s->w->host.mesh_mtu) {
 		/* Over Ethernet nothing is carried that doesn't fit. */
-		s->a->is_unknown = is_told && is_answerable(&s->p) && !(f[0] & 1);
+		s->a->is_unknown = seq || (is_told && is_answerable(&s->p) && !(f[0] & 1));
 		model_drop(s, DP_R_TOO_BIG);
 		return;
 	}
@@ -382,10 +384,14 @@ void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, bool is_
 	memset(f + ETH, 0, more);
 	s->a->len += more;
 	s->a->same_from = ETH; /* the link header is the kernel's */
-	model_put16(gre, 0x2000);
+	model_put16(gre, seq ? 0x3000 : 0x2000);
 	model_put16(gre + 2, s->p.family == 4 ? 0x0800 : 0x86dd);
 	model_put16(gre + 4, key >> 16);
 	model_put16(gre + 6, key & 0xffff);
+	if (seq) {
+		model_put16(gre + 8, seq >> 16);
+		model_put16(gre + 10, seq & 0xffff);
+	}
 	f += ETH;
 	if (is_v4) {
 		f[0] = 0x45;
@@ -398,7 +404,7 @@ void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, bool is_
 		model_put16(f + 10, ip4_sum(f));
 	} else {
 		f[0] = 0x60;
-		model_put16(f + 4, (uint32_t)(inner + 8));
+		model_put16(f + 4, (uint32_t)(inner + gre_bytes));
 		f[6] = 47;
 		f[7] = 64;
 		memcpy(f + 8, s->w->host.mesh_addr6, 16);
@@ -422,6 +428,17 @@ static void xdp(struct model_step *s, uint32_t parse_reason)
 	model_end(s, s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED : DP_R_FORWARD_CHOSEN, XDP_PASS);
 }
 
+/* The number of the node where the row was before, if flows may still be there: not of a dead backend, nor of one on the
+ * owner's own node. */
+static uint32_t seq_of(const struct model_world *w, const struct model_choice *c)
+{
+	uint32_t node = DP_BE_NODE(w->backend[c->prev_idx]);
+
+	if (!backend_is_usable(w, c->prev_idx) || node == DP_BE_NODE(w->backend[c->backend_idx]))
+		return 0;
+	return w->node[node].node_num;
+}
+
 static void pub_in(struct model_step *s, uint32_t parse_reason)
 {
 	struct model_choice c = {};
@@ -434,7 +451,9 @@ static void pub_in(struct model_step *s, uint32_t parse_reason)
 	word = s->w->backend[c.backend_idx];
 	node = DP_BE_NODE(word);
 	if (s->w->node[node].flags & DP_NODE_SELF) {
-		model_deliver(s, DP_BE_TOKEN(word), s->w->self.node_idx, 0, 0);
+		s->a->is_unknown = seq_of(s->w, &c);
+		if (!s->a->is_unknown)
+			model_deliver(s, DP_BE_TOKEN(word), s->w->self.node_idx, 0, 0);
 		return;
 	}
 	/* Padding of the link is no part of the packet. */
@@ -443,7 +462,7 @@ static void pub_in(struct model_step *s, uint32_t parse_reason)
 	/* Nobody is told by an error about an error, or that IPv6's minimum is too much. */
 	is_told = s->p.is_df && !s->p.frag && !model_is_icmp(&s->p) &&
 		  (s->p.family == 4 || s->p.l3_bytes > 1280);
-	model_encap(s, node, DP_GRE_KEY(0, DP_BE_TOKEN(word)), is_told,
+	model_encap(s, node, DP_GRE_KEY(0, DP_BE_TOKEN(word)), seq_of(s->w, &c), is_told,
 		    s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED : DP_R_FORWARDED);
 }
 

@@ -4,7 +4,7 @@
  *
  * World     the contents of the maps, and what the tables of flows and fragments hold; model_run() keeps those up
  * Mesh      an Ethernet, as in tests/lib/bpf_fixture.h, without fabric
- * Not here  rates, SYN floods, connection ids, second chances, errors of our own: is_unknown says so
+ * Not here  rates, SYN floods, connection ids, second chances on workers, errors of our own: is_unknown says so
  * Time      stands still: nothing is idle, no window passes
  */
 #ifndef MODEL_H
@@ -110,6 +110,7 @@ struct model_pkt {
 
 struct model_choice {
 	uint32_t row, svc_idx, backend_idx;
+	uint32_t prev_idx; /* the row's owner before */
 };
 
 /* A packet's step: the world, what stands in the frame, what will be answered. */
@@ -150,9 +151,18 @@ void model_drop(struct model_step *s, uint32_t reason);
 void model_end(struct model_step *s, uint32_t reason, int action);
 struct model_frag *model_frag_put(struct model_step *s, uint32_t where);
 uint32_t model_frag_follow(struct model_step *s, uint32_t where, struct model_frag **ret_frag);
-/* Puts the tunnel around the packet at byte 14. is_told: if it doesn't fit, the client hears of it. */
-void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, bool is_told,
+/* Puts the tunnel around the packet at byte 14; seq 0: no sequence word. is_told: if it doesn't fit, the client hears of it. */
+void model_encap(struct model_step *s, uint32_t node_idx, uint32_t key, uint32_t seq, bool is_told,
 		 uint32_t reason);
+/* Where the transport's checksum is, 0 = none, or none that is in use. */
+size_t model_l4_sum_at(const struct model_step *s);
+/* Bytes (even) that the transport's checksum covers; is_addr4: the IPv4 header's, too. */
+void model_put_bytes(struct model_step *s, size_t at, const uint8_t *to, size_t bytes,
+		     bool is_addr4);
+void model_put_addr(struct model_step *s, bool is_src, const uint8_t *addr);
+void model_put_port(struct model_step *s, size_t at, uint16_t port);
+void model_note_sums(struct model_step *s);
+void model_clamp_mss(struct model_step *s, size_t tunnel_bytes);
 /* A packet for a backend of this machine; tunnel_bytes 0: it came in on the public interface. */
 void model_deliver(struct model_step *s, uint32_t token, uint32_t edge_idx, size_t inner,
 		   size_t tunnel_bytes);

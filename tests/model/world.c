@@ -145,9 +145,12 @@ static void make_backends(struct model_world *w, uint64_t *seed)
 			w->svc[svc].local_slot = i + 1;
 	}
 	for (uint32_t i = 1; i <= WORLD_SVCS; i++)
-		for (uint32_t r = 0; r < ROWS; r++)
+		for (uint32_t r = 0; r < ROWS; r++) {
 			w->row[i * ROWS + r].owner =
 				world_rnd(seed, 3) * WORLD_SVCS + (i + WORLD_SVCS - 1) % WORLD_SVCS;
+			if (i % 4 == 0 && chance(seed, 40))
+				w->row[i * ROWS + r].prev = world_rnd(seed, WORLD_BACKENDS);
+		}
 }
 
 static void client_addr(uint8_t addr[16], bool is_v4, uint64_t *seed)
