@@ -24,8 +24,8 @@ serve w-1 w-1-too 5301
 lab_start_all
 
 spec() { echo "flows/$(lab_addr4 "$1"):${2:-5300}"; }
-add() { # WORKER PORT
-	lab_ctl "$1" backend add flows "$(lab_addr4 "$1"):$2" --check tcp:interval=200ms >/dev/null
+add() { # WORKER PORT [WEIGHT]
+	lab_ctl "$1" backend add flows "$(lab_addr4 "$1"):$2" --weight "${3:-100}" --check tcp:interval=200ms >/dev/null
 }
 use() { # EDGE WORKER PORT: what that edge makes of it
 	lab_ctl "$1" --json route show flows |
@@ -111,8 +111,8 @@ rolling() {
 ok 'all drain and serve again, one after the other' rolling
 echo "# of $((UDP + TCP)) flows, $(cat "$LAB_DIR/rolling") were lost or moved by it"
 ok '  and less than 1 % of the flows were lost or moved' test "$(cat "$LAB_DIR/rolling")" -lt $(((UDP + TCP) / 100))
-fourth() { add w-1 5301 && comes w-1 5301 used; }
-change 'one more backend comes, on a worker that has one' fourth
+fourth() { add w-1 5301 300 && comes w-1 5301 used; }
+change 'one more comes, with the weight of three, on a worker that has one' fourth
 # shellcheck disable=SC2154 # of net.sh
 [ "$tap_bad" -eq 0 ] || sed 's/^/# /' "$LAB_DIR/reports" "$LAB_DIR/hold.err"
 tap_end
