@@ -101,29 +101,52 @@ void shared_on_buckets(struct gossip_core *c, struct member *from, const uint8_t
 		send_keys(c, from, mask, false);
 }
 
-void shared_on_keys(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
+static void clear_bucket(uint8_t *mask, unsigned int bucket)
+{
+	mask[bucket / 8] &= (uint8_t) ~(1u << (bucket % 8));
+}
+
+/* Marks what they have, or newer. `same` keeps the buckets in which neither side has a version that the other lacks,
+ * though their sums differ: a writer without memory has written one version twice. */
+static void mark_known(struct gossip_core *c, const struct wire_msg *msg, uint32_t mark,
+		       uint8_t same[WIRE_MASK_BYTES])
 {
 	struct wire_list l = msg->keys;
 	struct wire_shared_key k;
-	uint32_t mark = ++c->touch;
-	struct sync_run run;
 
-	if (!msg->mask)
-		return;
+	memcpy(same, msg->mask, WIRE_MASK_BYTES);
 	while (wire_next_key(&l, &k)) {
 		struct rec *r = record_scope_of(k.kind) == RECORD_SHARED
 					? table_find(c, &k.writer, k.kind, k.key, k.key_len)
 					: NULL;
 		struct record v = {.seq = k.counter, .writer = k.writer};
+		int d = r ? record_cmp_version(&r->blob->r, &v) : -1;
 
-		if (r && record_cmp_version(&r->blob->r, &v) <= 0)
-			r->touch = mark; /* they have it, or newer */
+		if (d <= 0 && r)
+			r->touch = mark;
+		if (d < 0)
+			clear_bucket(same, table_bucket_of(k.kind, k.key, k.key_len));
 	}
+	for (size_t i = 0; i < c->rec_count; i++)
+		if (!c->recs[i]->origin && c->recs[i]->touch != mark)
+			clear_bucket(same, bucket_of(c->recs[i]));
+}
+
+void shared_on_keys(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
+{
+	uint8_t same[WIRE_MASK_BYTES];
+	uint32_t mark = ++c->touch;
+	struct sync_run run;
+
+	if (!msg->mask)
+		return;
+	mark_known(c, msg, mark, same);
 	sync_run_begin(&run, c, from);
 	for (size_t i = 0; i < c->rec_count && !run.is_over; i++) {
 		const struct rec *r = c->recs[i];
 
-		if (!r->origin && r->touch != mark && in_mask(msg->mask, bucket_of(r)))
+		if (!r->origin && in_mask(msg->mask, bucket_of(r)) &&
+		    (r->touch != mark || in_mask(same, bucket_of(r))))
 			(void)sync_run_record(&run, &r->blob->r);
 	}
 	sync_run_flush(&run);
