@@ -142,7 +142,15 @@ TAILQ_HEAD(member_list, member);
 #define PROBES_MAX 128
 #define PROBE_HELPERS 3
 
-enum probe_role { PROBE_FREE, PROBE_OWN, PROBE_ASKED, PROBE_CHALLENGE, PROBE_JOIN, PROBE_RETRY };
+enum probe_role {
+	PROBE_FREE,
+	PROBE_OWN,
+	PROBE_ASKED,
+	PROBE_CHALLENGE,
+	PROBE_JOIN,
+	PROBE_RETRY,
+	PROBE_LATE
+};
 
 struct probe {
 	enum probe_role role;

@@ -147,7 +147,7 @@ static void on_vote_on_self(struct gossip_core *c, struct member *from, const st
 static bool has_evidence(const struct gossip_core *c, const struct member *m)
 {
 	return m->asked_ms && c->now_ms < m->asked_ms + ASKED_FRESH_MS &&
-	       c->now_ms >= m->asked_ms + EVIDENCE_MS + m->rtt_us / 1000 &&
+	       c->now_ms >= m->asked_ms + EVIDENCE_MS + probe_rtt_ms(c, m) &&
 	       m->heard_ms < m->asked_ms &&
 	       !(m->card.has_forwarder && m->data_heard_ms >= m->asked_ms);
 }

@@ -15,6 +15,9 @@
 #define BURST_WAIT_MS 30 /* after the last round */
 #define ASKED_LIFE_MS 300
 #define RETRY_LIFE_MS 2000
+#define LATE_LIFE_MS 2000 /* after a failed burst an answer still tells how far it is */
+#define RTT_FAR_MS 350	  /* another region, of which nobody was measured yet */
+#define GUESS_MAX_MS 500  /* it may have been frozen, not far */
 #define CHALLENGES_MAX 64
 #define RTT_SHIFT 3
 
@@ -40,7 +43,7 @@ static struct probe *probe_new(struct gossip_core *c, enum probe_role role, stru
 	for (size_t i = 0; i < PROBES_MAX; i++) {
 		struct probe *p = &c->probe[i];
 
-		if (p->role != PROBE_FREE)
+		if (p->role != PROBE_FREE && p->role != PROBE_LATE)
 			continue;
 		*p = (struct probe){.role = role,
 				    .m = m,
@@ -103,6 +106,20 @@ static void send_ack(struct gossip_core *c, struct member *to, const struct goss
 	dissem_send(c, &o, addr, 1);
 }
 
+uint64_t probe_rtt_ms(const struct gossip_core *c, const struct member *m)
+{
+	uint32_t far_us = 0;
+
+	if (m->rtt_us || strcmp(m->card.region, c->cfg.region) == 0)
+		return m->rtt_us / 1000;
+	/* Its neighbours are as far. */
+	for (size_t i = 0; i < c->ring_count; i++)
+		if (c->ring[i]->rtt_us > far_us &&
+		    strcmp(c->ring[i]->card.region, m->card.region) == 0)
+			far_us = c->ring[i]->rtt_us;
+	return far_us ? far_us / 1000 : RTT_FAR_MS;
+}
+
 static uint64_t ack_wait_ms(const struct gossip_core *c, const struct member *m)
 {
 	uint64_t ms = m->rtt_us ? m->rtt_us / 1000 * 3 / 2 + 20 : ACK_UNKNOWN_MS;
@@ -143,7 +160,7 @@ static void burst_round(struct gossip_core *c, struct probe *p)
 	}
 	p->next_ms = c->now_ms + BURST_STEP_MS;
 	if (p->stage == BURST_ROUNDS)
-		p->next_ms = c->now_ms + BURST_WAIT_MS + p->m->rtt_us / 1000 * 3 / 2;
+		p->next_ms = c->now_ms + BURST_WAIT_MS + probe_rtt_ms(c, p->m) * 3 / 2;
 }
 
 void probe_start(struct gossip_core *c, struct member *m)
@@ -190,7 +207,8 @@ static void verdict(struct gossip_core *c, struct probe *p)
 	struct member *m = p->m;
 	bool is_data_alive = p->is_data_acked;
 
-	p->role = PROBE_FREE;
+	p->role = PROBE_LATE;
+	p->next_ms = c->now_ms + LATE_LIFE_MS;
 	c->n.probes_failed++;
 	/* Whom we know not to answer says nothing about us. */
 	if (m->state == GOSSIP_ALIVE)
@@ -310,13 +328,13 @@ void suspect_on_probe(struct gossip_core *c, struct member *from, const struct g
 		suspect_challenge(c, addr);
 }
 
-static void measure(struct gossip_core *c, struct probe *p)
+static void measure(struct gossip_core *c, struct probe *p, uint64_t max_us)
 {
 	uint64_t us = (c->now_ms - p->sent_ms) * 1000 + 500;
 	struct member *m = p->m;
 
-	if (us > UINT32_MAX / 16)
-		return;
+	if (us > max_us)
+		us = max_us;
 	if (m->rtt_us == 0)
 		m->rtt_us = (uint32_t)us;
 	else
@@ -367,9 +385,13 @@ enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from,
 	if (role == PROBE_ASKED)
 		send_ack(c, p->requester, &p->requester->card.addr, p->requester_cookie,
 			 WIRE_F_HELPER);
+	/* Which of several an answer belongs to can't be told: it is no nearer than this, and that counts only where we know
+	 * nothing better, or waited too short. */
 	if (role == PROBE_OWN && p->stage == 0) {
-		measure(c, p);
+		measure(c, p, UINT32_MAX / 16);
 		suspect_health(c, -1);
+	} else if (p->m && (role == PROBE_LATE || !p->m->rtt_us)) {
+		measure(c, p, GUESS_MAX_MS * 1000);
 	}
 	p->role = PROBE_FREE;
 	return role;
@@ -402,7 +424,7 @@ void suspect_on_ask(struct gossip_core *c, struct member *from, const struct wir
 		    c->probe[i].requester_cookie == msg->cookie && c->probe[i].requester == from)
 			p = &c->probe[i];
 	if (!p) {
-		p = probe_new(c, PROBE_ASKED, m, &m->card.addr, ASKED_LIFE_MS);
+		p = probe_new(c, PROBE_ASKED, m, &m->card.addr, ASKED_LIFE_MS + probe_rtt_ms(c, m));
 		if (!p)
 			return;
 		p->requester = from;

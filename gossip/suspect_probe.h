@@ -5,6 +5,7 @@
  *           120 ms. Then: an ack by anyone ends it; only the kernel answered: headless; nothing did: a vote.
  * Asked     a probe for somebody else; what comes back is passed on
  * Retry     one probe without consequences when it fails
+ * Late      a failed burst whose answer would still tell how far it is
  * Challenge, join   to addresses whose node we don't know
  */
 #ifndef GOSSIP_SUSPECT_PROBE_H
@@ -17,6 +18,8 @@
 #define JOIN_WAIT_MS 500
 #define JOIN_WAIT_MAX_MS 5000
 
+/* How far it is, as far as we know: measured, or else as its region's others. */
+uint64_t probe_rtt_ms(const struct gossip_core *c, const struct member *m);
 void probe_start(struct gossip_core *c, struct member *m);
 void probe_burst(struct gossip_core *c, struct member *m);
 void probe_once(struct gossip_core *c, struct member *m);
