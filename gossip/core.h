@@ -112,6 +112,7 @@ struct member {
 	struct wire_card card;
 	uint64_t card_hash; /* its share of members_digest */
 	bool has_card;	    /* card.sig is good: it may be passed on */
+	bool is_elsewhere;  /* it spoke from another address than its card has */
 	bool is_self;
 	enum gossip_state state;
 	uint64_t since_ms, heard_ms, data_heard_ms;

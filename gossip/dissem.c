@@ -167,6 +167,9 @@ static void fill_cards(struct gossip_core *c, struct wire_out *o, const struct p
 		if (wire_add_card(o, &c->self->card) && dest)
 			dest->told++;
 	}
+	/* It has lost its memory and moved: what it doesn't know of itself can't reach it where it was. */
+	if (dest && dest->is_elsewhere && dest->has_card)
+		(void)wire_add_card(o, &dest->card);
 	for (size_t i = 0; i < p->count && misses < MISSES_MAX; i++) {
 		struct member *m = p->m[i];
 

@@ -27,6 +27,11 @@ static bool addr_eq(const struct gossip_addr *a, const struct gossip_addr *b)
 	return a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
+bool member_is_at(const struct member *m, const struct gossip_addr *addr)
+{
+	return addr_eq(&m->card.addr, addr);
+}
+
 struct member *member_by_addr(const struct gossip_core *c, const struct gossip_addr *addr)
 {
 	struct member *best = NULL;

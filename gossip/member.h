@@ -11,6 +11,7 @@
 
 struct member *member_get(const struct gossip_core *c, const struct node_id *id);
 struct member *member_by_addr(const struct gossip_core *c, const struct gossip_addr *addr);
+bool member_is_at(const struct member *m, const struct gossip_addr *addr);
 
 enum card_result { CARD_OLD, CARD_REFUSED, CARD_UPDATED, CARD_NEW };
 /* A card arrived, from whomever; `votes` (may be NULL) is what its bearer thinks of members: a card that comes with the

@@ -102,6 +102,8 @@ static void send_ack(struct gossip_core *c, struct member *to, const struct goss
 	put_digest(c, &o);
 	if (flags)
 		wire_put_flags(&o, flags);
+	if (to)
+		to->is_elsewhere = !member_is_at(to, addr);
 	dissem_fill(c, &o, to);
 	dissem_send(c, &o, addr, 1);
 }
