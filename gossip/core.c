@@ -132,6 +132,7 @@ int gossip_core_join(struct gossip_core *c, uint64_t now_ms, const struct gossip
 	if (seed_count > CORE_SEEDS_MAX)
 		return -EINVAL;
 	c->now_ms = now_ms;
+	table_loaded(c);
 	own_begin(c);
 	c->seed_count = 0;
 	for (size_t i = 0; i < seed_count; i++) {

@@ -89,6 +89,7 @@ struct origin {
 	uint64_t gc;	  /* tombstones up to here are gone: proven by a head */
 	uint64_t gc_told; /* the same, as the peers said whose deltas we counted; >= gc */
 	bool is_whole;	  /* a head proved that we hold all of `generation` */
+	bool is_closed;	  /* nothing older than `generation` is taken any more, whole or not */
 	bool is_disputed; /* signed two contents with one version of this generation */
 	bool is_removed;  /* only ever true for ourselves: not part of the digest, not in force */
 	struct rec *head;

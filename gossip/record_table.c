@@ -423,7 +423,7 @@ static void origin_raise(struct origin *o, uint64_t generation)
 	o->generation = generation;
 	o->watermark = o->verified = o->top = o->gc = o->gc_told = 0;
 	o->gsum = (struct digest){{0, 0}};
-	o->is_whole = o->is_disputed = false;
+	o->is_whole = o->is_closed = o->is_disputed = false;
 	o->reset_touch = 0;
 }
 
@@ -527,7 +527,7 @@ static bool is_old(const struct origin *o, const struct record *r, const struct 
 	if (!o)
 		return false;
 	if (r->generation < o->generation)
-		return o->is_whole;
+		return o->is_whole || o->is_closed;
 	/* We have counted past it and don't hold it: it was deleted, and collected. Heads always come through: they show when
 	 * we were told to count too far. */
 	return !e && r->generation == o->generation && record_scope_of(r->kind) == RECORD_OWN &&
@@ -615,6 +615,26 @@ int table_offer(struct gossip_core *c, const struct record *r, enum table_source
 		note_removal(c, &e->blob->r);
 	}
 	return 1;
+}
+
+static bool has_older(const struct origin *o)
+{
+	struct rec *r;
+
+	TAILQ_FOREACH(r, &o->recs, of_origin)
+	if (r->blob->r.generation < o->generation)
+		return true;
+	return false;
+}
+
+void table_loaded(struct gossip_core *c)
+{
+	struct origin *o, *next;
+
+	HASH_ITER(hh, c->origins, o, next)
+	{
+		o->is_closed = o->head && !has_older(o);
+	}
 }
 
 static void check_origin(const struct gossip_core *c, const struct origin *o)

@@ -29,6 +29,9 @@ bool table_is_removed(const struct gossip_core *c, const struct node_id *id);
 /* Not voided: may be shown. */
 bool table_is_in_force(const struct rec *r);
 
+/* All that was stored is loaded. A writer of whom nothing old was stored had left its former generation behind: what others
+ * still hold of that must not come back here, though we can't prove yet that we are whole. */
+void table_loaded(struct gossip_core *c);
 struct origin *table_origin(const struct gossip_core *c, const struct node_id *id);
 int table_add_self(struct gossip_core *c);
 /* Look whether the head is fulfilled now. */
