@@ -59,7 +59,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats model bench
+        bpf cmd edge gossip store tests packaging bpf-stats model sim bench
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -130,6 +130,12 @@ SEEDS ?= 1000
 model: ## programs against the reference model: SEEDS worlds, a thousand frames each (SEED=n: the first; else by the clock)
 model: $(OUT)/tests/bpf/test_model
 	$(Q)SEEDS=$(SEEDS) SEED=$(or $(SEED),$$(date +%s)) $(OUT)/tests/bpf/test_model
+
+# From FIRST on (1); the nemesis goes on after a failure and names every seed that failed.
+sim: ## the long simulation: SEEDS seeds from FIRST on, nemesis and anti-entropy
+sim: $(OUT)/tests/sim/test_nemesis $(OUT)/tests/sim/test_records
+	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_nemesis
+	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_records
 
 bpf-stats: ## instructions and verifier effort of each program
 bpf-stats: $(BPF_SKEL)

@@ -8,6 +8,7 @@
 
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "tests/sim/sim_watch.h"
 
 #define EPOCH_S 1700000000ull /* what the nodes' clocks say at virtual time 0 */
 
@@ -124,32 +125,12 @@ static void use_generation(struct sim_node *n, uint64_t generation)
 
 /* ---- network */
 
-static bool is_connected(const struct sim *s, size_t a, size_t b)
-{
-	return s->node[a].group == s->node[b].group;
-}
-
-static uint64_t latency(struct sim *s)
-{
-	uint64_t min = s->cfg.latency_min_ms, max = s->cfg.latency_max_ms;
-
-	if (max == 0) {
-		min = 1;
-		max = 5;
-	}
-	return min + sim_below(&s->rng, max - min + 1);
-}
-
-static bool is_lost(struct sim *s)
-{
-	return sim_below(&s->rng, 100) < s->cfg.loss_pct;
-}
-
 static size_t node_at(const struct sim *s, const struct gossip_addr *a)
 {
 	size_t i = (size_t)a->ip[14] << 8 | a->ip[15];
 
-	return i < s->cfg.nodes ? i : SIZE_MAX;
+	return i < s->cfg.nodes && memcmp(s->node[i].addr.ip, a->ip, sizeof(a->ip)) == 0 ? i
+											 : SIZE_MAX;
 }
 
 static void send_one(struct sim *s, struct sim_node *n, const struct gossip_packet *p, size_t dst,
@@ -157,24 +138,13 @@ static void send_one(struct sim *s, struct sim_node *n, const struct gossip_pack
 {
 	struct sim_event e = {.src = n->idx, .dst = dst, .boot = n->boot, .payload = payload};
 	uint64_t *order = &s->stream_at_ms[n->idx * s->cfg.nodes + dst];
+	uint64_t ready_ms = sim_link_ready_ms(s, n->idx, dst);
 
-	e.at_ms = s->now_ms + latency(s);
-	switch (p->via) {
-	case GOSSIP_DGRAM:
-	case GOSSIP_PING:
-		e.kind = p->via == GOSSIP_DGRAM ? SIM_DGRAM : SIM_PING;
-		if (is_lost(s))
-			return;
-		payload->refs++;
-		sim_queue_push(&s->queue, e);
-		if (sim_below(&s->rng, 100) < s->cfg.dup_pct) {
-			e.at_ms += latency(s);
-			payload->refs++;
-			sim_queue_push(&s->queue, e);
-		}
-		return;
-	case GOSSIP_STREAM:
+	e.at_ms = s->now_ms + sim_link_delay(s, n->idx, dst);
+	if (p->via == GOSSIP_STREAM) {
 		e.kind = SIM_STREAM;
+		if (ready_ms > s->now_ms)
+			e.at_ms += ready_ms - s->now_ms;
 		if (e.at_ms < *order)
 			e.at_ms = *order;
 		*order = e.at_ms;
@@ -182,15 +152,33 @@ static void send_one(struct sim *s, struct sim_node *n, const struct gossip_pack
 		sim_queue_push(&s->queue, e);
 		return;
 	}
+	e.kind = p->via == GOSSIP_DGRAM ? SIM_DGRAM : SIM_PING;
+	if (sim_link_loses(s) || ready_ms > s->now_ms)
+		return;
+	if (s->cfg.damage_wire_pm && sim_below(&s->rng, 1000) < s->cfg.damage_wire_pm)
+		return; /* the seal does not open */
+	payload->refs++;
+	sim_queue_push(&s->queue, e);
+	if (sim_below(&s->rng, 100) < s->cfg.dup_pct) {
+		e.at_ms += sim_link_delay(s, n->idx, dst);
+		payload->refs++;
+		sim_queue_push(&s->queue, e);
+	}
+}
+
+uint64_t sim_clock(const struct sim *s, const struct sim_node *n)
+{
+	return s->now_ms + n->clock_ms;
 }
 
 static void arm(struct sim *s, struct sim_node *n)
 {
-	uint64_t at = gossip_core_deadline_ms(n->core);
+	uint64_t clock = sim_clock(s, n), due = gossip_core_deadline_ms(n->core), at;
 
-	if (at <= s->now_ms)
-		at = s->now_ms + 1;
-	if (at == n->timer_at_ms || at > s->now_ms + 3600000)
+	if (due > clock + 3600000)
+		return;
+	at = s->now_ms + (due > clock ? due - clock : 1);
+	if (at == n->timer_at_ms)
 		return;
 	n->timer_at_ms = at;
 	sim_queue_push(&s->queue,
@@ -206,6 +194,13 @@ void sim_pump(struct sim *s, size_t i)
 	while (n->core && gossip_core_next_packet(n->core, &p)) {
 		struct sim_payload *payload = sim_payload_new(p.buf, p.len);
 
+		if (s->cfg.damage_inside_pm && p.via != GOSSIP_PING &&
+		    sim_below(&s->rng, 1000) < s->cfg.damage_inside_pm) {
+			struct sim_payload *bad = sim_link_corrupt(s, payload);
+
+			sim_payload_unref(payload);
+			payload = bad;
+		}
 		if (p.len > (p.via == GOSSIP_STREAM ? GOSSIP_STREAM_MAX : GOSSIP_DGRAM_MAX) ||
 		    p.to_count > GOSSIP_FANOUT_MAX)
 			abort();
@@ -229,8 +224,10 @@ void sim_pump(struct sim *s, size_t i)
 		} else if (ev.kind == GOSSIP_EV_GENERATION) {
 			n->generation_events++;
 			use_generation(n, ev.generation);
-			gossip_core_set_generation(n->core, s->now_ms, ev.generation);
+			gossip_core_set_generation(n->core, sim_clock(s, n), ev.generation);
 		}
+		if (s->watch)
+			sim_watch_event(s, n, &ev);
 		if (s->event_cb)
 			s->event_cb(s, n, &ev, s->arg);
 	}
@@ -244,22 +241,24 @@ static void deliver(struct sim *s, const struct sim_event *e)
 {
 	struct sim_node *src = &s->node[e->src], *dst = &s->node[e->dst];
 	struct gossip_sender sender = {.id = src->id, .boot_nonce = e->boot};
-	bool is_path = is_connected(s, e->src, e->dst);
+	bool is_path = sim_link_is_up(s, e->src, e->dst);
 	struct sim_event back = {.src = e->dst, .dst = e->src, .payload = e->payload};
 
+	if (s->watch && dst->life == SIM_UP)
+		sim_watch_packet(s, e, is_path);
 	switch (e->kind) {
 	case SIM_TIMER:
 		if (dst->life == SIM_UP && dst->timer_at_ms == e->at_ms)
-			gossip_core_tick(dst->core, s->now_ms);
+			gossip_core_tick(dst->core, sim_clock(s, dst));
 		break;
 	case SIM_DGRAM:
 		if (dst->life == SIM_UP && is_path)
-			(void)gossip_core_recv(dst->core, s->now_ms, GOSSIP_DGRAM, &sender,
+			(void)gossip_core_recv(dst->core, sim_clock(s, dst), GOSSIP_DGRAM, &sender,
 					       &src->addr, e->payload->bytes, e->payload->len);
 		break;
 	case SIM_STREAM:
-		if (dst->life == SIM_UP && is_path) {
-			(void)gossip_core_recv(dst->core, s->now_ms, GOSSIP_STREAM, &sender,
+		if (dst->life == SIM_UP && is_path && sim_link_is_up(s, e->dst, e->src)) {
+			(void)gossip_core_recv(dst->core, sim_clock(s, dst), GOSSIP_STREAM, &sender,
 					       &src->addr, e->payload->bytes, e->payload->len);
 		} else {
 			back.kind = SIM_SEND_FAILED;
@@ -269,33 +268,43 @@ static void deliver(struct sim *s, const struct sim_event *e)
 		}
 		break;
 	case SIM_PING:
-		if (dst->life == SIM_OFF || !is_path || s->cfg.no_forwarder || is_lost(s))
+		if (dst->life == SIM_OFF || !is_path || s->cfg.no_forwarder || sim_link_loses(s))
 			break;
 		back.kind = SIM_PONG;
-		back.at_ms = s->now_ms + latency(s);
+		back.at_ms = s->now_ms + sim_link_delay(s, e->dst, e->src);
 		e->payload->refs++;
 		sim_queue_push(&s->queue, back);
 		break;
 	case SIM_PONG:
 		if (dst->life == SIM_UP && is_path)
-			(void)gossip_core_recv(dst->core, s->now_ms, GOSSIP_PING, NULL, &src->addr,
-					       e->payload->bytes, e->payload->len);
+			(void)gossip_core_recv(dst->core, sim_clock(s, dst), GOSSIP_PING, NULL,
+					       &src->addr, e->payload->bytes, e->payload->len);
 		break;
 	case SIM_SEND_FAILED:
 		if (dst->life == SIM_UP)
-			gossip_core_send_failed(dst->core, s->now_ms, GOSSIP_STREAM, &src->addr,
-						-ECONNRESET);
+			gossip_core_send_failed(dst->core, sim_clock(s, dst), GOSSIP_STREAM,
+						&src->addr, -ECONNRESET);
 		break;
 	}
 	if (dst->life == SIM_UP)
 		sim_pump(s, dst->idx);
 }
 
-/* A frozen process finds its packets when it thaws, and only then its timer. */
+/* A frozen process finds its packets when it thaws, and only then its timer; a slow one is late with everything. */
 static bool is_put_off(struct sim *s, struct sim_event *e)
 {
 	struct sim_node *n = &s->node[e->dst];
 
+	if (n->slow_ms && n->life == SIM_UP && !e->is_late && e->kind != SIM_PING &&
+	    s->now_ms >= n->frozen_until_ms &&
+	    (e->kind != SIM_TIMER || n->timer_at_ms == e->at_ms)) {
+		e->is_late = true;
+		e->at_ms += sim_below(&s->rng, n->slow_ms);
+		if (e->kind == SIM_TIMER)
+			n->timer_at_ms = e->at_ms;
+		sim_queue_push(&s->queue, *e);
+		return true;
+	}
 	if (e->kind == SIM_PING || n->life != SIM_UP || s->now_ms >= n->frozen_until_ms)
 		return false;
 	if (e->kind == SIM_TIMER && n->timer_at_ms != e->at_ms)
@@ -320,6 +329,8 @@ void sim_run(struct sim *s, uint64_t ms)
 		sim_payload_unref(e.payload);
 		if (++s->steps % s->cfg.check_every == 0 && s->node[e.dst].core)
 			gossip_core_check(s->node[e.dst].core);
+		if (s->watch && s->node[e.dst].core)
+			sim_watch_step(s, &s->node[e.dst]);
 	}
 	s->now_ms = until;
 }
@@ -353,12 +364,15 @@ struct sim *sim_new(const struct sim_config *cfg)
 	s->rng = sim_mix(7, &cfg->seed, sizeof(cfg->seed));
 	s->node = calloc(cfg->nodes, sizeof(*s->node));
 	s->stream_at_ms = calloc(cfg->nodes * cfg->nodes, sizeof(*s->stream_at_ms));
-	if (!s->node || !s->stream_at_ms)
+	s->cut = calloc(cfg->nodes * cfg->nodes, sizeof(*s->cut));
+	s->tunnel = calloc(cfg->nodes * cfg->nodes, sizeof(*s->tunnel));
+	if (!s->node || !s->stream_at_ms || !s->cut || !s->tunnel)
 		abort();
 	for (size_t i = 0; i < cfg->nodes; i++) {
 		struct sim_node *n = &s->node[i];
 
 		n->idx = i;
+		n->region = i % SIM_REGIONS;
 		for (size_t k = 0; k < NODE_PUB_BYTES; k++)
 			n->pub[k] = (uint8_t)sim_random(&s->rng);
 		stub_id_of(NULL, n->pub, &n->id);
@@ -377,6 +391,7 @@ static void stop(struct sim_node *n, enum sim_life life)
 	n->core = NULL;
 	n->life = life;
 	n->timer_at_ms = n->frozen_until_ms = 0;
+	n->life_count++;
 }
 
 void sim_free(struct sim *s)
@@ -386,7 +401,10 @@ void sim_free(struct sim *s)
 		disk_wipe(&s->node[i]);
 	}
 	sim_queue_done(&s->queue);
+	sim_watch_end(s);
 	free(s->stream_at_ms);
+	free(s->cut);
+	free(s->tunnel);
 	free(s->node);
 	free(s);
 }
@@ -420,7 +438,7 @@ static void load_disk(struct sim *s, struct sim_node *n)
 		next = e->next;
 		memcpy(key, e->r.key, e->r.key_len);
 		if (!e->r.is_tombstone && e->r.kind != RECORD_KIND_HEAD)
-			(void)gossip_core_put(n->core, s->now_ms, e->r.kind, key, e->r.value,
+			(void)gossip_core_put(n->core, sim_clock(s, n), e->r.kind, key, e->r.value,
 					      e->r.value_len, false);
 		free(e);
 	}
@@ -450,14 +468,17 @@ void sim_start(struct sim *s, size_t i)
 	cfg.generation = n->generation;
 	n->boot = cfg.boot_nonce;
 	snprintf(cfg.name, sizeof(cfg.name), "n%zu", i);
-	snprintf(cfg.region, sizeof(cfg.region), "r%zu", i % 3);
+	if (s->cfg.has_regions)
+		snprintf(cfg.region, sizeof(cfg.region), "%s", sim_region_name(n->region));
+	else
+		snprintf(cfg.region, sizeof(cfg.region), "r%zu", i % 3);
 	memcpy(cfg.pub, n->pub, sizeof(cfg.pub));
-	if (gossip_core_new(&cfg, s->now_ms, &n->core, &e)) {
+	if (gossip_core_new(&cfg, sim_clock(s, n), &n->core, &e)) {
 		fprintf(stderr, "gossip_core_new: %s\n", e.text);
 		abort();
 	}
 	load_disk(s, n);
-	gossip_core_join(n->core, s->now_ms, seeds, 2);
+	gossip_core_join(n->core, sim_clock(s, n), seeds, 2);
 	sim_pump(s, i);
 }
 
@@ -498,6 +519,7 @@ void sim_off(struct sim *s, size_t i)
 void sim_wipe(struct sim *s, size_t i)
 {
 	disk_wipe(&s->node[i]);
+	s->node[i].disk_count++;
 }
 
 void sim_freeze(struct sim *s, size_t i, uint64_t ms)
@@ -505,20 +527,19 @@ void sim_freeze(struct sim *s, size_t i, uint64_t ms)
 	s->node[i].frozen_until_ms = s->now_ms + ms;
 }
 
+bool sim_is_running(const struct sim *s, size_t i)
+{
+	return s->node[i].life == SIM_UP && s->now_ms >= s->node[i].frozen_until_ms;
+}
+
 void sim_leave(struct sim *s, size_t i)
 {
-	gossip_core_leave(s->node[i].core, s->now_ms);
+	gossip_core_leave(s->node[i].core, sim_clock(s, &s->node[i]));
 	sim_pump(s, i);
 	stop(&s->node[i], SIM_OFF);
 }
 
-void sim_partition(struct sim *s, size_t i, int group)
+void sim_move(struct sim *s, size_t i)
 {
-	s->node[i].group = group;
-}
-
-void sim_heal(struct sim *s)
-{
-	for (size_t i = 0; i < s->cfg.nodes; i++)
-		s->node[i].group = 0;
+	s->node[i].addr.ip[13]++;
 }

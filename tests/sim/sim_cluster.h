@@ -19,6 +19,7 @@
 #define SIM_GENERATIONS_MAX 256
 #define SIM_KIND 2 /* an own record of the application */
 #define SIM_KIND_SHARED 65
+#define SIM_REGIONS 12
 
 struct sim_config {
 	size_t nodes;
@@ -28,6 +29,13 @@ struct sim_config {
 	bool no_forwarder;
 	unsigned int check_every; /* gossip_core_check() after every so many events; 0: 4999 */
 	size_t records_max;
+	/* Delays from a table of regions, node i in region i % SIM_REGIONS; latency_* don't count then. */
+	bool has_regions;
+	unsigned int jitter_pct, reorder_pct;
+	/* Of 1000 messages so many are damaged: on the wire, where the seal makes it a loss, or before they were sealed
+	 * (memory that turns bits over), when the receiver has to cope. */
+	unsigned int damage_wire_pm, damage_inside_pm;
+	uint64_t cold_after_ms; /* a tunnel without use for so long loses all for 5 s; 0: never */
 };
 
 struct sim_stored {
@@ -46,6 +54,10 @@ struct sim_node {
 	struct gossip_addr addr;
 	struct gossip_core *core;
 	uint64_t boot, timer_at_ms, frozen_until_ms;
+	uint64_t slow_ms;  /* whatever it does is up to so late */
+	uint64_t clock_ms; /* its monotonic clock is ahead of virtual time by this */
+	uint32_t life_count, disk_count;
+	size_t region;
 	int group; /* of the partition */
 	/* disk */
 	struct sim_stored *records;
@@ -60,9 +72,19 @@ struct sim_node {
 	unsigned int generation_events, conflict_events;
 };
 
+struct sim_tunnel {
+	bool is_made;
+	uint64_t used_ms, ready_ms;
+};
+
+struct sim_watch;
+
 struct sim {
-	struct sim_config cfg;
+	struct sim_config cfg; /* the network's part may be changed while it runs */
 	uint64_t now_ms, rng, steps;
+	bool *cut;		   /* per ordered pair */
+	struct sim_tunnel *tunnel; /* per pair */
+	struct sim_watch *watch;   /* invariants and trace (sim_watch.h), or NULL */
 	struct sim_queue queue;
 	uint64_t *stream_at_ms; /* per pair: streams keep their order */
 	struct sim_node *node;
@@ -83,7 +105,20 @@ void sim_wipe(struct sim *s, size_t i);	 /* the disk; the node key stays */
 void sim_freeze(struct sim *s, size_t i, uint64_t ms);
 void sim_leave(struct sim *s, size_t i);
 void sim_partition(struct sim *s, size_t i, int group);
-void sim_heal(struct sim *s);
+void sim_cut(struct sim *s, size_t src, size_t dst, bool is_cut); /* one way */
+void sim_heal(struct sim *s);			    /* no partition and no cut is left */
+void sim_move(struct sim *s, size_t i);		    /* it has another address from now on */
+bool sim_is_running(const struct sim *s, size_t i); /* up, and not frozen */
+/* What the node's monotonic clock says. */
+uint64_t sim_clock(const struct sim *s, const struct sim_node *n);
+
+/* sim_link.c */
+const char *sim_region_name(size_t region);
+uint64_t sim_link_delay(struct sim *s, size_t src, size_t dst);
+bool sim_link_loses(struct sim *s);
+bool sim_link_is_up(const struct sim *s, size_t src, size_t dst);
+uint64_t sim_link_ready_ms(struct sim *s, size_t src, size_t dst);
+struct sim_payload *sim_link_corrupt(struct sim *s, const struct sim_payload *p);
 
 void sim_run(struct sim *s, uint64_t ms);
 /* Milliseconds until it was true, looked at every 10 ms; -1: not within the limit. */
@@ -110,7 +145,7 @@ bool sim_watermarks_hold(struct sim *s);
 /* ---- for test programs */
 /* SEED of the environment, else this one; printed. */
 uint64_t sim_seed(uint64_t seed);
-/* Calls run(seed) for SEED, or SEEDS (else `count`) seeds; says SEED= for each failure to be repeated. */
+/* Calls run(seed) for SEED, or SEEDS (else `count`) seeds from FIRST (else 1) on; says SEED= for each failure to be repeated. */
 void sim_seeds(unsigned int count, void (*run)(uint64_t seed));
 struct sim_samples {
 	uint64_t v[65536];

@@ -15,14 +15,15 @@ int sim_put(struct sim *s, size_t i, uint8_t kind, const char *key, uint64_t val
 
 	for (int k = 0; k < 8; k++)
 		buf[4 + k] = (uint8_t)(value >> (8 * (7 - k)));
-	err = gossip_core_put(s->node[i].core, s->now_ms, kind, key, buf, 12, is_urgent);
+	err = gossip_core_put(s->node[i].core, sim_clock(s, &s->node[i]), kind, key, buf, 12,
+			      is_urgent);
 	sim_pump(s, i);
 	return err;
 }
 
 int sim_del(struct sim *s, size_t i, uint8_t kind, const char *key, bool is_urgent)
 {
-	int err = gossip_core_del(s->node[i].core, s->now_ms, kind, key, is_urgent);
+	int err = gossip_core_del(s->node[i].core, sim_clock(s, &s->node[i]), kind, key, is_urgent);
 
 	sim_pump(s, i);
 	return err;
@@ -174,8 +175,8 @@ uint64_t sim_seed(uint64_t seed)
 
 void sim_seeds(unsigned int count, void (*run)(uint64_t seed))
 {
-	const char *one = getenv("SEED"), *many = getenv("SEEDS");
-	uint64_t first = 1;
+	const char *one = getenv("SEED"), *many = getenv("SEEDS"), *from = getenv("FIRST");
+	uint64_t first = from ? strtoull(from, NULL, 0) : 1;
 
 	if (one) {
 		first = strtoull(one, NULL, 0);

@@ -31,6 +31,7 @@ struct sim_event {
 	enum sim_event_kind kind;
 	size_t src, dst;
 	uint64_t boot; /* of the sender */
+	bool is_late;  /* a slow node has kept it waiting already */
 	struct sim_payload *payload;
 };
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "gossip/member.h"
 #include "tests/sim/sim_cluster.h"
 
 #define NODES 50
@@ -154,6 +155,33 @@ static void test_run_when_20_pct_are_lost_then_nobody_is_suspected(void **state)
 	sim_free(s);
 }
 
+/* Two nodes each in twelve regions, up to 360 ms apart. */
+static void test_run_when_regions_are_far_then_nobody_is_suspected(void **state)
+{
+	struct sim *s = sim_new(&(struct sim_config){.nodes = 24,
+						     .seed = sim_seed(6),
+						     .loss_pct = 1,
+						     .has_regions = true,
+						     .jitter_pct = 10});
+	size_t measured = 0;
+	struct watch w;
+
+	(void)state;
+	watch_begin(s, &w, 0);
+	sim_start_all(s, 500);
+	assert_in_range(sim_run_until(s, sim_is_converged, NULL, 20000), 0, 20000);
+	sim_run(s, 60000);
+	for (size_t i = 0; i < 24; i++)
+		for (size_t k = 0; k < 24; k++)
+			measured += member_get(s->node[i].core, &s->node[k].id)->rtt_us >= 300000;
+	printf("# 24 nodes, 12 regions, 60 s: %zu times suspected, %zu far ones measured\n",
+	       w.others_gone, measured);
+	assert_int_equal(w.others_gone, 0);
+	assert_int_equal(w.deaths, 0);
+	assert_true(measured > 20);
+	sim_free(s);
+}
+
 static void headless(unsigned int loss_pct)
 {
 	struct sim *s = cluster(NODES, 21, loss_pct, false);
@@ -279,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_kill_when_the_network_is_clean_then_all_know_in_time),
 		cmocka_unit_test(test_kill_when_20_pct_are_lost_then_all_know_in_time),
 		cmocka_unit_test(test_run_when_20_pct_are_lost_then_nobody_is_suspected),
+		cmocka_unit_test(test_run_when_regions_are_far_then_nobody_is_suspected),
 		cmocka_unit_test(
 			test_crash_when_the_kernel_answers_then_headless_and_never_suspect),
 		cmocka_unit_test(test_crash_when_20_pct_are_lost_then_headless_and_never_suspect),

@@ -11,6 +11,7 @@
 
 #include "gossip/record_table.h"
 #include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_watch.h"
 
 static struct sim *cluster(size_t nodes, uint64_t seed, unsigned int loss_pct)
 {
@@ -154,6 +155,53 @@ static void test_restart_when_the_disk_and_the_clock_are_wrong_then_it_jumps_abo
 	assert_true(sim_run_until(s, sim_is_converged, NULL, 10000) >= 0);
 	assert_int_equal(count_with(s, origin, SIM_KIND, "new", 9), 12);
 	assert_int_equal(count_with(s, origin, SIM_KIND, "a", -1), 12);
+	sim_free(s);
+}
+
+/* What the others would tell it of its former self goes to where it was. */
+static void test_restart_when_it_also_has_moved_then_it_jumps_above(void **state)
+{
+	struct sim *s = cluster(12, 8, 10);
+	size_t origin = 4;
+	uint64_t before = s->node[origin].generation;
+
+	(void)state;
+	sim_off(s, origin);
+	sim_wipe(s, origin);
+	sim_move(s, origin);
+	s->node[origin].clock_skew_s = -86400;
+	sim_run(s, 10000);
+	sim_start(s, origin);
+	assert_true(s->node[origin].generation < before);
+	assert_in_range(sim_run_until(s, sim_is_converged, NULL, 30000), 0, 30000);
+	assert_true(s->node[origin].generation > before);
+	sim_free(s);
+}
+
+/* Twice without memory and without the others, it gives one number to two contents. */
+static void test_shared_when_one_version_is_written_twice_then_one_wins(void **state)
+{
+	struct sim *s = cluster(6, 9, 0);
+
+	(void)state;
+	for (int half = 0; half < 2; half++) {
+		sim_heal(s);
+		for (size_t i = 0; i < 6; i++)
+			sim_partition(s, i, i != 3 && i / 3 != (size_t)half);
+		sim_off(s, 3);
+		sim_wipe(s, 3);
+		sim_start(s, 3);
+		assert_int_equal(sim_put(s, 3, SIM_KIND_SHARED, "twin", 1 + (uint64_t)half, true),
+				 0);
+		sim_run(s, 10000);
+	}
+	assert_int_equal(sim_get(s, 0, 0, SIM_KIND_SHARED, "twin"), 1);
+	assert_int_equal(sim_get(s, 5, 0, SIM_KIND_SHARED, "twin"), 2);
+	sim_heal(s);
+	assert_in_range(sim_run_until(s, sim_is_converged, NULL, 60000), 0, 60000);
+	assert_int_equal(count_with(s, 0, SIM_KIND_SHARED, "twin",
+				    sim_get(s, 0, 0, SIM_KIND_SHARED, "twin")),
+			 6);
 	sim_free(s);
 }
 
@@ -356,11 +404,15 @@ static void run_property(uint64_t seed)
 						     .latency_max_ms = seed % 3 ? 20 : 150,
 						     .check_every = 97});
 
+	sim_watch_begin(s, &(struct sim_watch_config){.own_keys = 12 + CORE_TOMBSTONES_MAX + 40,
+						      .shared_keys = 12,
+						      .burst = 2000,
+						      .is_trusting = true});
 	sim_start_all(s, 100);
 	for (unsigned int step = 0; step < 250; step++) {
 		random_step(s);
 		if (step % 4 == 0)
-			assert_true(sim_watermarks_hold(s));
+			sim_watch_agree(s);
 	}
 	sim_heal(s);
 	for (size_t i = 0; i < PROP_NODES; i++)
@@ -387,6 +439,8 @@ int main(void)
 			test_restart_when_something_is_not_restated_then_it_goes_at_the_end),
 		cmocka_unit_test(
 			test_restart_when_the_disk_and_the_clock_are_wrong_then_it_jumps_above),
+		cmocka_unit_test(test_restart_when_it_also_has_moved_then_it_jumps_above),
+		cmocka_unit_test(test_shared_when_one_version_is_written_twice_then_one_wins),
 		cmocka_unit_test(test_start_when_cut_off_then_it_knows_what_it_stored),
 		cmocka_unit_test(test_removal_when_it_stands_then_nothing_of_the_node_counts),
 		cmocka_unit_test(test_gc_when_a_node_slept_through_it_then_nothing_comes_back),
