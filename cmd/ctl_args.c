@@ -45,6 +45,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"backend.list", CTL_BIT(service), 0},
 	{"backend.show", CTL_BIT(spec), CTL_BIT(spec)},
 	{"backend.rm", CTL_BIT(spec), CTL_BIT(spec)},
+	{"backend.set", CTL_BIT(spec) | CTL_BIT(weight), CTL_BIT(spec) | CTL_BIT(weight)},
 	{"backend.drain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
 	{"backend.undrain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
 	{"filter.add",

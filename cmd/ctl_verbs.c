@@ -84,6 +84,14 @@ static int backend_rm(struct agent *agent, const struct ctl_args *a, const struc
 	return 0;
 }
 
+static int backend_set(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		       struct err *e)
+{
+	(void)e;
+	agent_backend_weight(agent, a->spec, (uint32_t)a->weight, d->cb, d->arg);
+	return 0;
+}
+
 static int backend_drain(struct agent *agent, const struct ctl_args *a, const struct done *d,
 			 struct err *e)
 {
@@ -105,15 +113,11 @@ static const struct verb {
 	int (*fn)(struct agent *agent, const struct ctl_args *a, const struct done *d,
 		  struct err *e);
 } verbs[] = {
-	{"service.add", service_add},
-	{"service.rm", service_rm},
-	{"service.set", service_set},
-	{"filter.add", filter_add},
-	{"filter.rm", filter_rm},
-	{"backend.add", backend_add},
-	{"backend.rm", backend_rm},
-	{"backend.drain", backend_drain},
-	{"backend.undrain", backend_undrain},
+	{"service.add", service_add},	  {"service.rm", service_rm},
+	{"service.set", service_set},	  {"filter.add", filter_add},
+	{"filter.rm", filter_rm},	  {"backend.add", backend_add},
+	{"backend.rm", backend_rm},	  {"backend.set", backend_set},
+	{"backend.drain", backend_drain}, {"backend.undrain", backend_undrain},
 };
 
 static const struct verb *find(const char *method)

@@ -72,6 +72,8 @@ void agent_filter_rm(struct agent *a, const char *service, const struct ip_prefi
 void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb cb, void *arg);
 /* spec: "SERVICE/ADDR:PORT" of this node, or "NODE/SERVICE/ADDR:PORT" */
 void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg);
+void agent_backend_weight(struct agent *a, const char *spec, uint32_t weight, agent_cb cb,
+			  void *arg);
 void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
 			 const char *reason, agent_cb cb, void *arg);
 

@@ -520,6 +520,31 @@ void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
 	agent_pump(a);
 }
 
+void agent_backend_weight(struct agent *a, const char *spec, uint32_t weight, agent_cb cb,
+			  void *arg)
+{
+	char text[AGENT_TEXT_MAX];
+	struct err e = {0};
+	struct named n;
+	uint16_t was;
+
+	agent_ops_refresh(a);
+	if (!weight || weight > MODEL_WEIGHT_MAX)
+		err_set(&e, -EINVAL, "weight: got %u, want 1 to %d", weight, MODEL_WEIGHT_MAX);
+	else if (!find_named(a, spec, &n, &e) && !n.own)
+		err_set(&e, -EPERM, "backend %s belongs to node %s: set its weight there", n.key,
+			n.node);
+	if (e.code) {
+		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
+		return;
+	}
+	was = n.own->model.weight;
+	n.own->model.weight = (uint16_t)weight;
+	snprintf(text, sizeof(text), "backend %s has weight %u now, had %u", n.key, weight, was);
+	if (put_backend(n.own, text, cb, arg))
+		n.own->model.weight = was;
+}
+
 static void put_override(struct agent *a, const char *key, const char *author, const char *reason,
 			 const char *text, agent_cb cb, void *arg)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,13 @@ static int check_add(struct ctl_args *a, struct err *e)
 	struct model_backend b;
 
 	return ctl_args_backend(a, &b, e);
+}
+
+static int check_set(struct ctl_args *a, struct err *e)
+{
+	return a->has & CTL_BIT(weight)
+		       ? 0
+		       : err_set(e, -EINVAL, "backend set: --weight: missing: nothing to change");
 }
 
 void ectl_fill_author(struct ctl_args *a)
@@ -144,6 +152,15 @@ const struct ectl_command ectl_backend_commands[] = {
 	 .method = "backend.rm",
 	 .help = "Remove a backend of this node.",
 	 .positional = {{SPEC, CTL_A_spec, false}},
+	 .show = ectl_show_text},
+	{.noun = "backend",
+	 .verb = "set",
+	 .method = "backend.set",
+	 .help = "Change the weight of a backend of this node. Flows that are up stay where they "
+		 "are.",
+	 .positional = {{SPEC, CTL_A_spec, false}},
+	 .option = {{"weight", CTL_A_weight, NULL, "W", "share of new flows, 1..1000", false}},
+	 .check = check_set,
 	 .show = ectl_show_text},
 	{.noun = "backend",
 	 .verb = "drain",

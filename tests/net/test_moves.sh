@@ -113,6 +113,17 @@ echo "# of $((UDP + TCP)) flows, $(cat "$LAB_DIR/rolling") were lost or moved by
 ok '  and less than 1 % of the flows were lost or moved' test "$(cat "$LAB_DIR/rolling")" -lt $(((UDP + TCP) / 100))
 fourth() { add w-1 5301 300 && comes w-1 5301 used; }
 change 'one more comes, with the weight of three, on a worker that has one' fourth
+weigh() { # NODE WEIGHT
+	lab_ctl "$1" backend set "flows/$(lab_addr4 "$1"):5300" --weight "$2" || return 1
+	lab_wait "its weight at both edges" 10 weighs "$1" "$2"
+}
+weighs() { # NODE WEIGHT
+	local e
+	for e in e-1 e-2; do
+		is "$(lab_ctl $e --json backend list | jq --arg s "$1/flows/$(lab_addr4 "$1"):5300" '.backends[]|select(.spec==$s)|.weight')" "$2" || return 1
+	done
+}
+change 'a backend weighs four times as much' weigh w-3 400
 # shellcheck disable=SC2154 # of net.sh
 [ "$tap_bad" -eq 0 ] || sed 's/^/# /' "$LAB_DIR/reports" "$LAB_DIR/hold.err"
 tap_end

@@ -56,6 +56,7 @@ struct fake {
 	size_t got_policies;
 	char got_spec[CTL_SPEC_MAX], got_author[64], got_reason[80];
 	bool got_drain;
+	uint32_t got_weight;
 	unsigned verbs;
 	/* looking at packets */
 	uint32_t hist_every;
@@ -121,6 +122,13 @@ void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb 
 
 void agent_backend_rm(struct agent *a, const char *spec, agent_cb cb, void *arg)
 {
+	agent_service_rm(a, spec, cb, arg);
+}
+
+void agent_backend_weight(struct agent *a, const char *spec, uint32_t weight, agent_cb cb,
+			  void *arg)
+{
+	fake.got_weight = weight;
 	agent_service_rm(a, spec, cb, arg);
 }
 

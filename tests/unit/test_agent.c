@@ -77,6 +77,12 @@ static void test_backend_add_when_wrong_then_refused_with_a_reason(void **state)
 	b = backend("dns", "10.80.0.1", 5353);
 	add_backend(&b, 0, "backend dns/10.80.0.1:5353 added");
 	add_backend(&b, -EEXIST, "exists already");
+	agent_backend_weight(current->agent, "dns/10.80.0.1:5353", 0, on_answer, NULL);
+	expect(-EINVAL, "weight: got 0, want 1 to 1000");
+	agent_backend_weight(current->agent, "dns/10.80.0.9:1", 5, on_answer, NULL);
+	expect(-ENOENT, "no backend dns/10.80.0.9:1");
+	agent_backend_weight(current->agent, "dns/10.80.0.1:5353", 250, on_answer, NULL);
+	expect(0, "weight 250 now, had 100");
 	agent_backend_rm(current->agent, "dns/10.80.0.9:1", on_answer, NULL);
 	expect(-ENOENT, "no backend dns/10.80.0.9:1");
 	agent_backend_rm(current->agent, "what", on_answer, NULL);

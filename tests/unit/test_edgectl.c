@@ -220,6 +220,9 @@ static void test_changes_when_asked_then_reach_the_daemon(void **state)
 	assert_true(fake.got_author[0]);
 	assert_int_equal(run("backend undrain f1/game/10.0.0.2:6000"), 0);
 	assert_false(fake.got_drain);
+	assert_int_equal(run("backend set game/10.0.0.2:6000 --weight 250"), 0);
+	assert_int_equal(fake.got_weight, 250);
+	assert_int_equal(run("backend set game/10.0.0.2:6000"), 2);
 	assert_int_equal(run("backend rm game/10.0.0.2:6000"), 0);
 	assert_string_equal(fake.got_spec, "game/10.0.0.2:6000");
 	assert_int_equal(run("service rm -- game"), 0);
@@ -259,7 +262,8 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		 "command: got 'nonsense', want status, node, service, backend, route, stats, "
 		 "top, trace, hist, capture or filter"},
 		{"node", "node: missing, want list"},
-		{"backend frob", "backend: got 'frob', want add, list, show, rm, drain or undrain"},
+		{"backend frob",
+		 "backend: got 'frob', want add, list, show, rm, set, drain or undrain"},
 		{"status now", "status: got 'now', want no more words"},
 		{"--frob status",
 		 "got option '--frob', want --socket, --json, --help or --version"},
@@ -267,6 +271,8 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		{"-x status", "got option '-x', want a long one (--help shows them)"},
 		{"status --socket", "--socket: value is missing"},
 		{"status --socket=", "--socket: got '', want a path"},
+		{"backend set dns/10.0.0.1:53",
+		 "backend set: --weight: missing: nothing to change"},
 		{"service rm", "service rm: NAME: missing"},
 		{"service add dns", "service add: vip: want at least one"},
 		{"service add dns --vip 1.2.3.4", "service add: port: want at least one"},
@@ -335,6 +341,7 @@ static void test_help_when_asked_then_exit_0_without_a_daemon(void **state)
 		"backend add --help",
 		"backend list --help",
 		"backend rm --help",
+		"backend set --help",
 		"backend drain --help",
 		"backend undrain --help",
 		"route show --help",
