@@ -278,6 +278,10 @@ void suspect_tick(struct gossip_core *c)
 		m = member_random_in(c, GOSSIP_DEAD);
 		if (m)
 			probe_once(c, m);
+		/* Of whom we have the word of others, that may be long out of date. */
+		m = member_random_in(c, GOSSIP_HEADLESS);
+		if (m)
+			probe_once(c, m);
 		c->retry_next_ms = c->now_ms + RETRY_MS + core_random_below(c, RETRY_MS / 4);
 	}
 	if (wants_join(c) && c->now_ms >= c->join_next_ms) {
