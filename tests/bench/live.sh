@@ -109,7 +109,7 @@ run_nginx() {
 	[ -e $NGINX_MODULE ] || return 0
 	cat >"$DIR/nginx.conf" <<-CONF
 		load_module $NGINX_MODULE;
-		worker_processes 1; daemon off; pid $DIR/nginx.pid; error_log $DIR/nginx.log;
+		worker_processes 1; daemon off; pid $DIR/nginx.own; error_log $DIR/nginx.log;
 		events { worker_connections 8192; }
 		stream { server { listen 10.10.0.2:53 udp; proxy_pass $WORKER:53; proxy_timeout 2s; proxy_responses 0; } }
 	CONF
