@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,7 +19,6 @@
 #define ACK 0x10
 
 #define OTHER_SLOT 40u /* a second backend of the same service here */
-#define FLOOD 1000000u
 #define FLOWS 500u
 
 static const uint8_t protos[] = {IPPROTO_UDP, IPPROTO_TCP};
@@ -475,6 +475,15 @@ static void test_flow_when_backend_falls_ill_then_another_here_takes_it(void **s
 
 /* ---- Floods ---- */
 
+/* Sources of one flood; FLOOD=16777216 is all that fit the three bytes. */
+static uint32_t flood_sources(void)
+{
+	const char *text = getenv("FLOOD");
+	unsigned long n = text ? strtoul(text, NULL, 10) : 1000000;
+
+	return n > 0 && n < 1u << 24 ? (uint32_t)n : 1u << 24;
+}
+
 static void set_source(uint8_t *frame, uint32_t n)
 {
 	/* Ethernet, outer IPv4, GRE with key, inner IPv4: source address, then behind the header the source port. */
@@ -484,7 +493,7 @@ static void set_source(uint8_t *frame, uint32_t n)
 	frame[57] = (uint8_t)n;
 }
 
-static double flood(struct bf *b, uint8_t proto)
+static double flood(struct bf *b, uint8_t proto, uint32_t sources)
 {
 	struct bf_in in = client(4, proto, BF_SVC_HOST4);
 	uint8_t frame[PKT_MAX];
@@ -494,7 +503,7 @@ static double flood(struct bf *b, uint8_t proto)
 	in.pkt.tcp_flags = SYN;
 	o.data_size_in = (uint32_t)pkt_build(&in.pkt, frame);
 	clock_gettime(CLOCK_MONOTONIC, &t0);
-	for (uint32_t n = 0; n < FLOOD; n++) {
+	for (uint32_t n = 0; n < sources; n++) {
 		set_source(frame, n);
 		if (bpf_prog_test_run_opts(bf_program_fd(b, BF_MESH_IN), &o))
 			fail_msg("test run: %s", strerror(errno));
@@ -532,20 +541,22 @@ static unsigned flows_run(struct bf *b, bool is_first)
 
 static void test_flood_when_sources_are_new_then_assured_flows_stay(void **state)
 {
+	uint32_t sources = flood_sources();
 	struct bf *b = *state;
 
 	bf_need(b);
 	assert_int_equal(flows_run(b, true), 0);
 	assert_int_equal(bf_map_count(b, "dp_fwd", 40), 4 * FLOWS);
 	for (int i = 0; i < 2; i++) {
-		double took = flood(b, protos[i]);
+		double took = flood(b, protos[i], sources);
 		size_t fwd = bf_map_count(b, "dp_fwd", 40), rev = bf_map_count(b, "dp_rev", 40);
 		size_t fresh = bf_map_count(b, "dp_fwd_new", 40);
 		unsigned changed = flows_run(b, false);
 
 		print_message("%s: %u sources in %.1f s; assured flows before %u, after %zu and "
 			      "%zu ways back, changed %u; unassured now %zu of 4096\n",
-			      i ? "SYN" : "UDP", FLOOD, took, 4 * FLOWS, fwd, rev, changed, fresh);
+			      i ? "SYN" : "UDP", sources, took, 4 * FLOWS, fwd, rev, changed,
+			      fresh);
 		assert_int_equal(fwd, 4 * FLOWS);
 		assert_int_equal(rev, 4 * FLOWS);
 		assert_int_equal(changed, 0);
