@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define DP_ABI_VERSION 2
+#define DP_ABI_VERSION 3
 
 #define DP_ASSERT_SIZE(type, bytes)                                                                \
 	_Static_assert(sizeof(type) == (bytes), #type " has changed size")
@@ -191,7 +191,9 @@ struct dp_local {
 	__u16 use_count;   /* 10 bits: the token's second half */
 	__u32 backend_idx; /* this backend's own index in dp_backend, for counters */
 	__u8 live;	   /* 1 = serves; 0 = slot is free or resting */
-	__u8 pad[7];
+	__u8 watch_proto;  /* a refusal here is a signal (dp_signal.h); 0 = nowhere */
+	__be16 watch_port_be;
+	__u8 pad[4];
 };
 DP_ASSERT_SIZE(struct dp_local, 40);
 #define DP_TOKEN_SLOT_BITS 14u
@@ -387,5 +389,36 @@ struct dp_ping {
 	__u8 cookie[8];
 };
 DP_ASSERT_SIZE(struct dp_ping, 16);
+
+/* ---- dp_pulse (ARRAY, mmapable): token slot -> the last packet to its backend that wants an answer, its last answer, in
+ * ticks of the kernel's clock, for comparing with itself alone; and its signals. Writer: the TC programs. */
+struct dp_pulse {
+	__u32 asked;
+	__u32 heard;
+	__u64 due_ns; /* no signal before that */
+	__u32 held;   /* signals that came too soon after the last one */
+	__u32 lost;   /* that found no room in the ring */
+	__u64 pad;
+};
+DP_ASSERT_SIZE(struct dp_pulse, 32);
+
+/* ---- dp_signal (RINGBUF of struct dp_signal): a backend of this worker refused a client's packet. Writer: the TC programs. */
+#define DP_SIGNAL_RING (1u << 16)
+#define DP_SIGNAL_NS 20000000ull /* at most one per backend and so many nanoseconds */
+enum dp_signal_kind {
+	DP_SIGNAL_PORT = 1,  /* ICMP: nobody has that port */
+	DP_SIGNAL_HOST = 2,  /* ICMP: no way to it */
+	DP_SIGNAL_RESET = 3, /* a SYN was answered with a reset */
+};
+struct dp_signal {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 slot;
+	__u32 use_count;
+	__u32 held; /* dp_pulse.held so far */
+	__u8 kind;  /* enum dp_signal_kind */
+	__u8 l4_proto;
+	__be16 port_be; /* of the backend */
+};
+DP_ASSERT_SIZE(struct dp_signal, 24);
 
 #endif

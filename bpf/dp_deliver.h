@@ -7,6 +7,7 @@
 #include "bpf/dp_frag.h"
 #include "bpf/dp_icmp.h"
 #include "bpf/dp_nat.h"
+#include "bpf/dp_signal.h"
 
 static __always_inline __u32 dp_packets(const struct __sk_buff *skb)
 {
@@ -81,6 +82,7 @@ __noinline int dp_deliver(struct __sk_buff *skb)
 	out = dp_deliver_rewrite(skb, w, l, host->mesh_mtu);
 	if (out != DP_GO)
 		return out;
+	dp_signal_asked(&w->pkt, w->hop.slot);
 	if (w->path.is_mesh)
 		dp_stat_add(l->svc_idx, l->backend_idx, dp_packets(skb), skb->len - w->path.l2);
 	return l->ifindex ? dp_deliver_bridge(skb, w, l->ifindex) : dp_deliver_host(skb, w, host);

@@ -11,6 +11,7 @@
 #define DP_ICMP_H
 
 #include "bpf/dp_quote.h"
+#include "bpf/dp_signal.h"
 
 #define DP_ANSWER_TTL 64
 
@@ -323,6 +324,7 @@ __noinline int dp_icmp_worker_out(struct __sk_buff *skb)
 	w->back.cport_be = r->cport_be;
 	w->back.edge_idx = r->edge_idx;
 	w->back.slot = r->slot;
+	dp_signal_icmp(skb, w->path.hook == DP_REPLY_BRIDGE);
 	dp_addr_copy(w->nat.addr, w->back.vip);
 	w->nat.sport_be = w->back.cport_be;
 	w->nat.dport_be = w->back.vport_be;

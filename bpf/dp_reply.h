@@ -132,6 +132,10 @@ __noinline int dp_reply(struct __sk_buff *skb, __u32 l2, __u32 hook)
 		out = DP_OUT(DP_R_REPLY_FRAGMENT, TC_ACT_SHOT);
 	if (out == DP_IS_PASS)
 		return dp_reply_pass(hook);
+	if (w->pkt.tcp_flags & DP_TCP_RST)
+		dp_signal_reset(skb, hook == DP_REPLY_BRIDGE);
+	else if (out == DP_GO && dp_is_tcp_udp(&w->pkt))
+		dp_signal_heard(w->back.slot);
 	return out == DP_GO ? dp_reply_send(skb) : out;
 }
 

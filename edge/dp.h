@@ -50,7 +50,9 @@
 	X(be_stat, "dp_be_stat") \
 	X(hist, "dp_hist") \
 	X(capture, "dp_capture") \
-	X(capture_lost, "dp_capture_lost")
+	X(capture_lost, "dp_capture_lost") \
+	X(pulse, "dp_pulse") \
+	X(signal, "dp_signal")
 
 struct dp_fds {
 #define DP_MAP_FIELD(field, name) int field;

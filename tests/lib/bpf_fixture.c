@@ -397,7 +397,8 @@ int bf_program_fd(const struct bf *b, enum bf_prog prog)
 
 void bf_run(struct bf *b, enum bf_prog prog, const struct bf_in *in, struct bf_out *out)
 {
-	struct __sk_buff skb = {.mark = in->mark, .gso_size = in->gso_size};
+	struct __sk_buff skb = {
+		.mark = in->mark, .gso_size = in->gso_size, .ingress_ifindex = in->ingress_ifindex};
 	struct __sk_buff skb_out = {};
 	struct xdp_md xdp = {}, xdp_out = {};
 	uint8_t frame[PKT_MAX], result[PKT_MAX + 64];

@@ -91,7 +91,8 @@ struct bf_in {
 	struct pkt_spec pkt;
 	uint32_t mark;
 	uint32_t gso_size;
-	bool is_unread; /* what comes out can't be read, as it went in */
+	uint32_t ingress_ifindex; /* not made here but forwarded, 0 = made here */
+	bool is_unread;		  /* what comes out can't be read, as it went in */
 };
 
 /* mesh_l2: link header on the mesh device, 0 or 14. Not allowed to load is 0 with load_rc set. */

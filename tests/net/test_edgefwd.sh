@@ -70,7 +70,7 @@ has_xdp() { contains 'prog/xdp' ip -n "$ns" link show "$1"; }
 default_via() { contains "$2" ip -n "$ns" "$1" route show default; }
 mac() { ip -n "$1" -j link show "$2" | jq -r '.[0].address'; }
 neigh_is() { contains "^192\.0\.2\.1 .*$1" ip -n "$ns" neigh show dev pub0; }
-hosts_map() { bpftool -j map dump pinned "$pin/v2/maps/dp_host" | jq -c '.[0].formatted.value // .[0]'; }
+hosts_map() { bpftool -j map dump pinned "$pin/v3/maps/dp_host" | jq -c '.[0].formatted.value // .[0]'; }
 
 cat >"$conf" <<E
 [node]
@@ -153,7 +153,7 @@ if [ $failed -gt 0 ]; then
 	echo "1..$tests"
 	exit 1
 fi
-vip_room() { bpftool -j map show pinned "$pin/v2/maps/dp_vip" | jq .max_entries; }
+vip_room() { bpftool -j map show pinned "$pin/v3/maps/dp_vip" | jq .max_entries; }
 check "room for the default of 1024 VIPs" contains '^1024$' vip_room
 check "public: XDP" has_xdp pub0
 check "  TC ingress on pub0" has_filter pub0 ingress dp_tc_pub_in
