@@ -205,7 +205,8 @@ static int open_agent(struct daemon *d, struct err *e)
 				 .manage_wireguard = c->wireguard_managed,
 				 .has_seeds = c->seed_count > 0,
 				 .fwd_socket = has_forwarder(c) ? c->fwd_socket : NULL,
-				 .version = EDGE_VERSION};
+				 .version = EDGE_VERSION,
+				 .state_dir = c->state_dir};
 
 	snprintf(a.self.name, sizeof(a.self.name), "%s", c->name);
 	snprintf(a.self.region, sizeof(a.self.region), "%s", c->region);

@@ -75,8 +75,10 @@ void agent_compute(struct agent *a)
 	a->is_compute_armed = false;
 	a->is_dirty = false;
 	uv_timer_stop(&a->compute_timer);
+	poison_batch_begin(a->poison);
 	err = agent_world_build(a, &w);
 	if (err) {
+		poison_batch_end(a->poison, false);
 		/* Out of memory: the former world stays in force; the tick tries again. */
 		a->is_dirty = true;
 		agent_log("error", "compute_failed", "error=\"%s\"", strerror(-err));
@@ -85,6 +87,7 @@ void agent_compute(struct agent *a)
 	agent_world_free(a->world);
 	a->world = w;
 	agent_maps_write(a);
+	poison_batch_end(a->poison, true);
 	a->computed_ms = agent_now_ms(a);
 	a->compute_us = (uint32_t)((uv_hrtime() - start_ns) / 1000);
 	if (a->compute_us > a->compute_us_max)
@@ -321,7 +324,9 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 		/* Health that fails; its key is known to fit. */
 		snprintf(key, sizeof(key), "%.*s", (int)ev->record.key_len,
 			 (const char *)ev->record.key);
+		poison_batch_begin(a->poison);
 		agent_maps_backend_down(a, &ev->record.writer, key);
+		poison_batch_end(a->poison, false);
 	}
 	if (change != AGENT_SAME)
 		agent_kick(a, change == AGENT_URGENT);
@@ -419,11 +424,17 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 	a->open_handles = 2;
 	err = find_self(a);
 	if (!err)
+		err = agent_poison_open(a);
+	if (!err)
 		err = agent_backends_init(a);
 	if (!err)
 		err = agent_load(a, e);
-	if (!err)
+	if (!err) {
+		agent_poison_try(a);
+		poison_batch_begin(a->poison);
 		err = agent_world_build(a, &a->world);
+		poison_batch_end(a->poison, false);
+	}
 	if (!err)
 		err = agent_backends_watch(a);
 	if (!err)
@@ -444,6 +455,7 @@ static void free_all(struct agent *a)
 {
 	agent_facts_free(a);
 	agent_world_free(a->world);
+	poison_close(a->poison);
 	free(a->slot);
 	free(a->vip);
 	free(a);

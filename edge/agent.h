@@ -9,7 +9,8 @@
  * Acks      an operator's write is put into the core and queued to the store; it is spread when the commit is done and
  *           answered then. Should the loop send something else in those milliseconds, the write may go with it. With a
  *           broken store it is spread all the same and the answer says "accepted, not durable"
- * Poison    a record whose value can't be read leaves the former version in force and is shown among the problems
+ * Poison    a record that can't be read, or of which this process died (edge/poison.h), leaves the former version in
+ *           force and is shown among the problems
  * Adopting  maps that a former process filled are read back (plan_adopt()): the same names keep the same
  *           indexes, rows and tokens, so a restart writes nothing that packets could notice
  * Threads   the loop's thread
@@ -44,6 +45,7 @@ struct agent_config {
 	bool manage_wireguard; /* ask edgefwd to set peers that node records name */
 	bool has_seeds; /* others are configured: wait longer before making a flow seed alone */
 	const char *version;
+	const char *state_dir; /* where the quarantine outlives this process; NULL = it doesn't */
 };
 
 struct agent;
@@ -76,6 +78,20 @@ void agent_backend_weight(struct agent *a, const char *spec, uint32_t weight, ag
 			  void *arg);
 void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, const char *author,
 			 const char *reason, agent_cb cb, void *arg);
+
+/* ---- the quarantine: records that are not applied */
+struct agent_quarantined {
+	char spec[256]; /* KIND/KEY, KIND/NODE/KEY of own kinds: what names it */
+	const char *kind;
+	char key[RECORD_KEY_MAX + 1], writer[MODEL_NAME_MAX];
+	uint64_t generation, seq, unix_s; /* since */
+	bool has_former;		  /* the version before stays in force */
+	bool is_death;			  /* else it can't be read */
+	int signal;			  /* that ended the process, 0 = not known */
+};
+bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantined *ret_q);
+/* It is applied again, at once. -ENOENT: there is none. */
+int agent_quarantine_release(struct agent *a, const char *spec, struct err *e);
 
 /* ---- looking at the data path. -ENOTCONN: no maps, or no edgefwd */
 /* Answers once, maybe at once: status 0 with what edgefwd's run of dp_trace on the frame found, or a negative errno and a

@@ -7,6 +7,7 @@
  *   agent_view.c     facts (decoded records) and the view and routes made from them
  *   agent_backend.c  this node's backends: tokens, delivery, checks, health
  *   agent_load.c     what the store remembers, at start
+ *   agent_poison.c   the quarantine: trials after a death, what is shown, release
  *   agent_ops.c      operators' verbs
  *   agent_policy.c   operators' verbs about policies and filters
  *   agent_lists.c    prefix lists and server ids into their maps
@@ -23,8 +24,8 @@
 #include "edge/check/check.h"
 #include "edge/deliver.h"
 #include "edge/mapw.h"
+#include "edge/poison.h"
 
-#define AGENT_QUARANTINE_MAX 64
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
 #define AGENT_TEXT_MAX 240
@@ -52,12 +53,9 @@ struct fact {
 		struct model_seed seed;
 		struct model_filter filter;
 	} u;
+	uint8_t *value; /* as it came */
+	size_t value_len;
 	UT_hash_handle hh;
-};
-
-struct quarantined {
-	struct fact_id id;
-	char text[AGENT_TEXT_MAX];
 };
 
 /* What one computation saw and decided; replaced as a whole. */
@@ -131,8 +129,7 @@ struct agent {
 
 	/* view */
 	struct fact *facts;
-	struct quarantined quarantine[AGENT_QUARANTINE_MAX];
-	size_t quarantine_count;
+	struct poison *poison;
 	uint64_t quarantined_total;
 	struct world *world;
 	bool is_dirty;
@@ -228,6 +225,16 @@ const union fact_value *agent_fact_find(const struct agent *a, const struct node
 int agent_world_build(struct agent *a, struct world **ret_world);
 void agent_world_free(struct world *w);
 const struct model_seed *agent_seed(const struct agent *a);
+
+/* agent_poison.c */
+int agent_poison_open(struct agent *a);
+/* It can't be decoded; former: what stays in force, NULL = nothing. */
+void agent_quarantine(struct agent *a, const struct record *r, const uint8_t *former,
+		      size_t former_len);
+/* All is loaded: who is to blame for the last death is found out in child processes. */
+void agent_poison_try(struct agent *a);
+/* A sentence about the i-th that is quarantined. */
+const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TEXT_MAX]);
 
 /* agent_load.c: the store's records and members into the core, own records restated, facts filled. */
 int agent_load(struct agent *a, struct err *e);

@@ -114,15 +114,24 @@ static int adopt_backends(struct agent *a, const struct load *l)
 
 		if (o->r.kind != MODEL_KIND_BACKEND || o->r.is_tombstone)
 			continue;
+		if (poison_is_held(a->poison, &o->r)) {
+			agent_log("error", "own_record_lost",
+				  "key=\"%.*s\" why=\"it is in quarantine\"", (int)o->r.key_len,
+				  (const char *)o->key);
+			continue;
+		}
+		poison_begin(a->poison, &o->r, NULL, 0);
 		if (model_backend_decode(o->value, o->r.value_len, &b)) {
 			agent_log("error", "own_record_lost", "kind=%u key=\"%.*s\"", o->r.kind,
 				  (int)o->r.key_len, (const char *)o->key);
+			poison_end(a->poison, false);
 			continue;
 		}
 		h = find_health(l, o);
 		if (h && model_health_decode(h->value, h->r.value_len, &health))
 			memset(&health, 0, sizeof(health));
 		err = agent_own_add(a, &b, &health, &own);
+		poison_end(a->poison, false);
 		if (err == -EEXIST)
 			agent_log("error", "own_record_lost",
 				  "key=\"%.*s\" why=\"its token is another's\"", (int)o->r.key_len,
@@ -137,6 +146,8 @@ static int restate(struct agent *a, const struct own_record *o)
 {
 	char key[RECORD_KEY_MAX + 1];
 
+	if (poison_is_held(a->poison, &o->r))
+		return 0; /* the store keeps it for when it is released */
 	if (o->r.is_tombstone ||
 	    ((o->r.kind == MODEL_KIND_BACKEND || o->r.kind == MODEL_KIND_HEALTH) &&
 	     !has_backend(a, o)))

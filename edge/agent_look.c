@@ -23,6 +23,7 @@ static void add_record_problems(struct agent *a, struct agent_view *v)
 {
 	const struct route_plan *r = v->routes;
 	const struct own_backend *o;
+	char text[AGENT_TEXT_MAX];
 
 	TAILQ_FOREACH(o, &a->own, link)
 	if (!o->has_way)
@@ -33,8 +34,8 @@ static void add_record_problems(struct agent *a, struct agent_view *v)
 				    "service %s is shadowed: an older service has one of its "
 				    "addresses and ports",
 				    v->view->service[r->entry[i].service_idx].name);
-	for (size_t i = 0; i < a->quarantine_count; i++)
-		add_problem(a, v, "%s", a->quarantine[i].text);
+	for (size_t i = 0; i < poison_count(a->poison); i++)
+		add_problem(a, v, "%s", agent_poison_text(a, i, text));
 }
 
 /* Connected, but its loop stands still: nothing of what edgefwd keeps is kept. */

@@ -120,8 +120,10 @@ static int write_plan(struct agent *a, struct err *e)
 	agent_lists_filters(a);
 	err = plan_diff(a->plan, &a->world->view, a->world->routes, &a->self, agent_now_ms(a),
 			&list, e);
+	poison_hook(POISON_PLAN, a->world->service, a->world->view.service_count);
 	if (!err) {
 		agent_locals_write(a);
+		poison_hook(POISON_MAP, a->world->service, a->world->view.service_count);
 		err = mapw_apply(&ops, &list, e);
 		if (err) {
 			/* The mirror is ahead of the maps now: read them back before the next try. */
@@ -226,6 +228,7 @@ static int take_maps(struct agent *a, const struct dp_fds *fds, uint32_t abi, st
 				     host.abi, DP_ABI_VERSION);
 	}
 	drop_maps(a);
+	poison_all_new(a->poison);
 	a->mapw = m;
 	a->fds = *fds;
 	a->has_fds = true;

@@ -86,73 +86,6 @@ static int decode(const struct record *r, const char *key, union fact_value *ret
 	return -EBADMSG;
 }
 
-static const char *kind_text(uint8_t kind)
-{
-	switch (kind) {
-	case MODEL_KIND_NODE:
-		return "node";
-	case MODEL_KIND_BACKEND:
-		return "backend";
-	case MODEL_KIND_HEALTH:
-		return "health";
-	case MODEL_KIND_SERVICE:
-		return "service";
-	case MODEL_KIND_OVERRIDE:
-		return "override";
-	case MODEL_KIND_SEED:
-		return "seed";
-	case MODEL_KIND_FILTER:
-		return "filter";
-	}
-	return "unknown";
-}
-
-static struct quarantined *quarantine_find(struct agent *a, const struct fact_id *id)
-{
-	for (size_t i = 0; i < a->quarantine_count; i++)
-		if (!memcmp(&a->quarantine[i].id, id, sizeof(*id)))
-			return &a->quarantine[i];
-	return NULL;
-}
-
-static void quarantine_drop(struct agent *a, const struct fact_id *id)
-{
-	struct quarantined *q = quarantine_find(a, id);
-
-	if (q)
-		*q = a->quarantine[--a->quarantine_count];
-}
-
-/* Names are shown as they came, so what could upset a terminal is replaced. */
-static void printable(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f)
-			*s = '?';
-}
-
-static void quarantine_add(struct agent *a, const struct record *r, const struct fact_id *id)
-{
-	struct quarantined *q = quarantine_find(a, id);
-	char name[MODEL_NAME_MAX], key[MODEL_KEY_MAX];
-
-	a->quarantined_total++;
-	snprintf(key, sizeof(key), "%s", id->key);
-	printable(key);
-	agent_node_name(a, &r->writer, name);
-	agent_log("warn", "record_quarantined", "node=%s kind=%u key=\"%s\" seq=%llu", name,
-		  r->kind, key, (unsigned long long)r->seq);
-	if (!q) {
-		if (a->quarantine_count == AGENT_QUARANTINE_MAX)
-			return; /* counted and logged; the list is only what status shows */
-		q = &a->quarantine[a->quarantine_count++];
-	}
-	q->id = *id;
-	snprintf(q->text, sizeof(q->text),
-		 "a %s record written by %s can't be read, %s: \"%.100s\"", kind_text(r->kind),
-		 name, find(a, id) ? "its former version stays in force" : "it is left out", key);
-}
-
 static enum agent_change health_changed(struct agent *a, const struct fact_id *id,
 					const struct model_health *was,
 					const struct model_health *is)
@@ -173,51 +106,100 @@ static enum agent_change remove_fact(struct agent *a, const struct fact_id *id)
 {
 	struct fact *f = find(a, id);
 
-	quarantine_drop(a, id);
 	if (!f)
 		return AGENT_SAME;
 	a->is_filter_dirty |= id->kind == MODEL_KIND_FILTER;
 	HASH_DEL(a->facts, f);
+	free(f->value);
 	free(f);
 	return AGENT_CHANGED;
 }
 
-enum agent_change agent_fact_apply(struct agent *a, const struct record *r)
+/* The value that was decoded goes along: it is the former one, should the next be poison. */
+static enum agent_change put_fact(struct agent *a, const struct fact_id *id, const uint8_t *value,
+				  size_t len, const union fact_value *u)
 {
 	enum agent_change change = AGENT_CHANGED;
+	struct fact *f = find(a, id);
+	uint8_t *copy;
+
+	if (f && !memcmp(&f->u, u, sizeof(*u)))
+		return AGENT_SAME;
+	if (id->kind == MODEL_KIND_HEALTH)
+		change = health_changed(a, id, f ? &f->u.health : NULL, &u->health);
+	copy = malloc(len + 1);
+	if (!copy)
+		return AGENT_SAME;
+	memcpy(copy, value, len);
+	if (!f) {
+		f = malloc(sizeof(*f));
+		if (!f) {
+			free(copy);
+			return AGENT_SAME;
+		}
+		memset(f, 0, sizeof(*f));
+		f->id = *id;
+		HASH_ADD(hh, a->facts, id, sizeof(f->id), f);
+	}
+	memcpy(&f->u, u, sizeof(*u));
+	free(f->value);
+	f->value = copy;
+	f->value_len = len;
+	a->is_filter_dirty |= id->kind == MODEL_KIND_FILTER;
+	return change;
+}
+
+/* What was in force before a quarantined one, if a restart forgot it. */
+static enum agent_change put_former(struct agent *a, const struct fact_id *id,
+				    const struct record *r)
+{
+	const struct poison_entry *e = poison_find(a->poison, r);
+	struct record former = *r;
+	union fact_value u;
+
+	if (!e || !e->has_former || find(a, id))
+		return AGENT_SAME;
+	former.value = e->former;
+	former.value_len = e->former_len;
+	memset(&u, 0, sizeof(u));
+	if (decode(&former, id->key, &u))
+		return AGENT_SAME;
+	return put_fact(a, id, e->former, e->former_len, &u);
+}
+
+enum agent_change agent_fact_apply(struct agent *a, const struct record *r)
+{
+	enum agent_change change;
+	const struct fact *f;
 	union fact_value u;
 	struct fact_id id;
-	struct fact *f;
 	int err;
 
 	if (!is_ours(r->kind))
 		return AGENT_SAME;
 	err = make_id(&r->writer, r->kind, r->key, r->key_len, &id);
-	if (r->is_tombstone)
+	if (r->is_tombstone) {
+		poison_drop(a->poison, r);
 		return err ? AGENT_SAME : remove_fact(a, &id);
+	}
+	if (poison_is_held(a->poison, r))
+		return err ? AGENT_SAME : put_former(a, &id, r);
+	f = find(a, &id);
+	poison_begin(a->poison, r, f ? f->value : NULL, f ? f->value_len : 0);
 	memset(&u, 0, sizeof(u));
 	if (!err)
 		err = decode(r, id.key, &u);
+	if (!err && r->kind == MODEL_KIND_SERVICE)
+		poison_hook(POISON_DECODE, &u.service, 1);
 	if (err) {
-		quarantine_add(a, r, &id);
-		return AGENT_SAME;
+		agent_quarantine(a, r, f ? f->value : NULL, f ? f->value_len : 0);
+		change = put_former(a, &id, r);
+		poison_end(a->poison, false);
+		return change;
 	}
-	quarantine_drop(a, &id);
-	f = find(a, &id);
-	if (f && !memcmp(&f->u, &u, sizeof(u)))
-		return AGENT_SAME;
-	if (r->kind == MODEL_KIND_HEALTH)
-		change = health_changed(a, &id, f ? &f->u.health : NULL, &u.health);
-	if (!f) {
-		f = malloc(sizeof(*f));
-		if (!f)
-			return AGENT_SAME;
-		memset(f, 0, sizeof(*f));
-		f->id = id;
-		HASH_ADD(hh, a->facts, id, sizeof(f->id), f);
-	}
-	memcpy(&f->u, &u, sizeof(u));
-	a->is_filter_dirty |= r->kind == MODEL_KIND_FILTER;
+	poison_drop(a->poison, r);
+	change = put_fact(a, &id, r->value, r->value_len, &u);
+	poison_end(a->poison, change != AGENT_SAME);
 	return change;
 }
 
@@ -225,7 +207,10 @@ enum agent_change agent_fact_gone(struct agent *a, const struct record *r)
 {
 	struct fact_id id;
 
-	if (!is_ours(r->kind) || make_id(&r->writer, r->kind, r->key, r->key_len, &id))
+	if (!is_ours(r->kind))
+		return AGENT_SAME;
+	poison_drop(a->poison, r);
+	if (make_id(&r->writer, r->kind, r->key, r->key_len, &id))
 		return AGENT_SAME;
 	return remove_fact(a, &id);
 }
@@ -237,6 +222,7 @@ void agent_facts_free(struct agent *a)
 	HASH_ITER(hh, a->facts, f, next)
 	{
 		HASH_DEL(a->facts, f);
+		free(f->value);
 		free(f);
 	}
 }
@@ -406,7 +392,10 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	memcpy(w->view.region, a->cfg.self.region, sizeof(w->view.region));
 	memcpy(w->view.order, a->cfg.order, sizeof(w->view.order));
 	w->view.order_count = a->cfg.order_count;
+	poison_hook(POISON_VIEW, w->service, w->view.service_count);
 	err = route_compute_from(&w->view, a->world ? a->world->routes : NULL, &w->routes);
+	if (!err)
+		poison_hook(POISON_ROUTE, w->service, w->view.service_count);
 out:
 	free(fact);
 	if (err)

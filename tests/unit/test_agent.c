@@ -368,7 +368,7 @@ static void test_record_when_unreadable_then_former_stays_and_is_shown(void **st
 		ev.record.key = (const uint8_t *)key;
 		assert_int_equal(agent_fact_apply(current->agent, &ev.record), AGENT_SAME);
 	}
-	assert_int_equal(current->agent->quarantine_count, AGENT_QUARANTINE_MAX);
+	assert_int_equal(poison_count(current->agent->poison), POISON_HELD_MAX);
 	assert_int_equal(current->agent->quarantined_total, 201);
 	node_stop(*state);
 }
