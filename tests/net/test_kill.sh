@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Daemons killed with -9 lose no packet; a backend killed with -9 loses few; a TCP connection held for a minute does not
 # notice that another backend died.
+# Alone: not one packet may be lost under load.
 . tests/net/net.sh
 
 VIP_DNS=198.51.100.53 VIP_WEB=198.51.100.80

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # A SYN flood from spoofed sources at one service: a real client still connects through the VIP, none of the flood gets to the
 # worker beyond the limit, and the service next door loses nothing.
+# Alone: a flood at a rate, and what it costs a neighbour.
 . tests/net/net.sh
 
 V4=198.51.100 V6=2001:db8:100:
@@ -104,7 +105,13 @@ lab_wait 'challenges' 10 challenged $((CHALLENGED + 1000))
 MS=$(connect "http://$V4.1/" n)
 echo "# translated: connects in ${MS:-no} ms in the flood"
 ok 'a client behind an address translator connects' [ "${MS:-9999}" -lt 3000 ]
-ok 'it was challenged' [ "$(counter fra-1 syn_proved)" -gt "$PROVED" ]
+# One SYN in fifty is let in without a question, for that is the limit: ask again.
+is_proved() {
+	[ "$(counter fra-1 syn_proved)" -gt "$PROVED" ] && return
+	connect "http://$V4.1/" n >/dev/null
+	return 1
+}
+ok 'it was challenged' lab_wait 'a proof' 10 is_proved
 wait $FLOOD_PID
 round IPv6 "$V6:1" "http://[$V6:1]/" 2001:db8:bad:: "$V4.2"
 ok 'two addresses are proved' [ "$(counter fra-1 syn_proved)" -ge 2 ]
