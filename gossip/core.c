@@ -12,8 +12,12 @@
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
+#include "gossip/twin.h"
 
-#define GENERATION_EVERY_MS 1000 /* two nodes with one key would outbid each other for ever */
+/* Two nodes with one key would outbid each other for ever: ever more slowly. */
+#define GENERATION_WAIT_MS 1000
+#define GENERATION_WAIT_MAX_MS 32000
+#define GENERATION_REST_MS 60000 /* without a bid for so long the next one is the first again */
 
 /* splitmix64: every seed gives a good stream. */
 uint64_t core_random(struct gossip_core *c)
@@ -41,8 +45,12 @@ void core_fnv(uint64_t *h, const void *bytes, size_t len)
 void core_want_generation(struct gossip_core *c, uint64_t heard)
 {
 	if (heard < c->cfg.generation || heard >= RECORD_SEQ_MAX || heard < c->generation_wanted ||
-	    (c->generation_ms && c->now_ms < c->generation_ms + GENERATION_EVERY_MS))
+	    (c->generation_ms && c->now_ms < c->generation_ms + c->generation_wait_ms))
 		return;
+	if (!c->generation_ms || c->now_ms >= c->generation_ms + GENERATION_REST_MS)
+		c->generation_wait_ms = GENERATION_WAIT_MS;
+	else if (c->generation_wait_ms < GENERATION_WAIT_MAX_MS)
+		c->generation_wait_ms *= 2;
 	c->generation_ms = c->now_ms;
 	c->generation_wanted = heard + 1;
 	queue_generation_event(c, heard + 1);
@@ -286,20 +294,6 @@ static int on_pong(struct gossip_core *c, const uint8_t *buf, size_t len)
 	return 0;
 }
 
-/* Our own id, another boot: a second node has our key. */
-static int on_twin(struct gossip_core *c, const struct gossip_sender *sender)
-{
-	struct member *m = c->self;
-
-	if (sender->boot_nonce == c->cfg.boot_nonce)
-		return -ELOOP; /* our own message, come back */
-	if (!m->conflict_ms || c->now_ms >= m->conflict_ms + 10000) {
-		m->conflict_ms = c->now_ms;
-		queue_member_event(c, GOSSIP_EV_CONFLICT, m, m->state, false);
-	}
-	return -EEXIST;
-}
-
 int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,
 		     const struct gossip_sender *sender, const struct gossip_addr *from,
 		     const uint8_t *buf, size_t len)
@@ -316,7 +310,9 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 	if (!sender || !from)
 		return -EINVAL;
 	if (node_id_cmp(&sender->id, &c->self->id) == 0)
-		return on_twin(c, sender);
+		return twin_on_self(c, via, sender, from, buf, len);
+	if (c->is_yielded)
+		return 0;
 	err = wire_decode(buf, len, &msg);
 	if (!err && (via == GOSSIP_STREAM) != (msg.type >= WIRE_SYNC && msg.type <= WIRE_KEYS))
 		err = -EBADMSG;
@@ -329,15 +325,21 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 		m = take_stranger(c, via, sender, from, &msg);
 	if (!m)
 		return 0;
-	if (!member_check_nonce(c, m, sender->boot_nonce))
+	if (!twin_admit(c, m, via, sender, from, &msg))
 		return -EEXIST;
 	if (via == GOSSIP_STREAM)
 		c->n.streams_in++;
 	else
 		c->n.dgrams_in++;
 	member_heard(c, m);
+	if (msg.type == WIRE_ACK && !twin_is_taken(c, &msg)) {
+		(void)suspect_on_ack(c, m, &msg);
+		return 0;
+	}
+	c->speaker = m;
 	take_news(c, m, &msg);
 	dispatch(c, m, from, &msg);
+	c->speaker = NULL;
 	return 0;
 }
 
@@ -361,6 +363,9 @@ void gossip_core_tick(struct gossip_core *c, uint64_t now_ms)
 	c->now_ms = now_ms;
 	if (c->has_left)
 		return;
+	twin_tick(c);
+	if (c->is_yielded)
+		return;
 	if (now_ms > due + CORE_FROZEN_MS)
 		suspect_thaw(c, now_ms - due);
 	suspect_tick(c);
@@ -374,6 +379,8 @@ uint64_t gossip_core_deadline_ms(const struct gossip_core *c)
 
 	if (c->has_left)
 		return UINT64_MAX - CORE_FROZEN_MS;
+	if (c->is_yielded)
+		return twin_deadline(c);
 	a = suspect_deadline(c);
 	b = own_deadline(c);
 	return a < b ? a : b;
@@ -483,6 +490,13 @@ bool gossip_core_get_record(const struct gossip_core *c, const struct node_id *i
 		return false;
 	*ret_record = r->blob->r;
 	return true;
+}
+
+bool gossip_core_has_yielded(const struct gossip_core *c, struct gossip_addr *ret_addr)
+{
+	if (c->is_yielded)
+		*ret_addr = c->twin_addr;
+	return c->is_yielded;
 }
 
 void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16])

@@ -4,9 +4,11 @@
  *   core.c          life cycle, input, time, looking      member.c   who is there: cards, states, conflicts
  *   core_queue.c    packets and events that wait           suspect.c  probes, votes, suspicion
  *   record_table.c  records in force, writers, digests     dissem.c   spreading news
+ *   twin.c          two machines with one key
  *   record_own.c    what this node writes                  sync.c, sync_shared.c  anti-entropy
  *
- * Memory    members live until the core is freed, so pointers to them stay good; records may go at any time
+ * Memory    members live until the core is freed, so pointers to them stay good, but for those that left or died when the
+ *           table is full (member.c evict()); records may go at any time
  */
 #ifndef GOSSIP_CORE_H
 #define GOSSIP_CORE_H
@@ -117,10 +119,11 @@ struct member {
 	bool is_self;
 	enum gossip_state state;
 	uint64_t since_ms, heard_ms, data_heard_ms;
-	uint32_t rtt_us;
+	uint32_t rtt_us, rtt_var_us;
 	/* boot nonces: two that live at once are two nodes with one key */
 	uint64_t nonce, nonce_before, nonce_since_ms, conflict_ms;
 	unsigned int nonce_strikes;
+	uint64_t hold_nonce, hold_ms; /* of who says from elsewhere that it is this one (twin.h) */
 	/* suspicion */
 	struct node_id voter[VOTES_MAX];
 	unsigned int vote_count;
@@ -208,11 +211,20 @@ struct gossip_core {
 	unsigned int health; /* Lifeguard's: 0 is well */
 	uint64_t any_heard_ms;
 	uint64_t refuted_ms;
+	size_t death_next; /* in the ring: whose death is told again next */
 	struct gossip_addr seed[CORE_SEEDS_MAX];
 	size_t seed_count;
 	bool is_joined;
 	uint64_t join_next_ms;
 	uint32_t join_wait_ms;
+	struct member *speaker; /* whose message is being taken */
+
+	/* another machine with our key (twin.h) */
+	bool is_taken;	 /* somebody answered us as who we are */
+	bool is_yielded; /* it keeps the id: we are still */
+	bool is_yielded_say;
+	struct gossip_addr twin_addr;
+	uint64_t twin_cookie, twin_next_ms, twin_heard_ms;
 
 	/* records */
 	struct rec *table;
@@ -227,7 +239,7 @@ struct gossip_core {
 	bool is_head_stale;
 	uint64_t head_ms;
 	uint64_t generation_wanted; /* announced to the caller, not yet set */
-	uint64_t generation_ms;
+	uint64_t generation_ms, generation_wait_ms;
 	struct rec_list news, urgent;
 	uint64_t sync_next_ms;
 
@@ -254,6 +266,7 @@ void queue_member_event(struct gossip_core *c, enum gossip_event_kind kind, cons
 			enum gossip_state old_state, bool is_new);
 void queue_record_event(struct gossip_core *c, enum gossip_event_kind kind, struct rblob *blob);
 void queue_generation_event(struct gossip_core *c, uint64_t generation);
+void queue_drop_all(struct gossip_core *c); /* packets */
 void queue_free_all(struct gossip_core *c);
 void rblob_unref(struct rblob *b);
 

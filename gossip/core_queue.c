@@ -18,7 +18,7 @@ void queue_packet(struct gossip_core *c, enum gossip_via via, const struct gossi
 {
 	struct out *o;
 
-	if (to_count == 0 || len == 0)
+	if (to_count == 0 || len == 0 || (c->is_yielded && !c->is_yielded_say))
 		return;
 	if (c->out_count >= CORE_OUT_MAX || c->out_bytes + len > CORE_OUT_BYTES_MAX) {
 		c->n.queue_drops++;
@@ -140,15 +140,22 @@ bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_even
 	return true;
 }
 
-void queue_free_all(struct gossip_core *c)
+void queue_drop_all(struct gossip_core *c)
 {
-	struct queued_event *q;
 	struct out *o;
 
 	while ((o = TAILQ_FIRST(&c->out))) {
 		TAILQ_REMOVE(&c->out, o, link);
 		free(o);
 	}
+	c->out_count = c->out_bytes = 0;
+}
+
+void queue_free_all(struct gossip_core *c)
+{
+	struct queued_event *q;
+
+	queue_drop_all(c);
 	free(c->out_current);
 	while ((q = TAILQ_FIRST(&c->events))) {
 		TAILQ_REMOVE(&c->events, q, link);

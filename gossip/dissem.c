@@ -3,6 +3,7 @@
 
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/suspect.h"
 
 #define TX_FACTOR 3	 /* news rides on this many packets, times log2 of the members */
 #define TX_TOLD_ALL 1	 /* the same for what went to everyone already */
@@ -60,6 +61,15 @@ void dissem_forget_record(struct gossip_core *c, struct rec *r)
 	if (r->in_urgent)
 		TAILQ_REMOVE(&c->urgent, r, urgent);
 	r->in_news = r->in_urgent = false;
+}
+
+void dissem_forget_member(struct gossip_core *c, struct member *m)
+{
+	if (m->in_news)
+		TAILQ_REMOVE(&c->member_news, m, news);
+	if (m->in_urgent)
+		TAILQ_REMOVE(&c->member_urgent, m, urgent);
+	m->in_news = m->in_urgent = false;
 }
 
 void dissem_send(struct gossip_core *c, struct wire_out *o, const struct gossip_addr *to,
@@ -137,8 +147,10 @@ static void sent_record(struct gossip_core *c, struct rec *r)
 	}
 }
 
-static void fill_votes(struct wire_out *o, const struct picked *p, struct member *dest)
+static void fill_votes(struct gossip_core *c, struct wire_out *o, const struct picked *p,
+		       struct member *dest)
 {
+	const struct member *dead;
 	struct wire_vote v;
 
 	wire_list_begin(o, WIRE_K_VOTES);
@@ -153,6 +165,11 @@ static void fill_votes(struct wire_out *o, const struct picked *p, struct member
 		v = vote_on(p->m[i], p->m[i]->state);
 		if (!wire_add_vote(o, &v))
 			break;
+	}
+	dead = suspect_next_death(c);
+	if (dead && dead != dest && !dead->in_news) {
+		v = vote_on(dead, GOSSIP_DEAD);
+		(void)wire_add_vote(o, &v); /* full of others: the next packet */
 	}
 	wire_list_end(o);
 }
@@ -214,7 +231,7 @@ void dissem_fill(struct gossip_core *c, struct wire_out *o, struct member *dest)
 		return;
 	}
 	pick_members(c, &p, dest);
-	fill_votes(o, &p, dest);
+	fill_votes(c, o, &p, dest);
 	/* Cards take at most half of what is left; records must leave room for the next deaths. */
 	if (!TAILQ_EMPTY(&c->news) && wire_room(o) > 2 * DEATHS_BYTES) {
 		size_t cap = o->b.cap;

@@ -18,6 +18,7 @@ enum dissem_way {
 void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way);
 void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way);
 void dissem_forget_record(struct gossip_core *c, struct rec *r);
+void dissem_forget_member(struct gossip_core *c, struct member *m);
 
 /* Fill what is left of a datagram to `dest` (NULL: many, or unknown) with what it should hear. */
 void dissem_fill(struct gossip_core *c, struct wire_out *o, struct member *dest);

@@ -186,6 +186,9 @@ bool gossip_core_next_record(const struct gossip_core *c, size_t *cursor,
 bool gossip_core_get_record(const struct gossip_core *c, const struct node_id *id, uint8_t kind,
 			    const char *key, struct record *ret_record);
 
+/* Another machine has this node's key and keeps the id: this one says nothing while that answers, at ret_addr. */
+bool gossip_core_has_yielded(const struct gossip_core *c, struct gossip_addr *ret_addr);
+
 /* Digest of all stored-scope records: equal digests mean equal records. */
 void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16]);
 

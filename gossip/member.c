@@ -7,11 +7,11 @@
 
 #include "gossip/dissem.h"
 #include "gossip/suspect.h"
+#include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
+#include "gossip/twin.h"
 
-#define NUMBER_BYTES 4	      /* the node number is the first bytes of the id */
-#define NONCE_STRIKES 3	      /* messages of the older boot after the newer one was heard */
-#define NONCE_OVERLAP_MS 1000 /* packets of the old process may be on their way this long */
+#define NUMBER_BYTES 4 /* the node number is the first bytes of the id */
 #define CONFLICT_EVERY_MS 10000
 
 struct member *member_get(const struct gossip_core *c, const struct node_id *id)
@@ -117,13 +117,48 @@ static struct member *same_number(const struct gossip_core *c, const struct node
 	return NULL;
 }
 
-static struct member *add(struct gossip_core *c, const struct node_id *id)
+static void drop(struct gossip_core *c, struct member *m)
 {
-	size_t at = ring_place(c, id);
+	size_t at = member_ring_idx(c, m);
+
+	probe_forget(c, m);
+	dissem_forget_member(c, m);
+	c->members_digest -= m->card_hash;
+	c->state_count[m->state]--;
+	c->ring_count--;
+	memmove(c->ring + at, c->ring + at + 1, (c->ring_count - at) * sizeof(struct member *));
+	HASH_DEL(c->members, m);
+	free(m);
+}
+
+/* The table is full: who left longest ago goes, or else who died. Who lives stays. */
+static bool evict(struct gossip_core *c)
+{
+	struct member *worst = NULL;
+
+	for (size_t i = 0; i < c->ring_count; i++) {
+		struct member *m = c->ring[i];
+
+		if (m->state < GOSSIP_DEAD || m->is_self || m == c->speaker)
+			continue;
+		if (!worst || m->state > worst->state ||
+		    (m->state == worst->state && m->since_ms < worst->since_ms))
+			worst = m;
+	}
+	if (worst)
+		drop(c, worst);
+	return worst != NULL;
+}
+
+static struct member *add(struct gossip_core *c, const struct node_id *id, bool is_gone)
+{
+	size_t at;
 	struct member *m;
 
-	if (c->ring_count >= GOSSIP_MEMBERS_MAX)
+	/* For one that is gone already nobody has to make room. */
+	if (c->ring_count >= GOSSIP_MEMBERS_MAX && (is_gone || !evict(c)))
 		return NULL;
+	at = ring_place(c, id);
 	if (c->ring_count >= c->ring_cap) {
 		size_t cap = c->ring_cap ? c->ring_cap * 2 : 16;
 		struct member **ring = realloc(c->ring, cap * sizeof(struct member *));
@@ -172,7 +207,7 @@ void member_set_state(struct gossip_core *c, struct member *m, enum gossip_state
 
 /* ---- cards */
 
-static bool is_card_signed(struct gossip_core *c, const struct wire_card *card)
+bool member_is_card_signed(struct gossip_core *c, const struct wire_card *card)
 {
 	uint8_t buf[WIRE_CARD_SIGNED_MAX];
 	size_t len = wire_card_signed_bytes(card, buf);
@@ -183,7 +218,7 @@ static bool is_card_signed(struct gossip_core *c, const struct wire_card *card)
 	return false;
 }
 
-static void conflict(struct gossip_core *c, struct member *m)
+void member_conflict(struct gossip_core *c, struct member *m)
 {
 	if (m->conflict_ms && c->now_ms < m->conflict_ms + CONFLICT_EVERY_MS)
 		return;
@@ -198,7 +233,7 @@ static void check_name(struct gossip_core *c, struct member *m)
 
 		if (x != m && x->state <= GOSSIP_SUSPECT && m->state <= GOSSIP_SUSPECT &&
 		    strcmp(x->card.name, m->card.name) == 0)
-			conflict(c, m);
+			member_conflict(c, m);
 	}
 }
 
@@ -208,8 +243,10 @@ static enum card_result own_card(struct gossip_core *c, const struct wire_card *
 	struct member *m = c->self;
 	int d = member_cmp_version(m, card->generation, card->incarnation);
 
-	if (d < 0 || (d == 0 && card->boot_nonce == m->card.boot_nonce) || !is_card_signed(c, card))
+	if (d < 0 || (d == 0 && card->boot_nonce == m->card.boot_nonce) ||
+	    !member_is_card_signed(c, card))
 		return CARD_OLD;
+	twin_look(c, card);
 	if (card->generation > m->card.generation) {
 		core_want_generation(c, card->generation);
 	} else if (card->incarnation < WIRE_INCARNATION_MAX) {
@@ -241,10 +278,10 @@ static enum card_result new_card(struct gossip_core *c, const struct node_id *id
 
 	if (m) {
 		/* Maps and rows name nodes by number: the one that was here first keeps it. */
-		conflict(c, m);
+		member_conflict(c, m);
 		return CARD_REFUSED;
 	}
-	m = add(c, id);
+	m = add(c, id, card->is_left || is_dead);
 	if (!m)
 		return CARD_REFUSED;
 	set_card(c, m, card, true);
@@ -274,13 +311,13 @@ enum card_result member_offer_card(struct gossip_core *c, const struct wire_card
 	*ret_member = m;
 	if (m == c->self)
 		return own_card(c, card);
-	if (!m && !is_card_signed(c, card))
+	if (!m && !member_is_card_signed(c, card))
 		return CARD_REFUSED;
 	if (!m)
 		return new_card(c, &id, card, is_told_dead(&id, card, votes), ret_member);
 	is_same = member_cmp_version(m, card->generation, card->incarnation) == 0;
 	if (member_cmp_version(m, card->generation, card->incarnation) < 0 ||
-	    (is_same && m->has_card) || !is_card_signed(c, card))
+	    (is_same && m->has_card) || !member_is_card_signed(c, card))
 		return CARD_OLD;
 	/* The same version as the store remembered it adds nothing but the signature. */
 	if (is_same && m->state != GOSSIP_LEFT) {
@@ -331,7 +368,7 @@ int member_add_self(struct gossip_core *c)
 	memcpy(card.name, c->cfg.name, sizeof(card.name));
 	memcpy(card.region, c->cfg.region, sizeof(card.region));
 	c->cfg.signer.id_of(c->cfg.signer.arg, c->cfg.pub, &id);
-	c->self = add(c, &id);
+	c->self = add(c, &id, false);
 	if (!c->self)
 		return -ENOMEM;
 	c->self->is_self = true;
@@ -361,7 +398,7 @@ int member_load(struct gossip_core *c, const struct gossip_member *g)
 		return 0;
 	if (same_number(c, &id))
 		return -EEXIST;
-	m = add(c, &id);
+	m = add(c, &id, g->state >= GOSSIP_DEAD);
 	if (!m)
 		return -ENOSPC;
 	memcpy(card.pub, g->pub, sizeof(card.pub));
@@ -382,26 +419,6 @@ void member_heard(struct gossip_core *c, struct member *m)
 	m->asked_ms = 0;
 	if (m->state == GOSSIP_HEADLESS)
 		member_set_state(c, m, GOSSIP_ALIVE);
-}
-
-bool member_check_nonce(struct gossip_core *c, struct member *m, uint64_t nonce)
-{
-	if (nonce == m->nonce)
-		return true;
-	if (m->nonce != 0 && nonce == m->nonce_before) {
-		if (c->now_ms < m->nonce_since_ms + NONCE_OVERLAP_MS)
-			return false;
-		if (++m->nonce_strikes >= NONCE_STRIKES) {
-			m->nonce_strikes = 0;
-			conflict(c, m);
-		}
-		return false;
-	}
-	m->nonce_before = m->nonce;
-	m->nonce = nonce;
-	m->nonce_since_ms = c->now_ms;
-	m->nonce_strikes = 0;
-	return true;
 }
 
 /* ---- choosing */

@@ -30,8 +30,9 @@ int member_cmp_version(const struct member *m, uint64_t generation, uint32_t inc
 void member_set_state(struct gossip_core *c, struct member *m, enum gossip_state state);
 /* A control message came from it. */
 void member_heard(struct gossip_core *c, struct member *m);
-/* The sealed sender's boot nonce. false: a second node with this identity; ignore the message. */
-bool member_check_nonce(struct gossip_core *c, struct member *m, uint64_t nonce);
+/* Two nodes with one identity, name or number: said once in ten seconds. */
+void member_conflict(struct gossip_core *c, struct member *m);
+bool member_is_card_signed(struct gossip_core *c, const struct wire_card *card);
 
 /* A random other member that is alive; NULL if none. `not1`, `not2` may be NULL. */
 struct member *member_random_alive(struct gossip_core *c, const struct member *not1,

@@ -21,6 +21,8 @@
 #define BETWEEN_MAX 4 /* members that don't answer, between us and the next that lives */
 #define REFUTE_EVERY_MS 100
 #define HEALTH_MAX 7
+#define DEATH_LOOKS 64 /* members looked at for a death to tell again */
+#define HEARD_JUST_NOW_MS 1000
 #define SUSPICION_MIN_MS 1500
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -100,6 +102,7 @@ static void evaluate(struct gossip_core *c, struct member *m)
 static void add_vote(struct gossip_core *c, struct member *m, const struct node_id *voter)
 {
 	m->vote_ms = c->now_ms;
+	c->scan_next_ms = min_u64(c->scan_next_ms, c->now_ms + SCAN_MS);
 	for (unsigned int i = 0; i < m->vote_count; i++)
 		if (node_id_cmp(&m->voter[i], voter) == 0)
 			return;
@@ -143,6 +146,19 @@ static void on_vote_on_self(struct gossip_core *c, struct member *from, const st
 	member_renew_self(c, true);
 }
 
+const struct member *suspect_next_death(struct gossip_core *c)
+{
+	if (c->state_count[GOSSIP_DEAD] == 0)
+		return NULL;
+	for (unsigned int i = 0; i < DEATH_LOOKS; i++) {
+		const struct member *m = c->ring[c->death_next++ % c->ring_count];
+
+		if (m->state == GOSSIP_DEAD && m->has_card)
+			return m;
+	}
+	return NULL;
+}
+
 /* We probed it for somebody else and it kept silent: that is an opinion of our own. */
 static bool has_evidence(const struct gossip_core *c, const struct member *m)
 {
@@ -175,6 +191,9 @@ void suspect_on_vote(struct gossip_core *c, struct member *from, const struct wi
 	if (!m->my_vote && m->vote_count < VOTES_MAX && m->state != GOSSIP_SUSPECT) {
 		if (has_evidence(c, m))
 			suspect_cast_vote(c, m);
+		else if (m->vote_count == 1 && v->state == GOSSIP_DEAD &&
+			 c->now_ms >= m->heard_ms + HEARD_JUST_NOW_MS)
+			probe_burst(c, m); /* dead to others, and we did not hear of it: look */
 		else if (m->vote_count == 1 && v->state == GOSSIP_SUSPECT &&
 			 core_random_below(c, c->state_count[GOSSIP_ALIVE]) < CONFIRMERS)
 			probe_burst(c, m);
@@ -204,7 +223,7 @@ static void scan_member(struct gossip_core *c, struct member *m)
 
 static void scan(struct gossip_core *c)
 {
-	uint64_t next = c->now_ms + SCAN_MS;
+	uint64_t next = UINT64_MAX;
 
 	for (size_t i = 0; i < c->ring_count; i++) {
 		struct member *m = c->ring[i];
@@ -212,6 +231,8 @@ static void scan(struct gossip_core *c)
 		if (m->is_self)
 			continue;
 		scan_member(c, m);
+		if (m->vote_count > 0)
+			next = min_u64(next, c->now_ms + SCAN_MS);
 		if (m->my_vote && m->my_vote_sends > 0)
 			next = min_u64(next, m->my_vote_next_ms);
 		if (m->state == GOSSIP_SUSPECT)

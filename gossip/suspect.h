@@ -28,6 +28,9 @@ void suspect_on_send_failed(struct gossip_core *c, struct member *m);
 
 /* An unknown sender: send a cookie to where it says it is. */
 void suspect_challenge(struct gossip_core *c, const struct gossip_addr *addr);
+/* One whom we hold dead, another each time; NULL: none was met this time. Deaths are told again and again, so that who missed
+ * the news of one learns of it from its neighbours on the ring. */
+const struct member *suspect_next_death(struct gossip_core *c);
 /* Forget all votes about it: it has a newer card. */
 void suspect_clear(struct gossip_core *c, struct member *m);
 

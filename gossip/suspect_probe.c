@@ -9,6 +9,7 @@
 
 #define ACK_MIN_MS 60	   /* the first probe's answer is waited for at least so long */
 #define ACK_UNKNOWN_MS 150 /* before a round trip was measured */
+#define ACK_SLACK_MS 20
 #define ACK_MAX_MS 1000
 #define BURST_STEP_MS 30
 #define BURST_ROUNDS 5	 /* at 0, 30, ... 120 ms */
@@ -20,6 +21,7 @@
 #define GUESS_MAX_MS 500  /* it may have been frozen, not far */
 #define CHALLENGES_MAX 64
 #define RTT_SHIFT 3
+#define RTT_VAR_SHIFT 2
 
 static struct probe *find_cookie(struct gossip_core *c, uint64_t cookie)
 {
@@ -124,7 +126,8 @@ uint64_t probe_rtt_ms(const struct gossip_core *c, const struct member *m)
 
 static uint64_t ack_wait_ms(const struct gossip_core *c, const struct member *m)
 {
-	uint64_t ms = m->rtt_us ? m->rtt_us / 1000 * 3 / 2 + 20 : ACK_UNKNOWN_MS;
+	uint32_t slack_us = m->rtt_us / 4 > 4 * m->rtt_var_us ? m->rtt_us / 4 : 4 * m->rtt_var_us;
+	uint64_t ms = m->rtt_us ? (m->rtt_us + slack_us) / 1000 + ACK_SLACK_MS : ACK_UNKNOWN_MS;
 
 	if (ms < ACK_MIN_MS)
 		ms = ACK_MIN_MS;
@@ -202,6 +205,47 @@ void probe_once(struct gossip_core *c, struct member *m)
 	send_probe(c, p);
 	if (m->state != GOSSIP_ALIVE)
 		send_data_ping(c, p);
+}
+
+void probe_again(struct gossip_core *c, struct member *m)
+{
+	struct probe *p = find_role(c, m, PROBE_RETRY);
+
+	if (p)
+		send_probe(c, p);
+	else
+		probe_once(c, m);
+}
+
+void probe_ack_held(struct gossip_core *c, struct member *m, const struct gossip_addr *addr,
+		    uint64_t cookie)
+{
+	struct wire_out o;
+
+	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_ACK);
+	wire_put_cookie(&o, cookie);
+	wire_put_flags(&o, WIRE_F_HELD);
+	wire_list_begin(&o, WIRE_K_CARDS);
+	(void)wire_add_card(&o, &c->self->card); /* an empty datagram has room for two */
+	if (m->has_card)
+		(void)wire_add_card(&o, &m->card);
+	wire_list_end(&o);
+	dissem_send(c, &o, addr, 1);
+}
+
+void probe_forget(struct gossip_core *c, struct member *m)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++) {
+		struct probe *p = &c->probe[i];
+
+		if (p->m == m || p->requester == m) {
+			p->role = PROBE_FREE;
+			p->m = p->requester = NULL;
+		}
+		for (unsigned int k = 0; k < PROBE_HELPERS; k++)
+			if (p->helper[k] == m)
+				p->helper[k] = NULL;
+	}
 }
 
 static void verdict(struct gossip_core *c, struct probe *p)
@@ -332,16 +376,21 @@ void suspect_on_probe(struct gossip_core *c, struct member *from, const struct g
 
 static void measure(struct gossip_core *c, struct probe *p, uint64_t max_us)
 {
-	uint64_t us = (c->now_ms - p->sent_ms) * 1000 + 500;
+	uint64_t us = (c->now_ms - p->sent_ms) * 1000 + 500, off;
 	struct member *m = p->m;
 
 	if (us > max_us)
 		us = max_us;
-	if (m->rtt_us == 0)
+	if (m->rtt_us == 0) {
 		m->rtt_us = (uint32_t)us;
-	else
-		m->rtt_us = (uint32_t)((((uint64_t)m->rtt_us << RTT_SHIFT) - m->rtt_us + us) >>
-				       RTT_SHIFT);
+		m->rtt_var_us = (uint32_t)us / 2;
+		return;
+	}
+	off = us > m->rtt_us ? us - m->rtt_us : m->rtt_us - us;
+	m->rtt_var_us =
+		(uint32_t)((((uint64_t)m->rtt_var_us << RTT_VAR_SHIFT) - m->rtt_var_us + off) >>
+			   RTT_VAR_SHIFT);
+	m->rtt_us = (uint32_t)((((uint64_t)m->rtt_us << RTT_SHIFT) - m->rtt_us + us) >> RTT_SHIFT);
 }
 
 static void data_life(struct gossip_core *c, struct probe *p)

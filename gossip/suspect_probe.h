@@ -23,6 +23,13 @@ uint64_t probe_rtt_ms(const struct gossip_core *c, const struct member *m);
 void probe_start(struct gossip_core *c, struct member *m);
 void probe_burst(struct gossip_core *c, struct member *m);
 void probe_once(struct gossip_core *c, struct member *m);
+/* The same once more, if it is not answered yet. */
+void probe_again(struct gossip_core *c, struct member *m);
+/* An ack that shows nothing but the card that we know its sender by. */
+void probe_ack_held(struct gossip_core *c, struct member *m, const struct gossip_addr *addr,
+		    uint64_t cookie);
+/* It goes: nothing may point to it. */
+void probe_forget(struct gossip_core *c, struct member *m);
 void probe_join(struct gossip_core *c);
 void probe_tick(struct gossip_core *c);
 uint64_t probe_deadline(const struct gossip_core *c);

@@ -309,7 +309,7 @@ static void answer_members(struct sync_run *run, const struct wire_msg *msg)
 
 	while (wire_next_seen(&l, &s)) {
 		m = member_get(c, &s.id);
-		if (m && member_cmp_version(m, s.generation, s.incarnation) <= 0)
+		if (m && member_cmp_version(m, s.generation, s.incarnation) >= 0)
 			m->mark = mark;
 	}
 	for (size_t i = 0; i < c->ring_count; i++) {

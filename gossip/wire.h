@@ -56,6 +56,8 @@ enum wire_flag {
 	WIRE_F_DATA = 2, /* ack: of the data path, seen by a helper */
 	WIRE_F_HELPER = 4,   /* ack: the sender speaks for the probe's target */
 	WIRE_F_STRANGER = 8, /* probe: I don't know you, show me your card */
+	WIRE_F_HELD = 16,    /* ack: another address had your id before, it is being asked */
+	WIRE_F_TAKEN = 32,   /* ack to a twin: the others took me in */
 };
 
 /* A member's own signed statement of who and where it is. */

@@ -140,6 +140,15 @@ static void send_one(struct sim *s, struct sim_node *n, const struct gossip_pack
 	uint64_t *order = &s->stream_at_ms[n->idx * s->cfg.nodes + dst];
 	uint64_t ready_ms = sim_link_ready_ms(s, n->idx, dst);
 
+	if (s->deny[n->idx * s->cfg.nodes + dst]) {
+		payload->refs++;
+		sim_queue_push(&s->queue, (struct sim_event){.at_ms = s->now_ms,
+							     .kind = SIM_SEND_FAILED,
+							     .src = dst,
+							     .dst = n->idx,
+							     .payload = payload});
+		return;
+	}
 	e.at_ms = s->now_ms + sim_link_delay(s, n->idx, dst);
 	if (p->via == GOSSIP_STREAM) {
 		e.kind = SIM_STREAM;
@@ -268,7 +277,8 @@ static void deliver(struct sim *s, const struct sim_event *e)
 		}
 		break;
 	case SIM_PING:
-		if (dst->life == SIM_OFF || !is_path || s->cfg.no_forwarder || sim_link_loses(s))
+		if (dst->life == SIM_OFF || !is_path || s->cfg.no_forwarder || dst->no_forwarder ||
+		    sim_link_loses(s))
 			break;
 		back.kind = SIM_PONG;
 		back.at_ms = s->now_ms + sim_link_delay(s, e->dst, e->src);
@@ -365,13 +375,14 @@ struct sim *sim_new(const struct sim_config *cfg)
 	s->node = calloc(cfg->nodes, sizeof(*s->node));
 	s->stream_at_ms = calloc(cfg->nodes * cfg->nodes, sizeof(*s->stream_at_ms));
 	s->cut = calloc(cfg->nodes * cfg->nodes, sizeof(*s->cut));
+	s->deny = calloc(cfg->nodes * cfg->nodes, sizeof(*s->deny));
 	s->tunnel = calloc(cfg->nodes * cfg->nodes, sizeof(*s->tunnel));
-	if (!s->node || !s->stream_at_ms || !s->cut || !s->tunnel)
+	if (!s->node || !s->stream_at_ms || !s->cut || !s->deny || !s->tunnel)
 		abort();
 	for (size_t i = 0; i < cfg->nodes; i++) {
 		struct sim_node *n = &s->node[i];
 
-		n->idx = i;
+		n->idx = n->name_idx = i;
 		n->region = i % SIM_REGIONS;
 		for (size_t k = 0; k < NODE_PUB_BYTES; k++)
 			n->pub[k] = (uint8_t)sim_random(&s->rng);
@@ -404,6 +415,7 @@ void sim_free(struct sim *s)
 	sim_watch_end(s);
 	free(s->stream_at_ms);
 	free(s->cut);
+	free(s->deny);
 	free(s->tunnel);
 	free(s->node);
 	free(s);
@@ -450,7 +462,7 @@ void sim_start(struct sim *s, size_t i)
 	uint64_t unix_s = EPOCH_S + s->now_ms / 1000 + (uint64_t)n->clock_skew_s;
 	struct gossip_config cfg = {
 		.addr = n->addr,
-		.has_forwarder = !s->cfg.no_forwarder,
+		.has_forwarder = !s->cfg.no_forwarder && !n->no_forwarder,
 		.signer = {.arg = n,
 			   .sign = stub_sign,
 			   .verify = stub_verify,
@@ -459,6 +471,7 @@ void sim_start(struct sim *s, size_t i)
 		.seed = sim_random(&s->rng),
 		.boot_nonce = sim_random(&s->rng),
 		.records_max = s->cfg.records_max,
+		.probe_interval_ms = s->cfg.probe_interval_ms,
 	};
 	struct gossip_addr seeds[2] = {s->node[0].addr, s->node[s->cfg.nodes > 1].addr};
 	struct err e = {0};
@@ -467,7 +480,7 @@ void sim_start(struct sim *s, size_t i)
 	use_generation(n, (n->generation > unix_s ? n->generation : unix_s) + 1);
 	cfg.generation = n->generation;
 	n->boot = cfg.boot_nonce;
-	snprintf(cfg.name, sizeof(cfg.name), "n%zu", i);
+	snprintf(cfg.name, sizeof(cfg.name), "n%zu", n->name_idx);
 	if (s->cfg.has_regions)
 		snprintf(cfg.region, sizeof(cfg.region), "%s", sim_region_name(n->region));
 	else
@@ -478,7 +491,7 @@ void sim_start(struct sim *s, size_t i)
 		abort();
 	}
 	load_disk(s, n);
-	gossip_core_join(n->core, sim_clock(s, n), seeds, 2);
+	gossip_core_join(n->core, sim_clock(s, n), seeds, s->cfg.has_one_seed ? 1 : 2);
 	sim_pump(s, i);
 }
 
@@ -542,4 +555,20 @@ void sim_leave(struct sim *s, size_t i)
 void sim_move(struct sim *s, size_t i)
 {
 	s->node[i].addr.ip[13]++;
+}
+
+void sim_clone(struct sim *s, size_t from, size_t copy)
+{
+	struct sim_node *a = &s->node[from], *b = &s->node[copy];
+
+	stop(b, SIM_OFF);
+	disk_wipe(b);
+	memcpy(b->pub, a->pub, sizeof(b->pub));
+	b->id = a->id;
+	b->name_idx = a->name_idx;
+	b->generation = a->generation;
+	memcpy(b->members, a->members, sizeof(b->members));
+	b->member_count = a->member_count;
+	for (const struct sim_stored *e = a->records; e; e = e->next)
+		disk_put(b, &e->r);
 }

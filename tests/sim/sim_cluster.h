@@ -35,6 +35,8 @@ struct sim_config {
 	/* Of 1000 messages so many are damaged: on the wire, where the seal makes it a loss, or before they were sealed
 	 * (memory that turns bits over), when the receiver has to cope. */
 	unsigned int damage_wire_pm, damage_inside_pm;
+	uint32_t probe_interval_ms; /* 0: as built in */
+	bool has_one_seed;	    /* all join through node 0 */
 	uint64_t cold_after_ms; /* a tunnel without use for so long loses all for 5 s; 0: never */
 };
 
@@ -58,6 +60,8 @@ struct sim_node {
 	uint64_t clock_ms; /* its monotonic clock is ahead of virtual time by this */
 	uint32_t life_count, disk_count;
 	size_t region;
+	size_t name_idx; /* it calls itself "n" and this */
+	bool no_forwarder;
 	int group; /* of the partition */
 	/* disk */
 	struct sim_stored *records;
@@ -82,7 +86,8 @@ struct sim_watch;
 struct sim {
 	struct sim_config cfg; /* the network's part may be changed while it runs */
 	uint64_t now_ms, rng, steps;
-	bool *cut;		   /* per ordered pair */
+	bool *cut;  /* per ordered pair */
+	bool *deny; /* the same: sending fails at once, on the sender's own machine */
 	struct sim_tunnel *tunnel; /* per pair */
 	struct sim_watch *watch;   /* invariants and trace (sim_watch.h), or NULL */
 	struct sim_queue queue;
@@ -106,6 +111,9 @@ void sim_freeze(struct sim *s, size_t i, uint64_t ms);
 void sim_leave(struct sim *s, size_t i);
 void sim_partition(struct sim *s, size_t i, int group);
 void sim_cut(struct sim *s, size_t src, size_t dst, bool is_cut); /* one way */
+void sim_deny(struct sim *s, size_t src, size_t dst, bool is_denied);
+/* `copy` becomes the same machine twice: key and disk, but its own address. */
+void sim_clone(struct sim *s, size_t from, size_t copy);
 void sim_heal(struct sim *s);			    /* no partition and no cut is left */
 void sim_move(struct sim *s, size_t i);		    /* it has another address from now on */
 bool sim_is_running(const struct sim *s, size_t i); /* up, and not frozen */

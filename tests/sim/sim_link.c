@@ -110,6 +110,11 @@ void sim_cut(struct sim *s, size_t src, size_t dst, bool is_cut)
 	s->cut[src * s->cfg.nodes + dst] = is_cut;
 }
 
+void sim_deny(struct sim *s, size_t src, size_t dst, bool is_denied)
+{
+	s->deny[src * s->cfg.nodes + dst] = is_denied;
+}
+
 void sim_partition(struct sim *s, size_t i, int group)
 {
 	s->node[i].group = group;
@@ -120,4 +125,5 @@ void sim_heal(struct sim *s)
 	for (size_t i = 0; i < s->cfg.nodes; i++)
 		s->node[i].group = 0;
 	memset(s->cut, 0, s->cfg.nodes * s->cfg.nodes);
+	memset(s->deny, 0, s->cfg.nodes * s->cfg.nodes);
 }

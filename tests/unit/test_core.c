@@ -96,6 +96,156 @@ static void test_members_when_too_many_then_refused(void **state)
 	fixture_free(f);
 }
 
+/* Who left, or died long ago, never fills the table: a newcomer takes its place, and who lives stays. */
+static void test_members_when_full_of_left_then_newcomers_take_their_place(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), m = peer_new(3);
+	struct gossip_member g;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	for (unsigned int i = 0; i < GOSSIP_MEMBERS_MAX + 100; i++) {
+		struct peer p = peer_new(2);
+
+		p.pub[2] = p.card.pub[2] = (uint8_t)(i >> 8);
+		p.pub[3] = p.card.pub[3] = (uint8_t)i;
+		p.card.is_left = true;
+		snprintf(p.card.name, sizeof(p.card.name), "n%u", i);
+		card_sign(&p);
+		(void)member_offer_card(f->c, &p.card, NULL, NULL);
+	}
+	drain(f);
+	assert_int_equal(gossip_core_member_count(f->c), GOSSIP_MEMBERS_MAX);
+	for (unsigned int i = 0; i < 200; i++) {
+		m = peer_new(3);
+		m.pub[3] = m.card.pub[3] = (uint8_t)i;
+		stub_id_of(NULL, m.pub, &m.sender.id);
+		snprintf(m.card.name, sizeof(m.card.name), "new-%u", i);
+		introduce(f, &m, &a);
+		assert_true(gossip_core_member_get(f->c, &m.sender.id, &g));
+		assert_int_equal(g.state, GOSSIP_ALIVE);
+	}
+	assert_int_equal(gossip_core_member_count(f->c), GOSSIP_MEMBERS_MAX);
+	assert_int_equal(f->c->state_count[GOSSIP_ALIVE], 202);
+	assert_int_equal(state_of(f, &a), GOSSIP_ALIVE);
+	fixture_free(f);
+}
+
+/* Another address speaks with its key: it is asked where we know it, and while it answers there the other stays out. */
+static void
+test_recv_when_a_known_id_speaks_from_elsewhere_then_the_address_that_answers_keeps_it(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), copy = a;
+	struct record r;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	copy.sender.boot_nonce = copy.card.boot_nonce = 5;
+	copy.card.addr.ip[15] = 99;
+	copy.card.generation = 200;
+	r = record_of(f, a.pub, KIND, "a", 200, 1, 1);
+	assert_int_equal(news(f, &copy, &r), -EEXIST);
+	assert_true(f->probed);
+	assert_int_equal(f->record_events, 0);
+	/* It answers. */
+	f->now += 5;
+	begin(f, WIRE_ACK);
+	wire_put_cookie(&f->o, f->last_cookie);
+	assert_int_equal(deliver(f, &a), 0);
+	f->now += 1000;
+	assert_int_equal(news(f, &copy, &r), -EEXIST);
+	assert_int_equal(f->conflicts, 1);
+	assert_int_equal(f->record_events, 0);
+	/* A probe of the other is answered with the card that we know, and no more. */
+	begin(f, WIRE_PROBE);
+	wire_put_cookie(&f->o, 5);
+	assert_int_equal(deliver(f, &copy), -EEXIST);
+	assert_true(f->acked);
+	/* Later it is silent: it was moved. */
+	f->now += 6000;
+	assert_int_equal(news(f, &copy, &r), -EEXIST);
+	assert_true(f->probed);
+	f->now += 600;
+	assert_int_equal(news(f, &copy, &r), 0);
+	assert_int_equal(f->record_events, 1);
+	fixture_free(f);
+}
+
+/* Only who has our key can make us yield: a member that says it is us, elsewhere, can't. */
+static void test_recv_when_a_twin_is_not_proven_then_we_do_not_yield(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), twin = peer_new(4), old;
+	struct gossip_addr at;
+	uint64_t cookie;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	memcpy(twin.pub, self_pub, sizeof(twin.pub));
+	twin.card = f->c->self->card;
+	twin.card.addr = peer_new(4).card.addr;
+	twin.card.boot_nonce = 9;
+	twin.sender = (struct gossip_sender){f->c->self->id, 9};
+	f->c->is_taken = false;
+	/* Its card is not signed by our key: we don't even ask. */
+	begin(f, WIRE_PROBE);
+	wire_put_cookie(&f->o, 3);
+	wire_list_begin(&f->o, WIRE_K_CARDS);
+	assert_true(wire_add_card(&f->o, &twin.card));
+	wire_list_end(&f->o);
+	assert_int_equal(deliver(f, &twin), -EEXIST);
+	assert_false(f->probed || f->acked);
+	/* One of ours, from a former life, shown by another boot. */
+	old = twin;
+	old.card.boot_nonce = 8;
+	card_sign(&old);
+	begin(f, WIRE_PROBE);
+	wire_put_cookie(&f->o, 3);
+	wire_list_begin(&f->o, WIRE_K_CARDS);
+	assert_true(wire_add_card(&f->o, &old.card));
+	wire_list_end(&f->o);
+	assert_int_equal(deliver(f, &twin), -EEXIST);
+	assert_false(f->probed || f->acked);
+	/* A true one is asked, and its answer counts. */
+	card_sign(&twin);
+	begin(f, WIRE_PROBE);
+	wire_put_cookie(&f->o, 3);
+	wire_list_begin(&f->o, WIRE_K_CARDS);
+	assert_true(wire_add_card(&f->o, &twin.card));
+	wire_list_end(&f->o);
+	assert_int_equal(deliver(f, &twin), -EEXIST);
+	assert_true(f->probed && f->acked);
+	cookie = f->last_cookie;
+	for (int k = 0; k < 2; k++) {
+		begin(f, WIRE_ACK);
+		wire_put_cookie(&f->o, k ? cookie : cookie + 1);
+		wire_put_flags(&f->o, WIRE_F_TAKEN);
+		wire_list_begin(&f->o, WIRE_K_CARDS);
+		assert_true(wire_add_card(&f->o, &twin.card));
+		wire_list_end(&f->o);
+		assert_int_equal(deliver(f, &twin), -EEXIST);
+		assert_int_equal(gossip_core_has_yielded(f->c, &at), k);
+	}
+	assert_int_equal(at.ip[15], 4);
+	/* It says nothing more but to ask its twin. */
+	for (uint64_t t = f->now; f->now < t + 6000;) {
+		f->now = gossip_core_deadline_ms(f->c);
+		gossip_core_tick(f->c, f->now);
+		drain(f);
+		assert_int_equal(f->packets, 1);
+	}
+	/* Silence: it comes back. */
+	for (int k = 0; k < 10; k++) {
+		f->now = gossip_core_deadline_ms(f->c);
+		gossip_core_tick(f->c, f->now);
+		drain(f);
+	}
+	assert_false(gossip_core_has_yielded(f->c, &at));
+	fixture_free(f);
+}
+
 static void test_vote_when_one_then_nothing_and_when_two_then_suspect_and_later_dead(void **state)
 {
 	struct fixture *f = fixture_new();
@@ -372,6 +522,10 @@ int main(void)
 			test_recv_when_the_sender_is_unknown_then_only_its_cookie_lets_it_in),
 		cmocka_unit_test(test_recv_when_a_card_is_not_its_owners_then_refused),
 		cmocka_unit_test(test_members_when_too_many_then_refused),
+		cmocka_unit_test(test_members_when_full_of_left_then_newcomers_take_their_place),
+		cmocka_unit_test(
+			test_recv_when_a_known_id_speaks_from_elsewhere_then_the_address_that_answers_keeps_it),
+		cmocka_unit_test(test_recv_when_a_twin_is_not_proven_then_we_do_not_yield),
 		cmocka_unit_test(
 			test_vote_when_one_then_nothing_and_when_two_then_suspect_and_later_dead),
 		cmocka_unit_test(test_vote_when_about_us_then_refuted),
