@@ -45,6 +45,9 @@ PROGS    := $(foreach p,edged edgefwd,$(if $(wildcard cmd/$(p).c),$(OUT)/$(p))) 
 QUIC_PKGS := libngtcp2 libngtcp2_crypto_gnutls gnutls
 TOOLS    := $(patsubst tests/lab/%.c,$(OUT)/lab/%,$(filter-out $(if $(shell pkg-config --exists $(QUIC_PKGS) 2>/dev/null && echo y),,tests/lab/quicecho.c),$(sort $(wildcard tests/lab/*.c))))
 
+# edged with records that crash it: tests/net/test_poison.sh.
+TOOLS    += $(OUT)/lab/edged-poison
+
 TEST_LIB := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/lib/*.c)))
 MODEL    := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/model/*.c)))
 SIM_LIB  := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/sim/sim_*.c)))
@@ -206,6 +209,10 @@ $(OUT)/edgefwd: $(OUT)/cmd/edgefwd.o $(OUT)/libedge.a
 	$(LINK)
 $(OUT)/edgectl: $(CTL_OBJ) $(OUT)/libedge.a
 	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/lab/edged-poison: $(OUT)/cmd/edged.o $(OUT)/tests/poison/hook.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
 	$(LINK)
 $(OUT)/lab/quicecho: TOOL_LIBS = $(shell pkg-config --libs $(QUIC_PKGS))
 $(OUT)/lab/%: $(OUT)/tests/lab/%.o

@@ -286,6 +286,9 @@ static const struct look_method {
 	{"filter.list", ctl_filter_list},
 	{"route.show", ctl_route_show},
 	{"stats", ctl_stats},
+	{"verify", ctl_verify},
+	{"converged", ctl_converged},
+	{"quarantine.list", ctl_quarantine_list},
 };
 
 static int (*find_look(const char *name))(const struct ctl_look *, const struct ctl_args *,

@@ -110,6 +110,12 @@ int ctl_filter_list(const struct ctl_look *l, const struct ctl_args *a, struct c
 int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		   struct err *e);
 int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o, struct err *e);
+int ctl_verify(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+	       struct err *e);
+int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		  struct err *e);
+int ctl_quarantine_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+			struct err *e);
 
 /* Parts that status and the lists share: "services": [...], "backends": [...] into the open map. */
 void ctl_put_services(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m);

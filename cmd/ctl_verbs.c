@@ -108,16 +108,32 @@ static int backend_undrain(struct agent *agent, const struct ctl_args *a, const 
 	return 0;
 }
 
+static int quarantine_release(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			      struct err *e)
+{
+	int rc = agent_quarantine_release(agent, a->spec, e);
+
+	if (!rc)
+		d->cb(0, "released: it is applied again", d->arg);
+	return rc;
+}
+
 static const struct verb {
 	const char *method;
 	int (*fn)(struct agent *agent, const struct ctl_args *a, const struct done *d,
 		  struct err *e);
 } verbs[] = {
-	{"service.add", service_add},	  {"service.rm", service_rm},
-	{"service.set", service_set},	  {"filter.add", filter_add},
-	{"filter.rm", filter_rm},	  {"backend.add", backend_add},
-	{"backend.rm", backend_rm},	  {"backend.set", backend_set},
-	{"backend.drain", backend_drain}, {"backend.undrain", backend_undrain},
+	{"service.add", service_add},
+	{"service.rm", service_rm},
+	{"service.set", service_set},
+	{"filter.add", filter_add},
+	{"filter.rm", filter_rm},
+	{"backend.add", backend_add},
+	{"backend.rm", backend_rm},
+	{"backend.set", backend_set},
+	{"backend.drain", backend_drain},
+	{"backend.undrain", backend_undrain},
+	{"quarantine.release", quarantine_release},
 };
 
 static const struct verb *find(const char *method)

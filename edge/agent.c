@@ -375,6 +375,7 @@ static void on_tick(uv_timer_t *t)
 	else if (a->is_dirty)
 		agent_kick(a, true);
 	agent_maps_tick(a);
+	agent_tables_tick(a);
 	agent_traces_fail(a, agent_now_ms(a), "edgefwd gave no answer");
 }
 

@@ -23,6 +23,7 @@
 #include "edge/capture.h"
 #include "edge/fwd.h"
 #include "edge/hist.h"
+#include "edge/plan.h"
 #include "edge/route.h"
 #include "edge/stats.h"
 #include "gossip/loop.h"
@@ -92,6 +93,27 @@ struct agent_quarantined {
 bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantined *ret_q);
 /* It is applied again, at once. -ENOENT: there is none. */
 int agent_quarantine_release(struct agent *a, const char *spec, struct err *e);
+
+/* ---- agent_tables.c: do all have the same tables, and are they written? */
+#define AGENT_KIND_TABLES 131 /* volatile; what a node says of its own */
+struct agent_tables {
+	uint8_t digest[16]; /* of all stored records */
+	bool is_written;    /* what they ask for stands in the maps, or there are none */
+	bool has_sums;
+	uint32_t times; /* said so */
+	struct plan_sums sums;
+};
+void agent_tables_self(const struct agent *a, struct agent_tables *ret_tables);
+/* As it said last; false: nothing. */
+bool agent_tables_of(const struct agent *a, const struct node_id *id,
+		     struct agent_tables *ret_tables);
+int agent_tables_encode(const struct agent_tables *t, uint8_t *buf,
+			size_t cap); /* length, or negative */
+int agent_tables_decode(const uint8_t *buf, size_t len, struct agent_tables *ret_tables);
+typedef void (*plan_differs_cb)(const char *text, void *arg);
+/* Routes, memory and maps of this node: a sentence for each thing that differs. -ENOTCONN: no maps */
+int agent_verify(struct agent *a, plan_differs_cb cb, void *arg, struct plan_verified *ret_verified,
+		 struct err *e);
 
 /* ---- looking at the data path. -ENOTCONN: no maps, or no edgefwd */
 /* Answers once, maybe at once: status 0 with what edgefwd's run of dp_trace on the frame found, or a negative errno and a

@@ -7,6 +7,7 @@
  *   agent_view.c     facts (decoded records) and the view and routes made from them
  *   agent_backend.c  this node's backends: tokens, delivery, checks, health
  *   agent_load.c     what the store remembers, at start
+ *   agent_tables.c   what it says of its tables, and whether the maps are what they should be
  *   agent_poison.c   the quarantine: trials after a death, what is shown, release
  *   agent_ops.c      operators' verbs
  *   agent_policy.c   operators' verbs about policies and filters
@@ -174,6 +175,9 @@ struct agent {
 	uint64_t fwd_retry_ms; /* refused: ask again then, 0 = nothing to ask again */
 	struct peer_sent *peers;
 
+	struct agent_tables tables_said;
+	uint64_t tables_ms, tables_computed_ms;
+
 	/* seeing */
 	struct dp_ctl *ctl; /* mapped; NULL = no maps */
 	struct capture *capture;
@@ -235,6 +239,9 @@ void agent_quarantine(struct agent *a, const struct record *r, const uint8_t *fo
 void agent_poison_try(struct agent *a);
 /* A sentence about the i-th that is quarantined. */
 const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TEXT_MAX]);
+
+/* agent_tables.c */
+void agent_tables_tick(struct agent *a);
 
 /* agent_load.c: the store's records and members into the core, own records restated, facts filled. */
 int agent_load(struct agent *a, struct err *e);

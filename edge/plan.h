@@ -134,6 +134,31 @@ struct plan_prev {
 };
 int plan_prev_digest(const struct plan_state *s, const char *service, uint8_t family,
 		     struct ip_port_range part, struct plan_prev *ret_prev);
+/* ---- edge/plan_verify.c: are the maps what the mirror says, and is the mirror what routes ask for? A sentence for each
+ * thing that differs; indexes at rest are nobody's business. 0 | -ENOMEM */
+enum plan_verify_hash { PLAN_HASH_KNOWN, PLAN_HASH_NUM, PLAN_HASH_VIP };
+struct plan_verify_ops {
+	void *arg;
+	void (*differs_cb)(const char *text, void *arg);
+	/* In dp_known, dp_num, dp_vipmap; -ENOENT. NULL: they are not looked at. */
+	int (*lookup)(enum plan_verify_hash which, const void *key, uint32_t *ret_idx, void *arg);
+};
+struct plan_verified { /* looked at */
+	size_t nodes, backends, services, rows, vips, differences;
+};
+int plan_verify(const struct plan_state *s, const struct plan_image *image,
+		const struct route_view *view, const struct route_plan *routes,
+		const struct plan_verify_ops *ops, struct plan_verified *ret_verified);
+
+/* Sums over the columns of all tables, by service, in terms of (node id, backend): equal on all edges of a region with the
+ * same records (owners), and that saw the same changes (previous owners). */
+#define PLAN_SUMS 64
+struct plan_sums {
+	uint32_t owners[PLAN_SUMS], prevs[PLAN_SUMS];
+};
+unsigned int plan_sums_bucket(const char *service);
+int plan_sums(const struct plan_state *s, struct plan_sums *ret_sums); /* 0 | -ENOMEM */
+
 /* 0 = not in the maps: no service has it, or there was no room. */
 uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);
 /* A port of it leads to a table as of the last plan_diff(): with less, it must not be announced. */

@@ -346,6 +346,60 @@ uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id)
 	return id->b[0];
 }
 
+/* One record in quarantine; maps with one difference; another node that agrees, or has said nothing. */
+bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantined *ret_q)
+{
+	(void)a;
+	if (i > 0)
+		return false;
+	*ret_q = (struct agent_quarantined){.spec = "service/bad",
+					    .kind = "service",
+					    .key = "bad",
+					    .writer = "fra-1",
+					    .is_death = true,
+					    .signal = 11,
+					    .has_former = true};
+	return true;
+}
+
+int agent_quarantine_release(struct agent *a, const char *spec, struct err *e)
+{
+	(void)a;
+	return strcmp(spec, "service/bad") == 0
+		       ? 0
+		       : err_set(e, -ENOENT, "nothing of that name is in quarantine: %s", spec);
+}
+
+int agent_verify(struct agent *a, plan_differs_cb cb, void *arg, struct plan_verified *ret_verified,
+		 struct err *e)
+{
+	(void)a;
+	(void)e;
+	cb("dp_backend 3: other", arg);
+	*ret_verified = (struct plan_verified){.rows = 251, .differences = 1};
+	return 0;
+}
+
+void agent_tables_self(const struct agent *a, struct agent_tables *ret_tables)
+{
+	(void)a;
+	memset(ret_tables, 0, sizeof(*ret_tables));
+	ret_tables->is_written = ret_tables->has_sums = true;
+}
+
+bool agent_tables_of(const struct agent *a, const struct node_id *id,
+		     struct agent_tables *ret_tables)
+{
+	(void)id;
+	agent_tables_self(a, ret_tables);
+	return true;
+}
+
+unsigned int plan_sums_bucket(const char *service)
+{
+	return (unsigned int)service[0] % PLAN_SUMS;
+}
+
 uint32_t plan_svc_id(const char *name)
 {
 	return (uint32_t)name[0];

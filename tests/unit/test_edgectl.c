@@ -229,6 +229,35 @@ static void test_changes_when_asked_then_reach_the_daemon(void **state)
 	assert_string_equal(fake.got_spec, "game");
 }
 
+static void test_verify_when_maps_differ_then_names_it_and_exit_1(void **state)
+{
+	(void)state;
+	must_start();
+	assert_int_equal(run("verify"), 1);
+	must_print("maps: DIFFERENT\n  dp_backend 3: other\n");
+}
+
+static void test_wait_when_time_is_up_then_names_who_is_missing_and_exit_1(void **state)
+{
+	(void)state;
+	must_start();
+	assert_int_equal(run("wait --converged --timeout 1"), 1);
+	must_print("node f1 is headless\n");
+}
+
+static void test_quarantine_when_asked_then_lists_and_releases(void **state)
+{
+	(void)state;
+	must_start();
+	assert_int_equal(run("quarantine list"), 0);
+	must_print("service/bad  fra-1   -      edged died of it: Segmentation fault  "
+		   "the version before");
+	assert_int_equal(run("quarantine release service/bad"), 0);
+	must_print("released: it is applied again\n");
+	assert_int_equal(run("quarantine release service/good"), 1);
+	assert_non_null(strstr(err_out, "nothing of that name is in quarantine: service/good"));
+}
+
 static void test_changes_when_refused_then_exit_1_and_the_sentence(void **state)
 {
 	json_t *j;
@@ -257,10 +286,10 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		const char *line, *want;
 	} row[] = {
 		{"", "command: missing, want status, node, service, backend, route, stats, "
-		     "top, trace, hist, capture or filter"},
+		     "top, trace, hist, capture, filter, verify, wait or quarantine"},
 		{"nonsense",
 		 "command: got 'nonsense', want status, node, service, backend, route, stats, "
-		 "top, trace, hist, capture or filter"},
+		 "top, trace, hist, capture, filter, verify, wait or quarantine"},
 		{"node", "node: missing, want list"},
 		{"backend frob",
 		 "backend: got 'frob', want add, list, show, rm, set, drain or undrain"},
@@ -427,6 +456,9 @@ int main(void)
 		LIVE(test_tables_when_text_is_hostile_then_harmless),
 		LIVE(test_changes_when_asked_then_reach_the_daemon),
 		LIVE(test_changes_when_refused_then_exit_1_and_the_sentence),
+		LIVE(test_verify_when_maps_differ_then_names_it_and_exit_1),
+		LIVE(test_wait_when_time_is_up_then_names_who_is_missing_and_exit_1),
+		LIVE(test_quarantine_when_asked_then_lists_and_releases),
 		LIVE(test_usage_when_wrong_then_exit_2_and_what_was_wanted),
 		LIVE(test_help_when_asked_then_exit_0_without_a_daemon),
 		LIVE(test_connect_when_no_daemon_then_exit_3_names_the_socket),
