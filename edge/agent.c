@@ -362,6 +362,9 @@ void agent_event(const struct gossip_event *ev, void *arg)
 			 ev->member.name, ip);
 		a->conflict_ms = agent_now_ms(a);
 		break;
+	case GOSSIP_EV_ORIGIN:
+		agent_origin_store(a, &ev->origin);
+		break;
 	}
 }
 

@@ -14,6 +14,7 @@
  *   agent_lists.c    prefix lists and server ids into their maps
  *   agent_maps.c     the connection to edgefwd, plan, map writes
  *   agent_fwd.c      what edgefwd is asked for: VIPs, WireGuard peers
+ *   agent_origin.c   how far others' records are known, over a restart
  */
 #ifndef EDGE_AGENT_INT_H
 #define EDGE_AGENT_INT_H
@@ -245,6 +246,10 @@ void agent_tables_tick(struct agent *a);
 
 /* agent_load.c: the store's records and members into the core, own records restated, facts filled. */
 int agent_load(struct agent *a, struct err *e);
+
+/* agent_origin.c */
+void agent_origin_store(struct agent *a, const struct gossip_origin *g);
+int agent_origins_load(struct agent *a); /* after the records */
 
 /* agent_ops.c */
 void agent_ops_cancel(struct agent *a);

@@ -184,6 +184,8 @@ int agent_load(struct agent *a, struct err *e)
 	err = store_load_members(a->store, on_stored_member, &l);
 	if (!err)
 		err = store_load_records(a->store, on_stored_record, &l);
+	if (!err)
+		err = agent_origins_load(a);
 	if (err) {
 		err_set(e, err, "can't read what the store remembers: %s", strerror(-err));
 		goto out;

@@ -108,6 +108,7 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 	TAILQ_INIT(&c->urgent);
 	TAILQ_INIT(&c->out);
 	TAILQ_INIT(&c->events);
+	TAILQ_INIT(&c->origins_changed);
 	c->probe_next_ms = c->scan_next_ms =
 		now_ms + core_random_below(c, cfg->probe_interval_ms ? cfg->probe_interval_ms
 								     : PROBE_INTERVAL_MS);

@@ -3,9 +3,10 @@
  *
  *   core.c          life cycle, input, time, looking      member.c   who is there: cards, states, conflicts
  *   core_queue.c    packets and events that wait           suspect.c  probes, votes, suspicion
- *   record_table.c  records in force, writers, digests     dissem.c   spreading news
- *   twin.c          two machines with one key
- *   record_own.c    what this node writes                  sync.c, sync_shared.c  anti-entropy
+ *   record_table.c  records in force, digests              dissem.c   spreading news
+ *   record_take.c   versions that arrive                   sync.c, sync_delta.c, sync_shared.c  anti-entropy
+ *   record_origin.c writers: counting, heads               record_own.c  what this node writes
+ *   record_shared.c removals                               twin.c  two machines with one key
  *
  * Memory    members live until the core is freed, so pointers to them stay good, but for those that left or died when the
  *           table is full (member.c evict()); records may go at any time
@@ -93,7 +94,9 @@ struct origin {
 	bool is_whole;	  /* a head proved that we hold all of `generation` */
 	bool is_closed;	  /* nothing older than `generation` is taken any more, whole or not */
 	bool is_disputed; /* signed two contents with one version of this generation */
-	bool is_removed;  /* only ever true for ourselves: not part of the digest, not in force */
+	/* The generation before, and how far it was counted: what was deleted there stays so until the new one is whole. */
+	uint64_t former, former_watermark;
+	bool is_removed; /* only ever true for ourselves: not part of the digest, not in force */
 	struct rec *head;
 	struct digest sum;  /* all stored-scope records held */
 	struct digest gsum; /* those of `generation`, without the head */
@@ -103,7 +106,10 @@ struct origin {
 	uint32_t reset_touch;
 	struct node_id reset_from;
 	uint64_t reset_at;
+	bool is_changed; /* since the caller was told */
+	TAILQ_ENTRY(origin) changed;
 };
+TAILQ_HEAD(origin_list, origin);
 
 /* ---- members */
 
@@ -231,6 +237,7 @@ struct gossip_core {
 	struct rec **recs;
 	size_t rec_count, rec_cap;
 	struct origin *origins, *own;
+	struct origin_list origins_changed;
 	struct digest root;
 	struct digest bucket[WIRE_BUCKETS];
 	uint64_t seq, volatile_seq, shared_top;

@@ -6,6 +6,7 @@
 #include "gossip/core.h"
 #include "gossip/dissem.h"
 #include "gossip/member.h"
+#include "gossip/record_table.h"
 
 void rblob_unref(struct rblob *b)
 {
@@ -134,7 +135,7 @@ bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_even
 	event_free(c->event_current);
 	c->event_current = q;
 	if (!q)
-		return false;
+		return origin_next_event(c, ret_event);
 	TAILQ_REMOVE(&c->events, q, link);
 	*ret_event = q->e;
 	return true;

@@ -112,6 +112,22 @@ int gossip_core_del(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const 
  * restated under the new generation by the caller's gossip_core_put(), not by loading. */
 int gossip_core_load_record(struct gossip_core *c, const struct record *r);
 
+/* How far the records of one writer are known. Stored beside them, in the same transaction, so that a restart goes on
+ * counting where it was: what was deleted and collected before does not come back from a third node. */
+struct gossip_origin {
+	struct node_id id;
+	uint64_t generation;
+	uint64_t watermark,
+		verified;     /* contiguous to here: as peers told; by our own count or a head */
+	uint64_t gc, gc_told; /* tombstones up to here are gone: likewise */
+	uint64_t former, former_watermark; /* the generation before */
+	bool is_whole, is_closed, is_disputed;
+	uint8_t sum[16]; /* of all records of the writer that were stored with this */
+};
+/* After all records, before join. A statement counts only if the records add up to its sum.
+ * -ESTALE they don't, and nothing is known but the records: drop it | -EBADMSG it contradicts itself */
+int gossip_core_load_origin(struct gossip_core *c, const struct gossip_origin *o);
+
 enum gossip_state { GOSSIP_ALIVE, GOSSIP_HEADLESS, GOSSIP_SUSPECT, GOSSIP_DEAD, GOSSIP_LEFT };
 
 struct gossip_member {
@@ -155,13 +171,16 @@ enum gossip_event_kind {
 	GOSSIP_EV_GENERATION, /* our own generation must go up to `generation`: store it durably, then call
 				gossip_core_set_generation() */
 	GOSSIP_EV_CONFLICT, /* duplicate node: same id with another nonce, same name, or same number */
+	GOSSIP_EV_ORIGIN, /* we know a writer's records differently far: store it with the records told so far.
+				Comes when no other event waits; several changes of one writer make one */
 };
 struct gossip_event {
 	enum gossip_event_kind kind;
 	struct gossip_member member; /* MEMBER, CONFLICT */
 	enum gossip_state old_state; /* MEMBER: == member.state when new */
 	bool is_new;
-	struct record record; /* RECORD, RECORD_GONE */
+	struct record record;	     /* RECORD, RECORD_GONE */
+	struct gossip_origin origin; /* ORIGIN */
 	uint64_t generation;
 };
 bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_event);

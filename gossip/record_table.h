@@ -34,6 +34,39 @@ bool table_is_in_force(const struct rec *r);
 void table_loaded(struct gossip_core *c);
 struct origin *table_origin(const struct gossip_core *c, const struct node_id *id);
 int table_add_self(struct gossip_core *c);
+/* With all its records. */
+void table_drop_origin(struct gossip_core *c, struct origin *o);
+size_t table_max(const struct gossip_core *c);
+/* Put version `r` into force: `e` is the entry of its identity, or NULL. Takes nothing on failure. */
+int table_put(struct gossip_core *c, const struct record *r, struct rec *e, uint32_t touch,
+	      struct rec **ret_rec);
+void table_free_all(struct gossip_core *c);
+void table_check(const struct gossip_core *c);
+
+static inline bool rec_is_stored(const struct rec *r)
+{
+	return record_scope_of(r->blob->r.kind) != RECORD_VOLATILE;
+}
+
+/* Part of what its writer's head sums up. */
+static inline bool rec_is_in_gsum(const struct rec *r)
+{
+	return r->origin && rec_is_stored(r) && r->blob->r.kind != RECORD_KIND_HEAD &&
+	       r->blob->r.generation == r->origin->generation;
+}
+
+/* record_shared.c: a removal came into force or was lifted. */
+void table_note_removal(struct gossip_core *c, const struct record *r);
+
+/* record_origin.c */
+
+/* A record of a generation not seen before. */
+void origin_raise(struct origin *o, uint64_t generation);
+/* `r` was taken: count it if it is the next. */
+void origin_advance(struct origin *o, const struct record *r);
+/* What the caller stored of it is not true any more. */
+void origin_changed(struct gossip_core *c, struct origin *o);
+bool origin_next_event(struct gossip_core *c, struct gossip_event *ret_event);
 /* Look whether the head is fulfilled now. */
 void table_settle(struct gossip_core *c, struct origin *o);
 /* A peer's delta brought us up to `to`; it had let tombstones go up to `gc`. */
@@ -42,8 +75,6 @@ void table_count(struct gossip_core *c, struct origin *o, uint64_t to, uint64_t 
  * whole. */
 void table_end_reset(struct gossip_core *c, struct origin *o, uint64_t gc);
 unsigned int table_bucket_of(uint8_t kind, const uint8_t *key, size_t key_len);
-void table_free_all(struct gossip_core *c);
-void table_check(const struct gossip_core *c);
 
 /* record_own.c: what this node writes */
 int own_write(struct gossip_core *c, uint8_t kind, const uint8_t *key, size_t key_len,

@@ -16,8 +16,9 @@
 	extern const char symbol[]
 
 SCHEMA(migrate_0001, "store/schema/0001_initial.sql");
+SCHEMA(migrate_0002, "store/schema/0002_origin.sql");
 
-static const char *const steps[MIGRATE_VERSION] = {migrate_0001};
+static const char *const steps[MIGRATE_VERSION] = {migrate_0001, migrate_0002};
 
 const char *migrate_text(int step)
 {

@@ -14,7 +14,7 @@
 
 #include "gossip/err.h"
 
-#define MIGRATE_VERSION 1
+#define MIGRATE_VERSION 2
 #define MIGRATE_APPLICATION_ID 0x65646765 /* "edge" */
 
 /* Looks only: may this build use the file? An empty one it may. `path` is for the text. */

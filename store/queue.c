@@ -11,7 +11,7 @@
 #define BATCH_MAX                                                                                  \
 	4096 /* writes in one transaction: some 10 ms of work, so that closing and blocking calls need not wait */
 
-enum op_what { OP_RECORD, OP_MEMBER, OP_GENERATION };
+enum op_what { OP_RECORD, OP_MEMBER, OP_GENERATION, OP_ORIGIN };
 
 struct store_waiter {
 	STAILQ_ENTRY(store_waiter) link;
@@ -33,6 +33,7 @@ struct store_op {
 	struct record record; /* key in ident, value in `value` */
 	uint8_t *value;
 	struct store_member member;
+	struct store_origin origin;
 	uint64_t generation;
 	struct store_waiters waiters;
 };
@@ -68,7 +69,8 @@ static bool is_newer(const struct store_op *a, const struct store_op *b)
 	case OP_RECORD:
 		return record_cmp_version(&a->record, &b->record) > 0;
 	case OP_MEMBER:
-		return true; /* members have no version: the later call counts */
+	case OP_ORIGIN:
+		return true; /* they have no version: the later call counts */
 	case OP_GENERATION:
 		return a->generation > b->generation;
 	}
@@ -84,6 +86,7 @@ static void take_write(struct store_op *to, struct store_op *from)
 	to->value = from->value;
 	from->value = value;
 	to->member = from->member;
+	to->origin = from->origin;
 	to->generation = from->generation;
 	to->has_write = true;
 }
@@ -116,6 +119,10 @@ static int op_run(struct stmts *x, const struct store_op *op)
 		break;
 	case OP_MEMBER:
 		r = stmt_put_member(x, &op->member);
+		break;
+	case OP_ORIGIN:
+		r = op->has_write ? stmt_put_origin(x, &op->origin)
+				  : stmt_del_origin(x, &op->origin.id);
 		break;
 	case OP_GENERATION:
 		r = stmt_raise_setting(x, "generation", op->generation);
@@ -450,4 +457,38 @@ int store_write_generation(struct store *s, uint64_t generation, store_cb cb, vo
 		op->has_write = true;
 	}
 	return submit(s, op, cb, arg);
+}
+
+static struct store_op *origin_op(const struct node_id *id)
+{
+	struct store_op *op = op_new(OP_ORIGIN);
+
+	if (op) {
+		memcpy(op->ident.owner, id->b, sizeof(op->ident.owner));
+		op->origin.id = *id;
+	}
+	return op;
+}
+
+int store_write_origin(struct store *s, const struct store_origin *o)
+{
+	struct store_op *op;
+
+	if (o->generation > RECORD_SEQ_MAX || o->watermark > RECORD_SEQ_MAX)
+		return -EINVAL;
+	op = origin_op(&o->id);
+	if (op) {
+		op->origin = *o;
+		op->has_write = true;
+	}
+	return submit(s, op, NULL, NULL);
+}
+
+int store_delete_origin(struct store *s, const struct node_id *id)
+{
+	struct store_op *op = origin_op(id);
+
+	if (op)
+		op->has_delete = true;
+	return submit(s, op, NULL, NULL);
 }

@@ -30,6 +30,12 @@ static const char *const sql[STMT_COUNT] = {
 	[STMT_MEMBER_ALL] = "SELECT id, pub, name, region, ip, port, has_forwarder, state, "
 			    "generation FROM member "
 			    "ORDER BY id",
+	[STMT_ORIGIN_PUT] = "INSERT OR REPLACE INTO origin (id, generation, watermark, verified, "
+			    "gc, gc_told, former, former_watermark, flags, sum) "
+			    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[STMT_ORIGIN_DEL] = "DELETE FROM origin WHERE id = ?1",
+	[STMT_ORIGIN_ALL] = "SELECT id, generation, watermark, verified, gc, gc_told, former, "
+			    "former_watermark, flags, sum FROM origin ORDER BY id",
 	[STMT_SETTING_PUT] = "INSERT OR REPLACE INTO setting (name, value) VALUES (?1, ?2)",
 	[STMT_SETTING_RAISE] =
 		"INSERT INTO setting (name, value) VALUES (?1, ?2) "
@@ -68,13 +74,21 @@ int stmt_errno(sqlite3 *db)
 	}
 }
 
+/* Schema 1 had no such table; where the file can't be written, it can't be brought up either. */
+static bool is_dispensable(int name, sqlite3 *db)
+{
+	return name >= STMT_ORIGIN_PUT && name <= STMT_ORIGIN_ALL &&
+	       sqlite3_errcode(db) == SQLITE_ERROR && sqlite3_db_readonly(db, "main") == 1;
+}
+
 int stmts_prepare(struct stmts *x, sqlite3 *db)
 {
 	memset(x, 0, sizeof(*x));
 	x->db = db;
 	for (int i = 0; i < STMT_COUNT; i++)
 		if (sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &x->s[i], NULL) !=
-		    SQLITE_OK) {
+			    SQLITE_OK &&
+		    !is_dispensable(i, db)) {
 			int r = stmt_errno(db);
 
 			stmts_done(x);
@@ -171,6 +185,29 @@ int stmt_put_member(struct stmts *x, const struct store_member *m)
 	sqlite3_bind_int(s, 8, m->state);
 	bind_u64(s, 9, m->generation);
 	return run(x, STMT_MEMBER_PUT);
+}
+
+int stmt_put_origin(struct stmts *x, const struct store_origin *o)
+{
+	sqlite3_stmt *s = x->s[STMT_ORIGIN_PUT];
+	const uint64_t n[] = {o->generation, o->watermark, o->verified,		o->gc,
+			      o->gc_told,    o->former,	   o->former_watermark, o->flags};
+
+	if (!s)
+		return -EROFS;
+	bind_blob(s, 1, o->id.b, sizeof(o->id.b));
+	for (int i = 0; i < 8; i++)
+		bind_u64(s, 2 + i, n[i]);
+	bind_blob(s, 10, o->sum, sizeof(o->sum));
+	return run(x, STMT_ORIGIN_PUT);
+}
+
+int stmt_del_origin(struct stmts *x, const struct node_id *id)
+{
+	if (!x->s[STMT_ORIGIN_DEL])
+		return -EROFS;
+	bind_blob(x->s[STMT_ORIGIN_DEL], 1, id->b, sizeof(id->b));
+	return run(x, STMT_ORIGIN_DEL);
 }
 
 static int put_setting(struct stmts *x, enum stmt_name how, const char *name, uint64_t value)
@@ -317,6 +354,47 @@ int stmt_all_members(struct stmts *x, int (*cb)(const struct store_member *m, vo
 			r = stmt_errno(x->db);
 		else if (member_of_row(s, &m))
 			r = cb(&m, arg);
+		else
+			(*bad_rows)++;
+	}
+	sqlite3_reset(s);
+	return r;
+}
+
+static bool origin_of_row(sqlite3_stmt *s, struct store_origin *o)
+{
+	sqlite3_int64 n[8];
+
+	memset(o, 0, sizeof(*o));
+	for (int i = 0; i < 8; i++)
+		if (!get_number(s, 1 + i, i == 7 ? UINT8_MAX : INT64_MAX, &n[i]))
+			return false;
+	o->generation = (uint64_t)n[0];
+	o->watermark = (uint64_t)n[1];
+	o->verified = (uint64_t)n[2];
+	o->gc = (uint64_t)n[3];
+	o->gc_told = (uint64_t)n[4];
+	o->former = (uint64_t)n[5];
+	o->former_watermark = (uint64_t)n[6];
+	o->flags = (uint8_t)n[7];
+	return get_blob(s, 0, o->id.b, sizeof(o->id.b)) && get_blob(s, 9, o->sum, sizeof(o->sum));
+}
+
+int stmt_all_origins(struct stmts *x, int (*cb)(const struct store_origin *o, void *arg), void *arg,
+		     size_t *bad_rows)
+{
+	sqlite3_stmt *s = x->s[STMT_ORIGIN_ALL];
+	int step, r = 0;
+
+	if (!s)
+		return 0;
+	while (r == 0 && (step = sqlite3_step(s)) != SQLITE_DONE) {
+		struct store_origin o;
+
+		if (step != SQLITE_ROW)
+			r = stmt_errno(x->db);
+		else if (origin_of_row(s, &o))
+			r = cb(&o, arg);
 		else
 			(*bad_rows)++;
 	}

@@ -22,6 +22,9 @@ enum stmt_name {
 	STMT_RECORD_ALL,
 	STMT_MEMBER_PUT,
 	STMT_MEMBER_ALL,
+	STMT_ORIGIN_PUT,
+	STMT_ORIGIN_DEL,
+	STMT_ORIGIN_ALL,
 	STMT_SETTING_PUT,
 	STMT_SETTING_RAISE,
 	STMT_SETTING_GET,
@@ -33,7 +36,8 @@ struct stmts {
 };
 
 int stmt_errno(sqlite3 *db);
-int stmts_prepare(struct stmts *x, sqlite3 *db); /* on failure nothing is left prepared */
+/* On failure nothing is left prepared. A file of schema 1 that can only be read has no origins. */
+int stmts_prepare(struct stmts *x, sqlite3 *db);
 void stmts_done(struct stmts *x);
 
 int stmt_begin(struct stmts *x);
@@ -44,6 +48,8 @@ void stmt_rollback(struct stmts *x); /* also right when there is no transaction 
 int stmt_put_record(struct stmts *x, const struct record *r);
 int stmt_del_record(struct stmts *x, const struct record *identity);
 int stmt_put_member(struct stmts *x, const struct store_member *m);
+int stmt_put_origin(struct stmts *x, const struct store_origin *o);
+int stmt_del_origin(struct stmts *x, const struct node_id *id);
 int stmt_put_setting(struct stmts *x, const char *name, uint64_t value);
 int stmt_raise_setting(struct stmts *x, const char *name, uint64_t value); /* never lowers */
 int stmt_get_setting(struct stmts *x, const char *name, uint64_t def, uint64_t *ret_value);
@@ -52,6 +58,8 @@ int stmt_get_setting(struct stmts *x, const char *name, uint64_t def, uint64_t *
 int stmt_all_records(struct stmts *x, int (*cb)(const struct record *r, void *arg), void *arg,
 		     size_t *bad_rows);
 int stmt_all_members(struct stmts *x, int (*cb)(const struct store_member *m, void *arg), void *arg,
+		     size_t *bad_rows);
+int stmt_all_origins(struct stmts *x, int (*cb)(const struct store_origin *o, void *arg), void *arg,
 		     size_t *bad_rows);
 
 #endif

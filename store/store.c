@@ -322,6 +322,17 @@ int store_load_members(struct store *s, int (*cb)(const struct store_member *m, 
 	return r;
 }
 
+int store_load_origins(struct store *s, int (*cb)(const struct store_origin *o, void *arg),
+		       void *arg)
+{
+	int r;
+
+	uv_mutex_lock(&s->mutex);
+	r = s->db ? stmt_all_origins(&s->stmts, cb, arg, &s->status.bad_rows) : no_db(s);
+	uv_mutex_unlock(&s->mutex);
+	return r;
+}
+
 int store_get_setting(struct store *s, const char *name, uint64_t *ret_value, uint64_t def)
 {
 	int r;

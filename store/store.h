@@ -47,6 +47,17 @@ struct store_member {
 	uint64_t generation;
 };
 
+/* How far the own records of a writer are known (struct gossip_origin). */
+struct store_origin {
+	struct node_id id;
+	uint64_t generation, watermark, verified, gc, gc_told, former, former_watermark;
+	uint8_t flags; /* STORE_ORIGIN_* */
+	uint8_t sum[16];
+};
+#define STORE_ORIGIN_WHOLE 1u
+#define STORE_ORIGIN_CLOSED 2u
+#define STORE_ORIGIN_DISPUTED 4u
+
 struct store;
 
 /* Open DIR/edge.db under DIR/lock. uv may be NULL for tools and tests that only use the blocking half. */
@@ -57,6 +68,8 @@ int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *r
  * this half. Rows that can't be right are skipped and counted; signatures are the caller's to verify. */
 int store_load_records(struct store *s, int (*cb)(const struct record *r, void *arg), void *arg);
 int store_load_members(struct store *s, int (*cb)(const struct store_member *m, void *arg),
+		       void *arg);
+int store_load_origins(struct store *s, int (*cb)(const struct store_origin *o, void *arg),
 		       void *arg);
 int store_get_generation(struct store *s, uint64_t *ret_generation); /* 0 if never set */
 int store_set_generation(struct store *s, uint64_t generation);	     /* never lowers */
@@ -69,6 +82,10 @@ typedef void (*store_cb)(int status, void *arg);
 int store_write_record(struct store *s, const struct record *r, store_cb cb, void *arg);
 int store_delete_record(struct store *s, const struct record *identity, store_cb cb, void *arg);
 int store_write_member(struct store *s, const struct store_member *m, store_cb cb, void *arg);
+/* Later calls for one writer replace the one that waits; in one transaction with the records queued before, unless more
+ * wait than fit one. Deleting takes whatever is there. */
+int store_write_origin(struct store *s, const struct store_origin *o);
+int store_delete_origin(struct store *s, const struct node_id *id);
 /* Generation, off the loop: for GOSSIP_EV_GENERATION while running. Never lowers. */
 int store_write_generation(struct store *s, uint64_t generation, store_cb cb, void *arg);
 

@@ -101,6 +101,19 @@ static void disk_member(struct sim_node *n, const struct gossip_member *m)
 	n->members[i].incarnation = 0; /* as the store has it */
 }
 
+static void disk_origin(struct sim_node *n, const struct gossip_origin *o)
+{
+	size_t i = 0;
+
+	while (i < n->origin_count && node_id_cmp(&n->origins[i].id, &o->id) != 0)
+		i++;
+	if (i == SIM_NODES_MAX)
+		return;
+	if (i == n->origin_count)
+		n->origin_count++;
+	n->origins[i] = *o;
+}
+
 static void disk_wipe(struct sim_node *n)
 {
 	while (n->records) {
@@ -109,7 +122,7 @@ static void disk_wipe(struct sim_node *n)
 		n->records = e->next;
 		free(e);
 	}
-	n->member_count = 0;
+	n->member_count = n->origin_count = 0;
 	n->generation = 0;
 }
 
@@ -228,6 +241,8 @@ void sim_pump(struct sim *s, size_t i)
 			disk_drop(n, &ev.record);
 		} else if (ev.kind == GOSSIP_EV_MEMBER) {
 			disk_member(n, &ev.member);
+		} else if (ev.kind == GOSSIP_EV_ORIGIN) {
+			disk_origin(n, &ev.origin);
 		} else if (ev.kind == GOSSIP_EV_CONFLICT) {
 			n->conflict_events++;
 		} else if (ev.kind == GOSSIP_EV_GENERATION) {
@@ -444,6 +459,9 @@ static void load_disk(struct sim *s, struct sim_node *n)
 			free(e);
 		}
 	}
+	for (size_t i = 0; i < n->origin_count; i++)
+		if (gossip_core_load_origin(n->core, &n->origins[i]))
+			n->stale_origins++;
 	for (e = own; e; e = next) {
 		char key[RECORD_KEY_MAX + 1] = "";
 

@@ -67,13 +67,15 @@ struct sim_node {
 	struct sim_stored *records;
 	struct gossip_member members[SIM_NODES_MAX];
 	size_t member_count;
+	struct gossip_origin origins[SIM_NODES_MAX];
+	size_t origin_count;
 	uint64_t generation;
 	/* A lost disk and a wrong clock can make a node use a number twice, until it hears of its former self. Nothing can be
 	 * said of watermarks in such a generation. */
 	uint64_t used[SIM_GENERATIONS_MAX], used_twice[SIM_GENERATIONS_MAX];
 	size_t used_count, used_twice_count;
 	int64_t clock_skew_s;
-	unsigned int generation_events, conflict_events;
+	unsigned int generation_events, conflict_events, stale_origins;
 };
 
 struct sim_tunnel {
@@ -149,6 +151,8 @@ bool sim_is_converged(struct sim *s, void *arg);
 bool sim_is_equal(struct sim *s, void *arg);
 /* Two nodes contiguous to the same place of a writer's generation hold the same; prints and returns false otherwise. */
 bool sim_watermarks_hold(struct sim *s);
+/* true: these two don't. */
+bool sim_watermarks_broken(struct sim *s, size_t *ret_a, size_t *ret_b);
 
 /* ---- for test programs */
 /* SEED of the environment, else this one; printed. */

@@ -102,10 +102,10 @@ static bool knows(const struct origin *a, const struct gossip_core *b_core, cons
 		other = table_find(b_core, &v->writer, v->kind, v->key, v->key_len);
 		if (other && record_cmp_version(&other->blob->r, v) >= 0)
 			continue;
-		if (!other && v->is_tombstone && v->seq <= b->gc_told)
-			continue;
-		/* Deleted above the watermark, and collected already. */
-		if (!other && b->gc_told > a->watermark)
+		/* Collected there, or deleted above the watermark and collected; what the former generation had stands until
+		 * this one is whole. */
+		if ((!other || (other->blob->r.generation < a->generation && !b->is_whole)) &&
+		    ((v->is_tombstone && v->seq <= b->gc_told) || b->gc_told > a->watermark))
 			continue;
 		fprintf(stderr,
 			"# writer %02x%02x generation %llu watermark %llu: one holds kind %u "
@@ -152,14 +152,23 @@ static bool pair_holds(const struct sim *s, struct gossip_core *a, struct gossip
 
 bool sim_watermarks_hold(struct sim *s)
 {
+	size_t a, b;
+
+	return !sim_watermarks_broken(s, &a, &b);
+}
+
+bool sim_watermarks_broken(struct sim *s, size_t *ret_a, size_t *ret_b)
+{
 	for (size_t i = 0; i < s->cfg.nodes; i++)
 		for (size_t k = i + 1; k < s->cfg.nodes; k++)
 			if (is_up(s, i) && is_up(s, k) &&
 			    !pair_holds(s, s->node[i].core, s->node[k].core)) {
 				fprintf(stderr, "# nodes %zu and %zu\n", i, k);
-				return false;
+				*ret_a = i;
+				*ret_b = k;
+				return true;
 			}
-	return true;
+	return false;
 }
 
 uint64_t sim_seed(uint64_t seed)

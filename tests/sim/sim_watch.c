@@ -166,12 +166,11 @@ static uint64_t content_of(const struct record *r)
 	return len < 0 ? 0 : sim_mix(17, buf, (size_t)len);
 }
 
-/* Identity at this node; another disk, another memory. */
-static void held_id(uint64_t id[2], const struct sim *s, const struct sim_node *n,
-		    const struct record *r)
+/* Identity at this node; another disk, another memory. A restart alone forgets nothing. */
+static void held_id(uint64_t id[2], const struct sim_node *n, const struct record *r)
 {
 	uint8_t buf[16 + 1 + NODE_ID_BYTES + RECORD_KEY_MAX] = {0};
-	uint64_t where[2] = {n->idx, s->watch->cfg.is_lasting ? n->disk_count : n->life_count};
+	uint64_t where[2] = {n->idx, n->disk_count};
 
 	memcpy(buf, where, 16);
 	buf[16] = r->kind;
@@ -225,7 +224,7 @@ static void check_forward(struct sim *s, struct sim_node *n, const struct record
 	uint64_t id[2];
 	int d;
 
-	held_id(id, s, n, r);
+	held_id(id, n, r);
 	HASH_FIND(hh, s->watch->versions, id, sizeof(id), v);
 	if (!v) {
 		v = calloc(1, sizeof(*v));
@@ -280,6 +279,8 @@ void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_even
 	case GOSSIP_EV_CONFLICT:
 		sim_watch_note(s, n->idx, "conflict about n%zu", node_of(s, &ev->member.id));
 		return;
+	case GOSSIP_EV_ORIGIN:
+		return;
 	}
 }
 
@@ -322,11 +323,12 @@ static bool heads_agree(const struct origin *a, const struct origin *b)
 void sim_watch_agree(struct sim *s)
 {
 	struct origin *o, *next, *x;
+	size_t a, b;
 
 	if (!s->watch || !s->watch->cfg.is_trusting)
 		return;
-	if (!sim_watermarks_hold(s))
-		sim_watch_fail(s, SIZE_MAX, SIZE_MAX, "equal watermarks, other records");
+	if (sim_watermarks_broken(s, &a, &b))
+		sim_watch_fail(s, a, b, "n%zu and n%zu: equal watermarks, other records", a, b);
 	for (size_t i = 0; i < s->cfg.nodes; i++)
 		for (size_t k = i + 1; k < s->cfg.nodes; k++) {
 			if (s->node[i].life != SIM_UP || s->node[k].life != SIM_UP)
@@ -350,8 +352,6 @@ void sim_watch_begin(struct sim *s, const struct sim_watch_config *cfg)
 	if (!s->watch)
 		abort();
 	s->watch->cfg = *cfg;
-	if (getenv("STRICT"))
-		s->watch->cfg.is_lasting = true;
 	watched = s;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* tests/sim/sim_watch.h - what must hold after every step of a simulation, and the story of a run in which it did not.
  *
- *   no record goes backwards at any node; over a restart with its disk as well where is_lasting says so
+ *   no record goes backwards at any node, over a restart with its disk as well
  *   every version of an own record that a node holds was written by its owner, and a shared one by its writer
  *   a node knows no more members, writers and records than were made; no queue is left behind
  *   equal watermarks, and equal heads that are met, mean equal records (sim_watch_agree: pairs of nodes, dearer)
@@ -17,7 +17,6 @@ struct sim_watch_config {
 	size_t own_keys,
 		shared_keys; /* a node's own records, all shared ones: at most so many identities */
 	size_t burst;	     /* deletions at once, at most */
-	bool is_lasting;     /* what a node has held counts over its restarts */
 	bool is_trusting;    /* false: relays lie, so watermarks prove nothing */
 };
 void sim_watch_begin(struct sim *s, const struct sim_watch_config *cfg);

@@ -365,7 +365,6 @@ static void run_nemesis(uint64_t seed)
 	sim_watch_begin(s, &(struct sim_watch_config){.own_keys = KEYS + GC_KEYS,
 						      .shared_keys = KEYS,
 						      .burst = GC_KEYS + 1000,
-						      .is_lasting = true,
 						      .is_trusting = !is_mad});
 	for (size_t i = 0; i < nodes; i++) {
 		s->node[i].clock_ms = below(s, 1000ull * DAY_S);

@@ -108,9 +108,11 @@ struct fixture {
 	size_t packets, pings, member_events, record_events, gone_events, conflicts, generations;
 	uint64_t generation;
 	struct gossip_member last_member;
+	size_t origin_events;
+	struct gossip_origin last_origin;
 	uint64_t last_cookie; /* of the last probe it sent */
 	bool probed, acked, sent_stream;
-	size_t delta_records; /* that it sent */
+	size_t delta_records, delta_cards; /* that it sent */
 };
 
 static inline void drain(struct fixture *f)
@@ -121,9 +123,9 @@ static inline void drain(struct fixture *f)
 	struct wire_msg m;
 
 	f->packets = f->pings = f->member_events = f->record_events = f->gone_events = 0;
-	f->conflicts = f->generations = 0;
+	f->conflicts = f->generations = f->origin_events = 0;
 	f->probed = f->acked = f->sent_stream = false;
-	f->delta_records = 0;
+	f->delta_records = f->delta_cards = 0;
 	while (gossip_core_next_packet(f->c, &p)) {
 		f->packets++;
 		f->pings += p.via == GOSSIP_PING;
@@ -136,6 +138,8 @@ static inline void drain(struct fixture *f)
 			f->last_cookie = m.cookie;
 		}
 		f->acked |= m.type == WIRE_ACK;
+		if (m.type == WIRE_DELTA)
+			f->delta_cards += m.cards.count;
 		while (wire_next_delta(&m.deltas, &d))
 			f->delta_records += d.records.count;
 	}
@@ -157,6 +161,10 @@ static inline void drain(struct fixture *f)
 			break;
 		case GOSSIP_EV_CONFLICT:
 			f->conflicts++;
+			break;
+		case GOSSIP_EV_ORIGIN:
+			f->origin_events++;
+			f->last_origin = ev.origin;
 			break;
 		}
 	}

@@ -153,6 +153,48 @@ static void test_sync_when_a_writer_forgot_then_it_is_shown(void **state)
 	fixture_free(f);
 }
 
+static void seen_of(struct fixture *f, const struct peer *from, const struct wire_seen *seen,
+		    size_t count)
+{
+	struct node_id lo, hi;
+
+	memset(&lo, 0, sizeof(lo));
+	memset(&hi, 0xff, sizeof(hi));
+	begin(f, WIRE_SYNC);
+	wire_put_range(&f->o, &lo, &hi);
+	wire_put_flags(&f->o, WIRE_F_REPLY);
+	wire_list_begin(&f->o, WIRE_K_SEEN);
+	for (size_t i = 0; i < count; i++)
+		assert_true(wire_add_seen(&f->o, &seen[i]));
+	wire_list_end(&f->o);
+	assert_int_equal(deliver(f, from), 0);
+}
+
+/* Who knows a node's former card gets the present one; who knows the present one, or a later, gets none. */
+static void test_sync_when_a_card_is_older_then_the_newer_is_sent(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), b = peer_new(2);
+	struct wire_seen seen[3] = {{.id = a.sender.id, .generation = 100},
+				    {.id = b.sender.id, .generation = 100},
+				    {.id = f->c->self->id, .generation = 1000}};
+
+	(void)state;
+	introduce(f, &a, NULL);
+	introduce(f, &b, &a);
+	seen_of(f, &a, seen, 3);
+	assert_int_equal(f->delta_cards, 0);
+	seen[1].generation = 99;
+	seen_of(f, &a, seen, 3);
+	assert_int_equal(f->delta_cards, 1);
+	seen[1].generation = 101;
+	seen_of(f, &a, seen, 3);
+	assert_int_equal(f->delta_cards, 0);
+	seen_of(f, &a, seen, 1);
+	assert_int_equal(f->delta_cards, 2);
+	fixture_free(f);
+}
+
 /* A relayer says that we have everything, and shows the writer's true head. */
 static void test_delta_when_a_relayer_hides_records_then_nothing_is_dropped(void **state)
 {
@@ -288,6 +330,90 @@ static void test_load_when_stored_then_in_force_and_verified(void **state)
 	fixture_free(f);
 }
 
+/* Counted to 10, with a tombstone that was collected; not whole, so no head can tell after the restart. */
+static void test_load_when_counted_before_then_what_was_deleted_stays_away(void **state)
+{
+	struct peer a = peer_new(1);
+	struct gossip_origin o = {.generation = 100, .watermark = 10, .verified = 1, .gc_told = 5};
+	struct record r;
+	struct digest sum;
+
+	(void)state;
+	for (int is_known = 0; is_known < 2; is_known++) {
+		struct fixture *f = fixture_new();
+
+		introduce(f, &a, NULL);
+		o.id = a.sender.id;
+		assert_int_equal(gossip_core_load_origin(f->c, &o), -ESTALE); /* no record */
+		r = record_of(f, a.pub, KIND, "keep", 100, 1, 1);
+		hash_of(&r, &sum);
+		assert_int_equal(gossip_core_load_record(f->c, &r), 0);
+		sum.w[0] += !is_known; /* of other records than are there */
+		digest_bytes(&sum, o.sum);
+		assert_int_equal(gossip_core_load_origin(f->c, &o), is_known ? 0 : -ESTALE);
+		r = record_of(f, a.pub, KIND, "gone", 100, 2, 2);
+		(void)news(f, &a, &r);
+		assert_int_equal(value_of(f, &a.sender.id, KIND, "gone"), is_known ? -1 : 2);
+		/* Neither while the next generation is not whole; what came later does come. */
+		r = record_of(f, a.pub, KIND, "next", 101, 1, 3);
+		(void)news(f, &a, &r);
+		r = record_of(f, a.pub, KIND, "went", 100, 3, 4);
+		(void)news(f, &a, &r);
+		assert_int_equal(value_of(f, &a.sender.id, KIND, "went"), is_known ? -1 : 4);
+		r = record_of(f, a.pub, KIND, "late", 100, 11, 5);
+		(void)news(f, &a, &r);
+		assert_int_equal(value_of(f, &a.sender.id, KIND, "late"), 5);
+		assert_int_equal(f->origin_events, 1);
+		assert_int_equal(f->last_origin.generation, 101);
+		assert_int_equal(f->last_origin.former, 100);
+		assert_int_equal(f->last_origin.former_watermark, is_known ? 10 : 2);
+		fixture_free(f);
+	}
+}
+
+static void test_load_origin_when_it_contradicts_itself_then_refused(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	struct record r = record_of(f, a.pub, KIND, "keep", 100, 1, 1);
+	struct gossip_origin good = {.id = a.sender.id,
+				     .generation = 100,
+				     .watermark = 10,
+				     .verified = 4,
+				     .gc = 3,
+				     .gc_told = 5,
+				     .former = 99,
+				     .former_watermark = 7},
+			     bad[6];
+	struct digest sum;
+
+	(void)state;
+	hash_of(&r, &sum);
+	digest_bytes(&sum, good.sum);
+	assert_int_equal(gossip_core_load_record(f->c, &r), 0);
+	for (size_t i = 0; i < 6; i++)
+		bad[i] = good;
+	bad[0].verified = 11;
+	bad[1].gc = 6;
+	bad[2].gc_told = 11;
+	bad[3].former = 100;
+	bad[4].watermark = RECORD_SEQ_MAX + 1;
+	bad[5].former_watermark = RECORD_SEQ_MAX + 1;
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(gossip_core_load_origin(f->c, &bad[i]), -EBADMSG);
+	good.generation = 98; /* older than the record */
+	assert_int_equal(gossip_core_load_origin(f->c, &good), -ESTALE);
+	good.generation = 100;
+	assert_int_equal(gossip_core_load_origin(f->c, &good), 0);
+	good.generation = 102; /* raised by what isn't stored */
+	good.former = 100;
+	assert_int_equal(gossip_core_load_origin(f->c, &good), 0);
+	good.is_whole = true; /* but an older record is in force */
+	assert_int_equal(gossip_core_load_origin(f->c, &good), -EBADMSG);
+	drain(f);
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,6 +427,9 @@ int main(void)
 		cmocka_unit_test(test_removal_when_it_stands_then_records_are_void),
 		cmocka_unit_test(test_put_when_asked_then_numbered_and_checked),
 		cmocka_unit_test(test_load_when_stored_then_in_force_and_verified),
+		cmocka_unit_test(test_load_when_counted_before_then_what_was_deleted_stays_away),
+		cmocka_unit_test(test_load_origin_when_it_contradicts_itself_then_refused),
+		cmocka_unit_test(test_sync_when_a_card_is_older_then_the_newer_is_sent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

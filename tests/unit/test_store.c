@@ -215,19 +215,88 @@ static void exec_sql(const char *sql)
 
 static void test_schema_when_built_then_the_file(void **state)
 {
+	static const char *const name[MIGRATE_VERSION] = {"store/schema/0001_initial.sql",
+							  "store/schema/0002_origin.sql"};
 	static char text[16384];
-	FILE *f = fopen("store/schema/0001_initial.sql", "r");
-	size_t n;
 
 	(void)state;
-	if (!f) {
-		print_message("# not run from the top of the tree\n");
-		skip();
+	for (int i = 0; i < MIGRATE_VERSION; i++) {
+		FILE *f = fopen(name[i], "r");
+		size_t n;
+
+		if (!f) {
+			print_message("# not run from the top of the tree\n");
+			skip();
+		}
+		n = fread(text, 1, sizeof(text) - 1, f);
+		fclose(f);
+		text[n] = 0;
+		assert_string_equal(migrate_text(i + 1), text);
 	}
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = 0;
-	assert_string_equal(migrate_text(1), text);
+}
+
+static int origin_cb(const struct store_origin *o, void *arg)
+{
+	((struct store_origin *)arg)[o->id.b[0]] = *o;
+	return 0;
+}
+
+static void test_origins_when_reopened_then_the_same(void **state)
+{
+	struct store *s = open_store(false);
+	struct store_origin o = {.generation = RECORD_SEQ_MAX,
+				 .watermark = 2,
+				 .verified = 3,
+				 .gc = 4,
+				 .gc_told = 5,
+				 .former = 6,
+				 .former_watermark = 7,
+				 .flags = STORE_ORIGIN_WHOLE | STORE_ORIGIN_DISPUTED},
+			    all[4] = {0};
+
+	(void)state;
+	memset(o.sum, 0xee, sizeof(o.sum));
+	for (uint8_t i = 1; i < 4; i++) {
+		o.id.b[0] = i;
+		assert_int_equal(store_write_origin(s, &o), 0);
+	}
+	assert_int_equal(store_delete_origin(s, &o.id), 0); /* of what waits */
+	o.id.b[0] = 2;
+	o.watermark = 9;
+	assert_int_equal(store_write_origin(s, &o), 0);
+	put_wait(s, record_of(OWN, 1, "k", 10, 1, "x")); /* one transaction with them */
+	o.id.b[0] = 1;
+	assert_int_equal(store_delete_origin(s, &o.id), 0);
+	o.watermark = RECORD_SEQ_MAX + 1;
+	assert_int_equal(store_write_origin(s, &o), -EINVAL);
+	close_store(s);
+	s = open_store(false);
+	o.id.b[0] = 2;
+	o.watermark = 9;
+	assert_int_equal(store_load_origins(s, origin_cb, all), 0);
+	assert_memory_equal(&all[2], &o, sizeof(o));
+	assert_int_equal(all[1].generation, 0);
+	assert_int_equal(all[3].generation, 0);
+	close_store(s);
+}
+
+/* A file of the first build: its records stay, the new table is empty. */
+static void test_open_when_schema_is_old_then_brought_up(void **state)
+{
+	struct store_origin all[4] = {0};
+	struct store *s = open_store(false);
+
+	(void)state;
+	put_wait(s, record_of(OWN, 1, "k", 10, 1, "x"));
+	close_store(s);
+	exec_sql("DROP TABLE origin; PRAGMA user_version = 1");
+	s = open_store(false);
+	assert_records(s, "2/1/k@10.1=x ");
+	assert_int_equal(store_load_origins(s, origin_cb, all), 0);
+	all[0].id.b[0] = 3;
+	assert_int_equal(store_write_origin(s, &all[0]), 0);
+	put_wait(s, record_of(OWN, 1, "k", 10, 2, "y"));
+	close_store(s);
 }
 
 static void test_write_record_when_reopened_then_the_same(void **state)
@@ -912,6 +981,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORE_TEST(test_schema_when_built_then_the_file),
+		STORE_TEST(test_origins_when_reopened_then_the_same),
+		STORE_TEST(test_open_when_schema_is_old_then_brought_up),
 		STORE_TEST(test_write_record_when_reopened_then_the_same),
 		STORE_TEST(test_write_record_when_versions_differ_then_newest_stays),
 		STORE_TEST(test_delete_record_when_before_and_after_a_write_then_the_order_counts),
