@@ -426,6 +426,7 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 	uv_timer_init(uv, &a->tick_timer);
 	a->compute_timer.data = a->tick_timer.data = a;
 	a->open_handles = 2;
+	agent_health_open(a);
 	err = find_self(a);
 	if (!err)
 		err = agent_poison_open(a);
@@ -494,4 +495,5 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg)
 	agent_maps_close(a);
 	uv_close((uv_handle_t *)&a->compute_timer, on_timer_closed);
 	uv_close((uv_handle_t *)&a->tick_timer, on_timer_closed);
+	agent_health_close(a);
 }

@@ -92,43 +92,6 @@ void agent_tokens_adopt(struct agent *a)
 	}
 }
 
-/* ---- health */
-
-static void on_check(const struct check_result *r, void *arg)
-{
-	struct own_backend *o = arg;
-	struct agent *a = o->agent;
-	uint8_t buf[RECORD_VALUE_MAX];
-	int len, err;
-
-	if (o->health.state != r->state)
-		o->health.changed_unix_ms = agent_unix_ms();
-	o->health.state = (uint8_t)r->state;
-	snprintf(o->health.why, sizeof(o->health.why), "%s", r->why);
-	len = model_health_encode(&o->health, buf, sizeof(buf));
-	err = len < 0 ? len
-		      : gossip_core_put(a->core, agent_now_ms(a), MODEL_KIND_HEALTH, o->key, buf,
-					(size_t)len, true);
-	if (err)
-		agent_log("error", "health_not_published", "backend=%s error=\"%s\"", o->key,
-			  strerror(-err));
-	agent_pump(a);
-}
-
-void agent_check_start(struct own_backend *o)
-{
-	const struct model_backend *b = &o->model;
-	int err = check_start(o->agent->uv, &b->addr, b->check.port ? b->check.port : b->port,
-			      &b->check, (enum model_health_state)o->health.state, on_check, o,
-			      &o->check);
-
-	if (err) {
-		o->check = NULL;
-		agent_log("error", "check_not_started", "backend=%s error=\"%s\"", o->key,
-			  strerror(-err));
-	}
-}
-
 /* ---- where they are */
 
 static void find_way(struct own_backend *o)
@@ -165,8 +128,11 @@ static void on_watch(uv_poll_t *p, int status, int events)
 		bool had = o->has_way;
 
 		find_way(o);
-		/* A way that is lost shows in the checks at once, not after their interval. */
-		if (o->check && had && (!o->has_way || o->way.ifindex != was))
+		if (had && !o->has_way)
+			agent_health_gone(o, "its address or the way to it is gone");
+		else if (!had && o->has_way)
+			agent_health_back(o, "the way to it is back");
+		else if (o->check && had && o->way.ifindex != was)
 			check_kick(o->check);
 	}
 	if (a->own_count)
@@ -274,6 +240,7 @@ void agent_locals_write(struct agent *a)
 
 		memcpy(want.addr, o->model.addr.b, sizeof(want.addr));
 		want.live = o->has_way && want.svc_idx;
+		agent_health_watch(o, &want);
 		if (!memcmp(&want, &o->written, sizeof(want)))
 			continue;
 		err = ops.set_local(ops.arg, DP_TOKEN_SLOT(o->model.token), &want);

@@ -5,7 +5,8 @@
  *   agent_look.c     what status shows, problems
  *   agent_see.c      looking at packets: traces, histogram, captures
  *   agent_view.c     facts (decoded records) and the view and routes made from them
- *   agent_backend.c  this node's backends: tokens, delivery, checks, health
+ *   agent_backend.c  this node's backends: tokens, delivery
+ *   agent_health.c   their health: checks, what packets tell
  *   agent_load.c     what the store remembers, at start
  *   agent_tables.c   what it says of its tables, and whether the maps are what they should be
  *   agent_poison.c   the quarantine: trials after a death, what is shown, release
@@ -27,6 +28,7 @@
 #include "edge/deliver.h"
 #include "edge/mapw.h"
 #include "edge/poison.h"
+#include "edge/signal.h"
 
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
@@ -82,6 +84,17 @@ struct own_backend {
 	bool has_way;
 	char way_text[AGENT_TEXT_MAX]; /* why not */
 	struct dp_local written;       /* last dp_local written for its slot */
+	uint64_t born_ns;	       /* when its health last changed: the signal's own time */
+	struct silence silence;
+	bool is_doubted;    /* a probe that a signal asked for is under way */
+	char gone_text[64]; /* what of it is gone, "" = nothing */
+	uint32_t
+		distrust_ms; /* its signals were wrong: how long they were not believed the last time */
+	uint64_t distrust_until_ms;
+	uint32_t backoff_ms; /* without a check: how long it was out the last time */
+	uint64_t return_ms;  /* and when it comes, or came, back */
+	uint64_t refused_ms; /* a signal was not followed, last logged then */
+	uint32_t signals_held, signals_lost;
 	struct agent *agent;
 	TAILQ_ENTRY(own_backend) link;
 };
@@ -178,6 +191,8 @@ struct agent {
 
 	struct agent_tables tables_said;
 	uint64_t tables_ms, tables_computed_ms;
+	struct signals *signals; /* NULL = no maps */
+	uv_timer_t health_timer;
 
 	/* seeing */
 	struct dp_ctl *ctl; /* mapped; NULL = no maps */
@@ -287,10 +302,23 @@ int agent_own_add(struct agent *a, const struct model_backend *b, const struct m
 void agent_own_remove(struct agent *a, struct own_backend *o);
 struct own_backend *agent_own_find(struct agent *a, const char *key);
 void agent_tokens_adopt(struct agent *a);
-void agent_check_start(struct own_backend *o);
 void agent_locals_write(struct agent *a);
 int agent_backends_watch(struct agent *a);
 void agent_backends_close(struct agent *a);
+
+/* agent_health.c */
+void agent_check_start(struct own_backend *o);
+/* A packet told `what` about it at born_ns (uv_hrtime). */
+void agent_health_signal(struct own_backend *o, const char *what, uint64_t born_ns);
+/* What it can't do without is gone for certain, or back. */
+void agent_health_gone(struct own_backend *o, const char *why);
+void agent_health_back(struct own_backend *o, const char *why);
+/* Fills in which port's refusals are its own. */
+void agent_health_watch(const struct own_backend *o, struct dp_local *l);
+void agent_health_maps(struct agent *a); /* new maps are in a->fds */
+void agent_health_no_maps(struct agent *a);
+void agent_health_open(struct agent *a);
+void agent_health_close(struct agent *a);
 
 /* agent_fwd.c */
 void agent_fwd_announce(struct agent *a);

@@ -33,6 +33,7 @@ static int map_ids(const struct dp_fds *fds, uint32_t ret_id[DP_FD_COUNT])
 static void drop_maps(struct agent *a)
 {
 	agent_see_no_maps(a);
+	agent_health_no_maps(a);
 	plan_state_free(a->plan);
 	a->plan = NULL;
 	if (a->mapw)
@@ -234,6 +235,7 @@ static int take_maps(struct agent *a, const struct dp_fds *fds, uint32_t abi, st
 	a->has_fds = true;
 	memcpy(a->map_id, id, sizeof(id));
 	agent_see_maps(a);
+	agent_health_maps(a);
 	return 0;
 }
 

@@ -24,6 +24,8 @@
  *   3   health    s    uint 0..2                     0 unknown, 1 passing, 2 failing                     -
  *                 w    text <= 63                    why: last output of the check                       ""
  *                 t    uint                          unix ms of the change, for people                   0
+ *                 c    uint                          of failing: 0 a check, 1 a passive signal alone,    0
+ *                                                    2 its process or address is gone
  *  65   service   n    str <= 31                     name                                                -
  *                 v    array 1..8 of addr            VIPs, unicast, none twice                           -
  *                 p    array 1..16 of [proto, lo,    6 TCP, 17 UDP; ports lo..hi, 1 <= lo <= hi, at      -
@@ -50,6 +52,7 @@
  *                 return                             0 edge, 1 direct                                    0
  *                 mtu                                0 too-big, 1 carry                                  0
  *                 reject, quic, closed               0 off, 1 on                                         0
+ *                 eject                              percent that passive signals may take out, 1..100   50
  *
  *       check     k    uint 0..2                     0 none, 1 tcp, 2 udp                                -
  *                 p    uint 0..65535                 port, 0 the backend's                               0

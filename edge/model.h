@@ -67,8 +67,9 @@ struct model_policy {
 	uint8_t is_rejecting; /* reject=on: clients are told that a port of its VIPs has no service */
 	uint8_t is_quic;      /* quic=on: connection ids name the backend */
 	uint8_t is_closed;    /* closed=on: only sources that a filter of its own allows */
-	uint8_t pad[1];
+	uint8_t eject_pct; /* of its backends, that passive signals alone may take out; 0 = MODEL_EJECT_PCT */
 };
+#define MODEL_EJECT_PCT 50
 #define MODEL_PPS_MAX 1000000000u
 #define MODEL_POLICIES_MAX 16 /* there are fewer */
 
@@ -141,8 +142,15 @@ int model_backend_key(const struct model_backend *b, char buf[MODEL_KEY_MAX]);
 int model_backend_key_parse(const char *key, struct model_backend *ret_backend);
 
 enum model_health_state { MODEL_HEALTH_UNKNOWN, MODEL_HEALTH_PASSING, MODEL_HEALTH_FAILING };
+enum model_health_cause {
+	MODEL_CAUSE_CHECK,  /* a check's result */
+	MODEL_CAUSE_SIGNAL, /* a passive signal, and no check has said so yet */
+	MODEL_CAUSE_GONE,   /* its process, its address or the way to it is gone */
+	MODEL_CAUSES
+};
 struct model_health {
 	uint8_t state;		  /* enum model_health_state */
+	uint8_t cause;		  /* enum model_health_cause, of FAILING */
 	char why[64];		  /* last check output, short */
 	uint64_t changed_unix_ms; /* for people only */
 };

@@ -133,13 +133,15 @@ int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
 {
 	struct model_packer p;
 
-	if (h->state > MODEL_HEALTH_FAILING)
+	if (h->state > MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES)
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 3);
+	model_pack_begin(&p, buf, cap, 3u + (h->cause != 0));
 	model_pack_key_uint(&p, "s", h->state);
 	model_pack_text(&p, "w");
 	model_pack_free_text(&p, h->why, sizeof(h->why));
 	model_pack_key_uint(&p, "t", h->changed_unix_ms);
+	if (h->cause)
+		model_pack_key_uint(&p, "c", h->cause);
 	return model_pack_end(&p);
 }
 
@@ -162,6 +164,10 @@ int model_health_decode(const uint8_t *buf, size_t len, struct model_health *ret
 			rc = model_read_free_text(&r, h.why, sizeof(h.why));
 		} else if (model_map_is(&m, "t")) {
 			rc = mp_read_uint(&r, UINT64_MAX, &h.changed_unix_ms);
+		} else if (model_map_is(&m, "c")) {
+			rc = model_read_u8(&r, UINT8_MAX, &h.cause);
+			if (h.cause >= MODEL_CAUSES) /* a later version's */
+				h.cause = MODEL_CAUSE_CHECK;
 		} else {
 			rc = mp_skip(&r);
 		}

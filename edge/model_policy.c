@@ -49,6 +49,7 @@ static const struct policy {
 	SWITCH("reject", is_rejecting),
 	SWITCH("quic", is_quic),
 	SWITCH("closed", is_closed),
+	{"eject", BITS, AT(eject_pct), 100, {NULL}, "1..100 percent, or off (50)"},
 	{"rows", ROWS, AT(rows), 0, {NULL}, "251, 1021, 4099, 16381, 65537, or off"},
 };
 #define POLICY_COUNT (sizeof(policies) / sizeof(policies[0]))

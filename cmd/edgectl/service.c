@@ -112,7 +112,9 @@ const struct ectl_command ectl_service_commands[] = {
 		 "hash=5tuple|source|packet,\n"
 		 "      pps=N, source_pps=N, prefix4=BITS, prefix6=BITS, syn_pps=N, hop_pps=N, "
 		 "return=edge|direct,\n"
-		 "      mtu=too-big|carry, reject=on|off, quic=on|off, closed=on|off, rows=N. "
+		 "      mtu=too-big|carry, reject=on|off, quic=on|off, closed=on|off, "
+		 "eject=PERCENT,\n"
+		 "      rows=N. "
 		 "Numbers "
 		 "are taken back by off.",
 	 .positional = {{"NAME", CTL_A_name, .is_optional = false},

@@ -12,6 +12,8 @@
 
 #define FAST_DIVISOR 5 /* interval while results disagree with the state */
 #define JITTER_PCT 10
+#define SIGNALLED_MAX_MS                                                                           \
+	500 /* the interval for a while after a signal, however long it is otherwise */
 #define INTERVAL_MIN_MS 20 /* nothing is checked more often, however fast it changes */
 
 struct check {
@@ -24,6 +26,8 @@ struct check {
 	unsigned run; /* results in a row that disagree with the state */
 	struct check_probe *probe;
 	uint64_t begun_ns;
+	uint64_t fast_until_ns;
+	bool is_signalled; /* no result since check_signal() */
 	uint32_t random;
 	check_cb cb;
 	void *arg;
@@ -59,8 +63,12 @@ static void schedule(struct check *c)
 {
 	uint64_t ms = c->spec.interval_ms;
 
-	if (c->run > 0 || c->state == MODEL_HEALTH_UNKNOWN)
+	bool is_signalled = c->state == MODEL_HEALTH_FAILING && uv_hrtime() < c->fast_until_ns;
+
+	if (c->run > 0 || c->state == MODEL_HEALTH_UNKNOWN || is_signalled)
 		ms /= FAST_DIVISOR;
+	if (is_signalled && ms > SIGNALLED_MAX_MS)
+		ms = SIGNALLED_MAX_MS;
 	if (ms < INTERVAL_MIN_MS)
 		ms = INTERVAL_MIN_MS;
 	uv_timer_start(&c->timer, on_timer, with_jitter(c, ms), 0);
@@ -70,11 +78,15 @@ static void result(struct check *c, bool is_ok, const char *why)
 {
 	enum model_health_state seen = is_ok ? MODEL_HEALTH_PASSING : MODEL_HEALTH_FAILING;
 	unsigned needed = is_ok ? c->spec.rise : c->spec.fall;
-	struct check_result r;
+	struct check_result r = {.is_first = c->is_signalled};
+
+	c->is_signalled = false;
+	if (r.is_first)
+		needed = 1;
 
 	c->run = seen == c->state ? 0 : c->run + 1;
 	/* What was never known needs no run of results to become known. */
-	if (c->run > 0 && (c->run >= needed || c->state == MODEL_HEALTH_UNKNOWN)) {
+	if (r.is_first || (c->run > 0 && (c->run >= needed || c->state == MODEL_HEALTH_UNKNOWN))) {
 		c->state = seen;
 		c->run = 0;
 		r.state = seen;
@@ -280,6 +292,22 @@ void check_stop(struct check *c)
 	c->probe = NULL;
 	uv_timer_stop(&c->timer);
 	uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+}
+
+void check_signal(struct check *c, bool is_out)
+{
+	if (!kind_of(c))
+		return;
+	if (c->probe)
+		drop_probe(c->probe); /* it asked before that */
+	c->probe = NULL;
+	c->is_signalled = true;
+	if (is_out) {
+		c->state = MODEL_HEALTH_FAILING;
+		c->run = 0;
+		c->fast_until_ns = uv_hrtime() + CHECK_SIGNAL_MS * 1000000ull;
+	}
+	uv_timer_start(&c->timer, on_timer, 0, 0);
 }
 
 void check_kick(struct check *c)

@@ -17,7 +17,8 @@
 struct check;
 struct check_result {
 	enum model_health_state state;
-	char why[64]; /* "connected in 0.4 ms", "connection refused", "no answer in 500 ms" */
+	char why[64];  /* "connected in 0.4 ms", "connection refused", "no answer in 500 ms" */
+	bool is_first; /* the first one after check_signal() */
 };
 typedef void (*check_cb)(const struct check_result *r, void *arg);
 
@@ -27,7 +28,12 @@ int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port,
 		const struct model_check *spec, enum model_health_state state, check_cb cb,
 		void *arg, struct check **ret_check);
 void check_stop(struct check *c);
-/* Run the next one now (a passive signal says that something is wrong). */
+/* Run the next one now. */
 void check_kick(struct check *c);
+/* Something else than a check says that the backend is gone: a probe begins now, in place of one under way, and its result
+ * alone decides, not `rise` or `fall` of them, and calls back in any case. is_out: it counts as FAILING already, and for
+ * CHECK_SIGNAL_MS the interval is a fifth, at most 500 ms, while it fails. Kind none has no result. */
+#define CHECK_SIGNAL_MS 30000
+void check_signal(struct check *c, bool is_out);
 
 #endif

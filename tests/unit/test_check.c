@@ -460,10 +460,77 @@ static void test_check_when_no_descriptor_is_left_then_health_stays(void **state
 	assert_int_equal(bed.calls, 0);
 }
 
+/* ---- signals */
+
+/* A probe answers before the signal; then the backend does as `script` says. */
+static void signalled(const char *script, bool is_out)
+{
+	static char kept[16];
+
+	snprintf(kept, sizeof(kept), "r%s", script);
+	serve_udp("127.0.0.3", kept);
+	start(UDP PATIENT ",rise=2,fall=3", MODEL_HEALTH_PASSING);
+	until_requests(1);
+	check_signal(bed.check, is_out);
+	until_calls(1);
+	assert_true(bed.last.is_first);
+}
+
+static void test_signal_when_it_was_wrong_then_good_at_once(void **state)
+{
+	(void)state;
+	signalled("r", true);
+	assert_int_equal(bed.last.state, MODEL_HEALTH_PASSING);
+	assert_int_equal(bed.requests, 2);
+}
+
+static void test_signal_when_it_was_right_then_rise_is_needed(void **state)
+{
+	(void)state;
+	signalled("wrr", true);
+	assert_int_equal(bed.last.state, MODEL_HEALTH_FAILING);
+	/* Soon, however long the interval is. */
+	assert_true(delay[delay_count - 1] <= 550);
+	until_calls(2);
+	assert_int_equal(bed.last.state, MODEL_HEALTH_PASSING);
+	assert_false(bed.last.is_first);
+	assert_int_equal(bed.requests, 4);
+}
+
+static void test_signal_when_only_a_doubt_then_one_result_decides(void **state)
+{
+	(void)state;
+	signalled("w", false);
+	assert_int_equal(bed.last.state, MODEL_HEALTH_FAILING);
+	assert_int_equal(bed.requests, 2);
+	teardown(state);
+	setup(state);
+	signalled("r", false);
+	assert_int_equal(bed.last.state, MODEL_HEALTH_PASSING);
+	assert_int_equal(bed.requests, 2);
+}
+
+/* What was asked before the signal says nothing about it. */
+static void test_signal_when_a_probe_is_under_way_then_begins_anew(void **state)
+{
+	(void)state;
+	serve_udp("127.0.0.3", "srs");
+	start(UDP PATIENT, MODEL_HEALTH_FAILING);
+	until_requests(1);
+	check_signal(bed.check, true);
+	until_calls(1);
+	assert_int_equal(bed.last.state, MODEL_HEALTH_PASSING);
+	assert_int_equal(bed.requests, 2);
+}
+
 int main(void)
 {
 #define BED(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		BED(test_signal_when_it_was_wrong_then_good_at_once),
+		BED(test_signal_when_it_was_right_then_rise_is_needed),
+		BED(test_signal_when_only_a_doubt_then_one_result_decides),
+		BED(test_signal_when_a_probe_is_under_way_then_begins_anew),
 		BED(test_check_when_backend_answers_then_passing),
 		BED(test_check_when_backend_is_bad_then_failing_and_says_why),
 		BED(test_check_when_none_then_passing_at_once_and_once),
