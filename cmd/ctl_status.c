@@ -7,7 +7,8 @@
  *             forwarder: {is_up, text, is_ready, routes_ms, compute_us, compute_us_max}, gossip, loop (ctl_stats.c)}
  * node.list  {nodes: [node]}
  *   node     {name, region, id: hex, addr: "ADDR:PORT", state, since_ms, heard_ms, data_heard_ms, rtt_us (nil = not
- *             measured), is_self, is_edge, is_worker, has_forwarder, is_behind, behind_ms, generation, version}
+ *             measured), is_self, is_edge, is_worker, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
+ *             lacks_shared, ahead_writers (0 unless it is behind), generation, version}
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -58,6 +59,10 @@ static void put_node(const struct ctl_look *l, const struct gossip_member *m, st
 	ctl_key_bool(o, &b, "has_forwarder", m->has_forwarder);
 	ctl_key_bool(o, &b, "is_behind", m->is_behind);
 	ctl_key_age(o, &b, "behind_ms", l->now_ms, m->is_behind ? m->behind_since_ms : 0);
+	ctl_key_uint(o, &b, "lacks_records", m->lacks_records);
+	ctl_key_uint(o, &b, "lacks_writers", m->lacks_writers);
+	ctl_key_uint(o, &b, "lacks_shared", m->lacks_shared);
+	ctl_key_uint(o, &b, "ahead_writers", m->ahead_writers);
 	ctl_key_uint(o, &b, "generation", m->generation);
 	ctl_key_text(o, &b, "version", n ? n->node.version : "");
 	ctl_end(o, &b);
@@ -183,18 +188,37 @@ static void add_backends(const struct ctl_look *l, struct problems *p)
 	}
 }
 
+/* As the last comparison with it found. */
+static const char *by_how_much(const struct gossip_member *m, char *buf, size_t cap)
+{
+	int n = 0;
+
+	buf[0] = 0;
+	if (m->lacks_records)
+		n = snprintf(buf, cap, ": it lacks %zu of %zu nodes", m->lacks_records,
+			     m->lacks_writers);
+	if (m->lacks_shared)
+		n += snprintf(buf + n, cap - (size_t)n, "%s %zu shared", n ? "," : ": it lacks",
+			      m->lacks_shared);
+	if (m->ahead_writers)
+		snprintf(buf + n, cap - (size_t)n, "%s newer ones of %zu", n ? ", has" : ": it has",
+			 m->ahead_writers);
+	return buf;
+}
+
 static void add_behind(const struct ctl_look *l, struct problems *p)
 {
 	size_t count = gossip_core_member_count(l->cfg->core);
 
 	for (size_t i = 0; i < count; i++) {
 		struct gossip_member m;
-		char text[32];
+		char text[32], much[160];
 
 		gossip_core_member_at(l->cfg->core, i, &m);
 		if (m.is_behind && m.state == GOSSIP_ALIVE)
-			add(p, "node %s (%s) has other records than this one%s", m.name, m.region,
-			    since(l->now_ms, m.behind_since_ms, text));
+			add(p, "node %s (%s) has other records than this one%s%s", m.name, m.region,
+			    since(l->now_ms, m.behind_since_ms, text),
+			    by_how_much(&m, much, sizeof(much)));
 	}
 }
 

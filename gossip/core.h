@@ -115,6 +115,14 @@ TAILQ_HEAD(origin_list, origin);
 
 #define VOTES_MAX 3
 
+/* What the last comparison with a peer found: for people. */
+struct sync_lag {
+	uint64_t at_ms;
+	size_t writers, records; /* of ours that it lacked: own records, and whose */
+	size_t shared;		 /* shared ones */
+	size_t ahead;		 /* writers of whom it had more */
+};
+
 struct member {
 	UT_hash_handle hh;
 	struct node_id id;
@@ -141,6 +149,8 @@ struct member {
 	uint64_t asked_ms; /* first unanswered probe for somebody else */
 	/* convergence */
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
+	bool is_sums_sent; /* and not answered yet */
+	struct sync_lag lag;
 	uint32_t mark; /* named by the comparison under way */
 	uint8_t told;  /* how often it was sent our present card */
 	/* news */

@@ -148,6 +148,9 @@ struct gossip_member {
 	bool is_self;
 	bool is_behind; /* its digest, heard in the last 2 s, differs from ours for over 1 s */
 	uint64_t behind_since_ms;
+	/* What the last comparison with it found, as long as it is behind: of our records it lacked so many of so many
+	 * writers, and so many shared ones; of so many writers it had more than we. */
+	size_t lacks_records, lacks_writers, lacks_shared, ahead_writers;
 };
 int gossip_core_load_member(struct gossip_core *c, const struct gossip_member *m);
 

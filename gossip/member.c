@@ -498,6 +498,12 @@ void member_export(const struct gossip_core *c, const struct member *m,
 	ret_member->is_self = m->is_self;
 	ret_member->is_behind = since && c->now_ms >= since + SYNC_DIFFERS_MS;
 	ret_member->behind_since_ms = since;
+	if (ret_member->is_behind) {
+		ret_member->lacks_records = m->lag.records;
+		ret_member->lacks_writers = m->lag.writers;
+		ret_member->lacks_shared = m->lag.shared;
+		ret_member->ahead_writers = m->lag.ahead;
+	}
 }
 
 void member_free_all(struct gossip_core *c)

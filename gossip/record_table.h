@@ -18,7 +18,7 @@ enum table_source {
 };
 
 /* A version arrived. 1 it came into force | 0 known or older | -EBADMSG, -ENOSPC, -EPERM refused (counted).
- * `touch` != 0 marks the record of that identity, if there is one. r->writer must be set. */
+ * `touch` != 0 marks the record of that identity, if there is one that is no newer. r->writer must be set. */
 int table_offer(struct gossip_core *c, const struct record *r, enum table_source source,
 		uint32_t touch);
 struct rec *table_find(const struct gossip_core *c, const struct node_id *writer, uint8_t kind,

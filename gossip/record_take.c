@@ -135,7 +135,8 @@ int table_offer(struct gossip_core *c, const struct record *r, enum table_source
 	     (r->key_len != HEAD_KEY_LEN || memcmp(r->key, HEAD_KEY, HEAD_KEY_LEN))))
 		return refuse(c, -EBADMSG);
 	e = table_find(c, &r->writer, r->kind, r->key, r->key_len);
-	if (e && touch)
+	/* What a restatement names by an older version, it does not name. */
+	if (e && touch && record_cmp_version(r, &e->blob->r) >= 0)
 		e->touch = touch;
 	err = may_come(c, r, source, e);
 	if (err <= 0)

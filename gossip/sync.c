@@ -9,65 +9,9 @@
 
 #define SYNC_EVERY_MS 500 /* we begin at most so many comparisons */
 #define SYNC_PEER_MS 1000 /* and with one peer */
+#define SUMS_FROM 32	  /* members and writers: with fewer, lists are shorter than sums */
+#define RUNS_MAX 16	  /* ranges listed in answer to sums */
 #define PAGE_ENTRIES 512  /* members or writers compared in one message */
-
-/* ---- a run of delta messages */
-
-void sync_run_begin(struct sync_run *run, struct gossip_core *c, struct member *to)
-{
-	memset(run, 0, sizeof(*run));
-	run->c = c;
-	run->to = to;
-	if (!c->stream)
-		c->stream = malloc(GOSSIP_STREAM_MAX);
-	run->is_over = !c->stream;
-}
-
-void sync_run_flush(struct sync_run *run)
-{
-	size_t len;
-
-	if (!run->is_open)
-		return;
-	if (run->list)
-		wire_list_end(&run->o);
-	run->list = 0;
-	run->is_open = false;
-	len = wire_end(&run->o);
-	queue_packet(run->c, GOSSIP_STREAM, &run->to->card.addr, 1, run->c->stream, len);
-	if (++run->messages >= SYNC_CHUNKS_MAX)
-		run->is_over = true;
-}
-
-bool sync_run_list(struct sync_run *run, enum wire_key list)
-{
-	if (run->is_open && run->list == list)
-		return true;
-	/* A message has each key once: what was there before may be there already, so begin afresh. */
-	if (run->is_open && list < run->list)
-		sync_run_flush(run);
-	if (run->is_over)
-		return false;
-	if (!run->is_open) {
-		wire_begin(&run->o, run->c->stream, GOSSIP_STREAM_MAX, WIRE_DELTA);
-		run->is_open = true;
-	}
-	if (run->list)
-		wire_list_end(&run->o);
-	wire_list_begin(&run->o, list);
-	run->list = list;
-	return true;
-}
-
-bool sync_run_record(struct sync_run *run, const struct record *r)
-{
-	if (!sync_run_list(run, WIRE_K_RECORDS))
-		return false;
-	if (wire_add_record(&run->o, r))
-		return true;
-	sync_run_flush(run);
-	return sync_run_list(run, WIRE_K_RECORDS) && wire_add_record(&run->o, r);
-}
 
 /* ---- when to compare */
 
@@ -87,10 +31,12 @@ void sync_on_digest(struct gossip_core *c, struct member *from, const struct wir
 		from->differs_since_ms = from->members_differ_since_ms = 0;
 	from->digest_ms = c->now_ms;
 	digest_bytes(&c->root, root);
-	if (memcmp(root, msg->root, sizeof(root)) == 0)
+	if (memcmp(root, msg->root, sizeof(root)) == 0) {
 		from->differs_since_ms = 0;
-	else if (!from->differs_since_ms)
+		memset(&from->lag, 0, sizeof(from->lag));
+	} else if (!from->differs_since_ms) {
 		from->differs_since_ms = c->now_ms;
+	}
 	if (c->members_digest == msg->members)
 		from->members_differ_since_ms = 0;
 	else if (!from->members_differ_since_ms)
@@ -169,15 +115,17 @@ struct page {
 	size_t origin_from, origin_to; /* in the sorted list */
 };
 
+enum pages { PAGES_FIRST, PAGES_OF_SUMS, PAGES_REPLY };
+
 static void send_page(struct gossip_core *c, struct member *to, const struct page *p,
-		      struct origin **origins, bool is_reply, bool is_first)
+		      struct origin **origins, enum pages why, bool is_first)
 {
 	uint8_t sums[WIRE_BUCKETS * WIRE_BUCKET_BYTES];
 	struct wire_out o;
 
 	wire_begin(&o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
 	wire_put_range(&o, &p->lo, &p->hi);
-	if (is_reply)
+	if (why == PAGES_REPLY)
 		wire_put_flags(&o, WIRE_F_REPLY);
 	wire_list_begin(&o, WIRE_K_SEEN);
 	for (size_t i = p->member_from; i < p->member_to; i++) {
@@ -197,7 +145,7 @@ static void send_page(struct gossip_core *c, struct member *to, const struct pag
 		(void)wire_add_origin(&o, &w);
 	}
 	wire_list_end(&o);
-	if (is_first && !is_reply) {
+	if (is_first && why == PAGES_FIRST) {
 		shared_bucket_sums(c, sums);
 		wire_put_buckets(&o, sums);
 	}
@@ -206,7 +154,7 @@ static void send_page(struct gossip_core *c, struct member *to, const struct pag
 
 /* Tell `to` what we have between lo and hi, in pages of neighbouring ids. */
 static void send_pages(struct gossip_core *c, struct member *to, const struct node_id *lo,
-		       const struct node_id *hi, bool is_reply)
+		       const struct node_id *hi, enum pages why)
 {
 	size_t origin_count, m = 0, o = 0;
 	struct origin **origins = sorted_origins(c, lo, hi, &origin_count);
@@ -242,7 +190,7 @@ static void send_pages(struct gossip_core *c, struct member *to, const struct no
 		}
 		p.member_to = m;
 		p.origin_to = o;
-		send_page(c, to, &p, origins, is_reply, is_first);
+		send_page(c, to, &p, origins, why, is_first);
 		is_first = false;
 		if (n < PAGE_ENTRIES || node_id_cmp(&p.hi, hi) >= 0)
 			break;
@@ -255,6 +203,116 @@ out:
 	free(origins);
 }
 
+/* ---- sums first */
+
+/* Of what `sync` pages list: cards, and all records of writers, by the first byte of the id. */
+static void node_sums(const struct gossip_core *c, uint64_t sum[WIRE_BUCKETS])
+{
+	struct origin *o, *next;
+
+	memset(sum, 0, WIRE_BUCKETS * sizeof(*sum));
+	for (size_t i = 0; i < c->ring_count; i++)
+		sum[c->ring[i]->id.b[0]] += c->ring[i]->card_hash;
+	HASH_ITER(hh, c->origins, o, next)
+	{
+		if (o->rec_count > 0 && !o->is_removed)
+			sum[o->id.b[0]] += o->sum.w[0];
+	}
+}
+
+static void send_sums(struct gossip_core *c, struct member *to, bool is_reply)
+{
+	uint8_t buf[WIRE_BUCKETS * WIRE_BUCKET_BYTES];
+	uint64_t sum[WIRE_BUCKETS];
+	struct wire_out o;
+
+	if (!c->stream)
+		c->stream = malloc(GOSSIP_STREAM_MAX);
+	if (!c->stream)
+		return;
+	node_sums(c, sum);
+	for (size_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(sum[i / WIRE_BUCKET_BYTES] >> (8 * (i % WIRE_BUCKET_BYTES)));
+	wire_begin(&o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
+	if (is_reply)
+		wire_put_flags(&o, WIRE_F_REPLY);
+	wire_put_sums(&o, buf);
+	if (!is_reply) {
+		shared_bucket_sums(c, buf);
+		wire_put_buckets(&o, buf);
+	}
+	queue_packet(c, GOSSIP_STREAM, &to->card.addr, 1, c->stream, wire_end(&o));
+}
+
+static void find_differing(const struct gossip_core *c, const uint8_t *theirs,
+			   bool ret_differs[WIRE_BUCKETS], size_t *ret_count)
+{
+	uint64_t sum[WIRE_BUCKETS];
+
+	node_sums(c, sum);
+	*ret_count = 0;
+	for (size_t i = 0; i < WIRE_BUCKETS; i++) {
+		uint64_t x = 0;
+
+		for (unsigned int k = 0; k < WIRE_BUCKET_BYTES; k++)
+			x |= (uint64_t)theirs[i * WIRE_BUCKET_BYTES + k] << (8 * k);
+		ret_differs[i] = x != sum[i];
+		*ret_count += ret_differs[i];
+	}
+}
+
+/* Ends of the run that begins at `first`; gaps of up to `gap` equal buckets are taken along. */
+static size_t run_end(const bool differs[WIRE_BUCKETS], size_t first, size_t gap)
+{
+	size_t last = first;
+
+	for (size_t i = first; i < WIRE_BUCKETS && i <= last + gap + 1; i++)
+		if (differs[i])
+			last = i;
+	return last;
+}
+
+static size_t count_runs(const bool differs[WIRE_BUCKETS], size_t gap)
+{
+	size_t runs = 0;
+
+	for (size_t i = 0; i < WIRE_BUCKETS; i++)
+		if (differs[i]) {
+			runs++;
+			i = run_end(differs, i, gap);
+		}
+	return runs;
+}
+
+/* List what we have where the sums differ: the rest of it goes as if we had begun, but about these ranges alone. */
+static void on_sums(struct gossip_core *c, struct member *from, const uint8_t *sums)
+{
+	bool differs[WIRE_BUCKETS];
+	size_t count, gap = 0;
+
+	find_differing(c, sums, differs, &count);
+	if (count == 0) {
+		send_sums(c, from, true); /* heard, and the same */
+		return;
+	}
+	while (count_runs(differs, gap) > RUNS_MAX)
+		gap = 2 * gap + 1;
+	for (size_t i = 0; i < WIRE_BUCKETS; i++) {
+		struct node_id lo, hi;
+		size_t last;
+
+		if (!differs[i])
+			continue;
+		last = run_end(differs, i, gap);
+		memset(&lo, 0, sizeof(lo));
+		memset(&hi, 0xff, sizeof(hi));
+		lo.b[0] = (uint8_t)i;
+		hi.b[0] = (uint8_t)last;
+		send_pages(c, from, &lo, &hi, PAGES_OF_SUMS);
+		i = last;
+	}
+}
+
 void sync_start(struct gossip_core *c, struct member *to)
 {
 	struct node_id lo, hi;
@@ -262,319 +320,36 @@ void sync_start(struct gossip_core *c, struct member *to)
 	memset(&lo, 0, sizeof(lo));
 	memset(&hi, 0xff, sizeof(hi));
 	to->sync_ms = c->now_ms;
-	send_pages(c, to, &lo, &hi, false);
-}
-
-/* ---- what the other lacks */
-
-static bool add_card(struct sync_run *run, const struct member *m)
-{
-	for (int tries = 0; tries < 2; tries++) {
-		if (!sync_run_list(run, WIRE_K_CARDS))
-			return false;
-		if (wire_add_card(&run->o, &m->card))
-			return true;
-		sync_run_flush(run);
-	}
-	return false;
-}
-
-/* Opinions go along with the cards: nobody shall take a dead node for alive. */
-static void add_votes(struct sync_run *run)
-{
-	struct gossip_core *c = run->c;
-
-	if (!run->is_open || !sync_run_list(run, WIRE_K_VOTES))
-		return;
-	for (size_t i = 0; i < c->ring_count; i++) {
-		const struct member *m = c->ring[i];
-		struct wire_vote v = {.id = m->id,
-				      .generation = m->card.generation,
-				      .incarnation = m->card.incarnation,
-				      .state = m->state};
-
-		if (m->has_card && m->state >= GOSSIP_HEADLESS && m->state <= GOSSIP_DEAD &&
-		    !wire_add_vote(&run->o, &v))
-			return;
-	}
-}
-
-static void answer_members(struct sync_run *run, const struct wire_msg *msg)
-{
-	struct gossip_core *c = run->c;
-	struct wire_list l = msg->seen;
-	struct wire_seen s;
-	uint32_t mark = ++c->touch;
-	struct member *m;
-
-	while (wire_next_seen(&l, &s)) {
-		m = member_get(c, &s.id);
-		if (m && member_cmp_version(m, s.generation, s.incarnation) >= 0)
-			m->mark = mark;
-	}
-	for (size_t i = 0; i < c->ring_count; i++) {
-		m = c->ring[i];
-		if (m->mark == mark || !m->has_card || node_id_cmp(&m->id, &msg->range_lo) < 0 ||
-		    node_id_cmp(&m->id, &msg->range_hi) > 0)
-			continue;
-		if (!add_card(run, m))
-			break;
-	}
-	add_votes(run);
-}
-
-static int cmp_seq(const void *a, const void *b)
-{
-	const struct record *x = &(*(struct rec *const *)a)->blob->r;
-	const struct record *y = &(*(struct rec *const *)b)->blob->r;
-
-	return record_cmp_version(x, y);
-}
-
-#define ALL_LOOSE UINT64_MAX
-
-struct delta_plan {
-	struct origin *o;
-	uint64_t from;
-	bool is_reset, is_loose_wanted;
-	struct rec **loose, **ordered;
-	size_t loose_count, ordered_count;
-};
-
-/* What to send a peer that described this writer as `w`. false: nothing. */
-static bool plan_delta(struct origin *o, const struct wire_origin *w, bool is_writer,
-		       struct delta_plan *ret)
-{
-	bool is_same_gen = w->generation == o->generation;
-	struct digest sum;
-	bool is_equal;
-
-	digest_from(w->sum, &sum);
-	is_equal = digest_eq(&sum, &o->sum);
-	*ret = (struct delta_plan){.o = o, .is_loose_wanted = !is_equal};
-	/* Ahead of us: what we hold may still be in use there until the new generation is whole. And a writer that lost its
-	 * memory must be shown all that it has forgotten. */
-	if (w->generation > o->generation || (o->is_disputed && is_writer)) {
-		ret->from = ALL_LOOSE;
-		return !is_equal;
-	}
-	if (!is_same_gen) {
-		ret->is_reset = o->gc_told > 0;
-		return true;
-	}
-	ret->from = w->watermark;
-	if (w->watermark < o->watermark) {
-		ret->is_reset = w->watermark < o->gc_told;
-	} else if (w->watermark == o->watermark && !is_equal && w->top <= w->watermark &&
-		   o->top <= o->watermark) {
-		/* As far as we are, yet not the same: state it all again. */
-		ret->is_reset = true;
-	}
-	if (ret->is_reset)
-		ret->from = 0;
-	return w->watermark < o->watermark || !is_equal;
-}
-
-static bool plan_collect(struct delta_plan *p, const struct wire_origin *w)
-{
-	struct rec *r;
-
-	p->loose = malloc(2 * (p->o->rec_count + 1) * sizeof(struct rec *));
-	if (!p->loose)
-		return false;
-	p->ordered = p->loose + p->o->rec_count + 1;
-	TAILQ_FOREACH(r, &p->o->recs, of_origin)
-	{
-		const struct record *v = &r->blob->r;
-
-		if (record_scope_of(v->kind) != RECORD_OWN)
-			continue;
-		if (p->from != ALL_LOOSE && v->generation == p->o->generation &&
-		    v->seq <= p->o->watermark) {
-			if (v->seq > p->from)
-				p->ordered[p->ordered_count++] = r;
-		} else if (p->is_loose_wanted &&
-			   (p->from == ALL_LOOSE || v->generation != w->generation ||
-			    v->seq > w->watermark)) {
-			p->loose[p->loose_count++] = r;
-		}
-	}
-	qsort(p->ordered, p->ordered_count, sizeof(struct rec *), cmp_seq);
-	return true;
-}
-
-static bool delta_open(struct sync_run *run, const struct origin *o, uint64_t from)
-{
-	for (int tries = 0; tries < 2; tries++) {
-		if (!sync_run_list(run, WIRE_K_DELTAS))
-			return false;
-		/* A delta needs its head and a little company, or it isn't worth its frame. */
-		if (wire_room(&run->o) > 256 &&
-		    wire_delta_begin(&run->o, &o->id, o->generation, from, o->gc_told))
-			return true;
-		sync_run_flush(run);
-	}
-	return false;
-}
-
-/* Loose records first, and in the same message as the first ordered one: whoever counts up to our watermark must hold
- * what replaced the versions below it. When they don't fit, nothing is counted this time. */
-static void send_delta(struct sync_run *run, struct delta_plan *p)
-{
-	unsigned int flags = p->is_reset ? WIRE_D_RESET : 0;
-	struct origin *o = p->o;
-	uint64_t at = p->from;
-	bool is_counted = p->from != ALL_LOOSE;
-	size_t i;
-
-	if (p->loose_count + p->ordered_count == 0 && (!is_counted || at >= o->watermark))
-		return;
-	if (p->loose_count > 0)
-		sync_run_flush(run);
-	if (!delta_open(run, o, is_counted ? at : 0))
-		return;
-	for (i = 0; i < p->loose_count; i++) {
-		if (wire_add_record(&run->o, &p->loose[i]->blob->r))
-			continue;
-		is_counted = false;
-		wire_delta_end(&run->o, 0, 0);
-		sync_run_flush(run);
-		if (!delta_open(run, o, 0))
-			return;
-		(void)wire_add_record(&run->o,
-				      &p->loose[i]->blob->r); /* an empty message has room */
-	}
-	if (!is_counted) {
-		wire_delta_end(&run->o, 0, 0);
+	/* Who does not answer sums may not know them: every other time it gets the lists. */
+	if (c->ring_count + HASH_COUNT(c->origins) > SUMS_FROM && !to->is_sums_sent) {
+		to->is_sums_sent = true;
+		send_sums(c, to, false);
 		return;
 	}
-	for (i = 0; i < p->ordered_count; i++) {
-		const struct record *v = &p->ordered[i]->blob->r;
-
-		if (!wire_add_record(&run->o, v)) {
-			bool is_alone = i == 0 && p->loose_count > 0;
-
-			wire_delta_end(&run->o, is_alone ? 0 : at, is_alone ? 0 : flags);
-			sync_run_flush(run);
-			if (is_alone || !delta_open(run, o, at))
-				return;
-			(void)wire_add_record(&run->o, v);
-		}
-		at = v->seq;
-	}
-	wire_delta_end(&run->o, o->watermark, flags | WIRE_D_LAST);
-}
-
-static void answer_origin(struct sync_run *run, struct origin *o, const struct wire_origin *w)
-{
-	struct delta_plan p;
-
-	bool is_writer = node_id_cmp(&o->id, &run->to->id) == 0;
-
-	if (run->is_over || !plan_delta(o, w, is_writer, &p) || !plan_collect(&p, w))
-		return;
-	send_delta(run, &p);
-	free(p.loose);
-}
-
-static void answer_origins(struct sync_run *run, const struct wire_msg *msg)
-{
-	struct gossip_core *c = run->c;
-	struct wire_list l = msg->origins;
-	struct wire_origin w;
-	uint32_t mark = ++c->touch;
-	struct origin *o, *next;
-
-	while (wire_next_origin(&l, &w)) {
-		o = table_origin(c, &w.id);
-		if (!o || o->is_removed)
-			continue;
-		o->mark = mark;
-		answer_origin(run, o, &w);
-	}
-	HASH_ITER(hh, c->origins, o, next)
-	{
-		if (o->mark == mark || o->is_removed || o->rec_count == 0 ||
-		    node_id_cmp(&o->id, &msg->range_lo) < 0 ||
-		    node_id_cmp(&o->id, &msg->range_hi) > 0)
-			continue;
-		w = (struct wire_origin){.id = o->id};
-		answer_origin(run, o, &w);
-	}
+	to->is_sums_sent = false;
+	send_pages(c, to, &lo, &hi, PAGES_FIRST);
 }
 
 void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
 {
-	struct sync_run run;
-
-	if (!msg->has_range || node_id_cmp(&msg->range_lo, &msg->range_hi) > 0)
-		return;
 	from->sync_ms = c->now_ms;
-	sync_run_begin(&run, c, from);
-	answer_members(&run, msg);
-	answer_origins(&run, msg);
-	sync_run_flush(&run);
+	if (!msg->has_range && msg->sums) {
+		sync_lag_begin(c, from);
+		if (msg->flags & WIRE_F_REPLY)
+			from->is_sums_sent = false;
+		else
+			on_sums(c, from, msg->sums);
+	} else if (!msg->has_range || node_id_cmp(&msg->range_lo, &msg->range_hi) > 0) {
+		return;
+	} else {
+		sync_answer(c, from, msg);
+	}
 	if (msg->flags & WIRE_F_REPLY)
 		return;
-	send_pages(c, from, &msg->range_lo, &msg->range_hi, true);
+	if (msg->has_range) {
+		from->is_sums_sent = false;
+		send_pages(c, from, &msg->range_lo, &msg->range_hi, PAGES_REPLY);
+	}
 	if (msg->buckets)
 		shared_on_buckets(c, from, msg->buckets);
-}
-
-/* ---- what we lacked */
-
-/* The mark for the records of this chunk: 0 if it is no part of a restatement, or not the next one. */
-static uint32_t reset_touch(struct gossip_core *c, const struct origin *o,
-			    const struct member *from, const struct wire_delta *d)
-{
-	if (!(d->flags & WIRE_D_RESET))
-		return 0;
-	if (d->from == 0)
-		return ++c->touch;
-	if (!o || d->generation != o->generation || d->from != o->reset_at ||
-	    node_id_cmp(&o->reset_from, &from->id) != 0)
-		return 0;
-	return o->reset_touch;
-}
-
-static void on_delta(struct gossip_core *c, struct member *from, struct wire_delta *d)
-{
-	struct origin *o = table_origin(c, &d->id);
-	uint32_t touch = reset_touch(c, o, from, d);
-	struct record r;
-
-	while (wire_next_record(&d->records, &r)) {
-		c->cfg.signer.id_of(c->cfg.signer.arg, r.pub, &r.writer);
-		if (record_scope_of(r.kind) != RECORD_OWN || node_id_cmp(&r.writer, &d->id) != 0) {
-			c->n.refused_records++;
-			continue;
-		}
-		(void)table_offer(c, &r, TABLE_SYNCED,
-				  touch); /* what is refused is counted there */
-	}
-	/* Only a record of that generation, signed, can have raised ours to it. */
-	o = table_origin(c, &d->id);
-	if (!o || o == c->own || d->generation != o->generation)
-		return;
-	if (!(d->flags & WIRE_D_RESET)) {
-		if (d->from <= o->watermark && d->gc <= o->watermark)
-			table_count(c, o, d->to, d->gc);
-		return;
-	}
-	if (!touch)
-		return;
-	o->reset_touch = touch;
-	o->reset_from = from->id;
-	o->reset_at = d->to;
-	if (d->flags & WIRE_D_LAST)
-		table_end_reset(c, o, d->gc);
-}
-
-void sync_on_delta(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
-{
-	struct wire_list l = msg->deltas;
-	struct wire_delta d;
-
-	while (wire_next_delta(&l, &d))
-		on_delta(c, from, &d);
 }

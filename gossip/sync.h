@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* gossip/sync.h - anti-entropy: digests on probes; when one differs for over a second, compare and send what lacks.
  *
- * sync (what I have: cards, writers' watermarks and sums, bucket sums) -> deltas and cards, keys of buckets that differ, and
- * the same from the other side. Every step is idempotent; a lost one is repeated by the next comparison.
+ * Three levels: the root on probes; sums of 256 buckets, of nodes by the first byte of their id and of shared records by their
+ * key; lists of the buckets that differ (cards, writers' watermarks and sums; keys). Then deltas and cards, and the same from
+ * the other side. Where there is little to list, the sums of nodes are left out. Every step is idempotent; a lost one is
+ * repeated by the next comparison.
  */
 #ifndef GOSSIP_SYNC_H
 #define GOSSIP_SYNC_H
@@ -19,8 +21,15 @@ void sync_on_digest(struct gossip_core *c, struct member *from, const struct wir
 /* Begin a comparison now. */
 void sync_start(struct gossip_core *c, struct member *to);
 void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
-void sync_on_delta(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
 void sync_tick(struct gossip_core *c);
+
+/* sync_delta.c */
+
+/* Send what it lacks of what its page lists, and note how much that is. */
+void sync_answer(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+/* A message of a comparison with it came; its parts add up. */
+void sync_lag_begin(struct gossip_core *c, struct member *m);
+void sync_on_delta(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
 
 /* A run of stream messages to one peer. */
 struct sync_run {

@@ -141,13 +141,15 @@ void shared_on_keys(struct gossip_core *c, struct member *from, const struct wir
 	if (!msg->mask)
 		return;
 	mark_known(c, msg, mark, same);
+	sync_lag_begin(c, from);
 	sync_run_begin(&run, c, from);
 	for (size_t i = 0; i < c->rec_count && !run.is_over; i++) {
 		const struct rec *r = c->recs[i];
 
 		if (!r->origin && in_mask(msg->mask, bucket_of(r)) &&
-		    (r->touch != mark || in_mask(same, bucket_of(r))))
-			(void)sync_run_record(&run, &r->blob->r);
+		    (r->touch != mark || in_mask(same, bucket_of(r))) &&
+		    sync_run_record(&run, &r->blob->r))
+			from->lag.shared++;
 	}
 	sync_run_flush(&run);
 	if (!(msg->flags & WIRE_F_REPLY))

@@ -288,7 +288,7 @@ static int read_field(struct mp_reader *r, uint64_t key, struct wire_msg *m)
 {
 	uint64_t v;
 
-	if (key > WIRE_K_KEYS)
+	if (key > WIRE_K_SUMS)
 		return mp_skip(r);
 	switch ((enum wire_key)key) {
 	case WIRE_K_VERSION:
@@ -331,8 +331,10 @@ static int read_field(struct mp_reader *r, uint64_t key, struct wire_msg *m)
 		return read_fixed(r, WIRE_MASK_BYTES, &m->mask);
 	case WIRE_K_KEYS:
 		return read_list(r, WIRE_K_KEYS, &m->keys);
+	case WIRE_K_SUMS:
+		return read_fixed(r, WIRE_BUCKETS * WIRE_BUCKET_BYTES, &m->sums);
 	}
-	return -EBADMSG;
+	return mp_skip(r); /* a number between that is another version's */
 }
 
 int wire_decode(const uint8_t *buf, size_t len, struct wire_msg *ret_msg)

@@ -48,6 +48,7 @@ enum wire_key {
 	WIRE_K_DELTAS = 13,
 	WIRE_K_MASK = 14,
 	WIRE_K_KEYS = 15,
+	WIRE_K_SUMS = 20,
 };
 
 enum wire_flag {
@@ -141,6 +142,7 @@ struct wire_msg {
 	struct wire_list cards, votes, records, seen, origins, deltas, keys;
 	const uint8_t *buckets; /* WIRE_BUCKETS * WIRE_BUCKET_BYTES, or NULL */
 	const uint8_t *mask;	/* WIRE_MASK_BYTES, or NULL */
+	const uint8_t *sums;	/* WIRE_BUCKETS * WIRE_BUCKET_BYTES, or NULL */
 };
 
 int wire_decode(const uint8_t *buf, size_t len, struct wire_msg *ret_msg);
@@ -177,6 +179,7 @@ void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t member
 void wire_put_flags(struct wire_out *o, unsigned int flags);
 void wire_put_range(struct wire_out *o, const struct node_id *lo, const struct node_id *hi);
 void wire_put_buckets(struct wire_out *o, const uint8_t *buckets);
+void wire_put_sums(struct wire_out *o, const uint8_t *sums);
 /* The mask may be written again later, while a message is still open. */
 void wire_put_mask(struct wire_out *o, const uint8_t *mask);
 void wire_patch_mask(struct wire_out *o, const uint8_t *mask);

@@ -130,6 +130,12 @@ void wire_put_buckets(struct wire_out *o, const uint8_t *buckets)
 	bin(o, buckets, WIRE_BUCKETS * WIRE_BUCKET_BYTES);
 }
 
+void wire_put_sums(struct wire_out *o, const uint8_t *sums)
+{
+	field(o, WIRE_K_SUMS);
+	bin(o, sums, WIRE_BUCKETS * WIRE_BUCKET_BYTES);
+}
+
 void wire_put_mask(struct wire_out *o, const uint8_t *mask)
 {
 	field(o, WIRE_K_MASK);

@@ -489,6 +489,10 @@ static void fake_mesh(void)
 	fake_node(3, "s2", "sin", GOSSIP_SUSPECT);
 	fake.member[1].is_behind = true;
 	fake.member[1].behind_since_ms = FAKE_NOW_MS - 1500;
+	fake.member[1].lacks_records = 12;
+	fake.member[1].lacks_writers = 3;
+	fake.member[1].lacks_shared = 2;
+	fake.member[1].ahead_writers = 1;
 	s[0] = (struct model_service){.name = "dns", .vip_count = 2, .port_count = 2, .created = 1};
 	ip_parse("192.0.2.53", &s[0].vip[0]);
 	ip_parse("2001:db8::53", &s[0].vip[1]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Which records one core takes, keeps, drops, shows. */
+#include "gossip/sync.h"
 #include "tests/unit/core_peer.h"
 
 static void test_recv_when_records_are_forged_then_refused(void **state)
@@ -150,6 +151,163 @@ static void test_sync_when_a_writer_forgot_then_it_is_shown(void **state)
 	assert_int_equal(news(f, &a, &r), 0);
 	sync_of(f, &a, &w);
 	assert_int_equal(f->delta_records, before + 1);
+	fixture_free(f);
+}
+
+/* What goes out next, as far as it is a sync. */
+struct syncs {
+	size_t count, lists, seen, origins, bytes;
+	bool has_buckets, is_reply;
+	struct node_id lo, hi;
+	uint8_t sums[WIRE_BUCKETS * WIRE_BUCKET_BYTES];
+};
+
+static struct syncs drain_syncs(struct fixture *f)
+{
+	struct gossip_packet p;
+	struct syncs s = {0};
+	struct wire_msg m;
+
+	while (gossip_core_next_packet(f->c, &p)) {
+		if (p.via == GOSSIP_PING || wire_decode(p.buf, p.len, &m) || m.type != WIRE_SYNC)
+			continue;
+		s.count++;
+		s.bytes += p.len;
+		s.lists += m.has_range;
+		s.seen += m.seen.count;
+		s.origins += m.origins.count;
+		s.has_buckets |= m.buckets != NULL;
+		s.is_reply |= m.flags & WIRE_F_REPLY;
+		s.lo = m.range_lo;
+		s.hi = m.range_hi;
+		if (m.sums)
+			memcpy(s.sums, m.sums, sizeof(s.sums));
+	}
+	drain(f);
+	return s;
+}
+
+static void say_sums(struct fixture *f, const struct peer *from, const uint8_t *sums,
+		     unsigned int flags)
+{
+	begin(f, WIRE_SYNC);
+	if (flags)
+		wire_put_flags(&f->o, flags);
+	wire_put_sums(&f->o, sums);
+	assert_int_equal(gossip_core_recv(f->c, f->now, GOSSIP_STREAM, &from->sender,
+					  &from->card.addr, f->buf, wire_end(&f->o)),
+			 0);
+}
+
+/* Many nodes: sums first, then lists of those buckets alone in which something differs. */
+static void test_sync_when_many_then_lists_only_what_differs(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer p[40];
+	struct member *m;
+	struct syncs s;
+
+	(void)state;
+	for (uint8_t i = 0; i < 40; i++) {
+		struct record r;
+
+		p[i] = peer_new((uint8_t)(i + 1));
+		introduce(f, &p[i], i ? &p[0] : NULL);
+		r = record_of(f, p[i].pub, KIND, "a", 100, 1, i);
+		assert_int_equal(news(f, &p[0], &r), 0);
+	}
+	m = member_get(f->c, &p[0].sender.id);
+	sync_start(f->c, m);
+	s = drain_syncs(f);
+	assert_int_equal(s.count, 1);
+	assert_int_equal(s.lists, 0);
+	assert_true(s.has_buckets);
+	/* The same: said so, and nothing listed. */
+	say_sums(f, &p[0], s.sums, 0);
+	s = drain_syncs(f);
+	assert_int_equal(s.count, 1);
+	assert_true(s.is_reply);
+	assert_int_equal(s.lists, 0);
+	/* One node differs. */
+	s.sums[7 * WIRE_BUCKET_BYTES] ^= 1;
+	say_sums(f, &p[0], s.sums, 0);
+	s = drain_syncs(f);
+	assert_int_equal(s.count, 1);
+	assert_false(s.is_reply || s.has_buckets);
+	assert_int_equal(s.lists, 1);
+	assert_int_equal(s.seen, 1);
+	assert_int_equal(s.origins, 1);
+	assert_int_equal(s.lo.b[0], 7);
+	assert_int_equal(s.hi.b[0], 7);
+	assert_true(s.bytes < 250);
+	/* All do: not more than so many ranges, and everything in them. */
+	memset(s.sums, 0x77, sizeof(s.sums));
+	for (size_t i = 0; i < 40; i += 2)
+		memset(s.sums, 0, i);
+	say_sums(f, &p[0], s.sums, 0);
+	s = drain_syncs(f);
+	assert_true(s.lists >= 1 && s.lists <= 16);
+	assert_int_equal(s.origins, 41);
+	/* Who does not answer sums gets the lists. */
+	sync_start(f->c, m);
+	s = drain_syncs(f);
+	assert_int_equal(s.lists, 1);
+	assert_int_equal(s.origins, 41);
+	sync_start(f->c, m);
+	s = drain_syncs(f);
+	assert_int_equal(s.lists, 0);
+	say_sums(f, &p[0], s.sums, WIRE_F_REPLY);
+	assert_int_equal(drain_syncs(f).count, 0);
+	sync_start(f->c, m);
+	assert_int_equal(drain_syncs(f).lists, 0);
+	fixture_free(f);
+}
+
+/* Who is behind: by how many records of how many writers, and who is ahead. */
+static void test_member_when_behind_then_says_by_how_much(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), b = peer_new(2), c = peer_new(3);
+	struct gossip_member m;
+	struct wire_origin w[] = {
+		{.id = b.sender.id, .generation = 100, .watermark = 1, .top = 1},
+		{.id = c.sender.id, .generation = 100, .watermark = 9, .top = 9},
+	};
+	struct node_id lo, hi;
+	char key[16];
+
+	(void)state;
+	introduce(f, &a, NULL);
+	introduce(f, &b, &a);
+	introduce(f, &c, &a);
+	for (unsigned int i = 1; i <= 5; i++) {
+		struct record r;
+
+		snprintf(key, sizeof(key), "k%u", i);
+		r = record_of(f, b.pub, KIND, key, 100, i, 1);
+		assert_int_equal(news(f, &a, &r), 0);
+	}
+	for (unsigned int i = 0; i < 2; i++) { /* other digests, for over a second */
+		begin(f, WIRE_PROBE);
+		wire_put_cookie(&f->o, 1);
+		wire_put_digest(&f->o, (const uint8_t *)"0123456789abcdef", 0);
+		assert_int_equal(deliver(f, &a), 0);
+		f->now += 1100;
+	}
+	memset(&lo, 0, sizeof(lo));
+	memset(&hi, 0xff, sizeof(hi));
+	begin(f, WIRE_SYNC);
+	wire_put_range(&f->o, &lo, &hi);
+	wire_list_begin(&f->o, WIRE_K_ORIGINS);
+	assert_true(wire_add_origin(&f->o, &w[0]));
+	assert_true(wire_add_origin(&f->o, &w[1]));
+	wire_list_end(&f->o);
+	assert_int_equal(deliver(f, &a), 0);
+	assert_true(gossip_core_member_get(f->c, &a.sender.id, &m));
+	assert_true(m.is_behind);
+	assert_int_equal(m.lacks_writers, 2); /* our head, too */
+	assert_int_equal(m.lacks_records, 5);
+	assert_int_equal(m.ahead_writers, 1);
 	fixture_free(f);
 }
 
@@ -430,6 +588,8 @@ int main(void)
 		cmocka_unit_test(test_load_when_counted_before_then_what_was_deleted_stays_away),
 		cmocka_unit_test(test_load_origin_when_it_contradicts_itself_then_refused),
 		cmocka_unit_test(test_sync_when_a_card_is_older_then_the_newer_is_sent),
+		cmocka_unit_test(test_sync_when_many_then_lists_only_what_differs),
+		cmocka_unit_test(test_member_when_behind_then_says_by_how_much),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,8 @@ static void test_status_when_asked_then_shows_nodes_services_backends(void **sta
 		"\"heard_ms\"=>200, \"data_heard_ms\"=>nil, \"rtt_us\"=>1500, \"is_self\"=>false, "
 		"\"is_edge\"=>true, \"is_worker\"=>true, \"has_forwarder\"=>true, "
 		"\"is_behind\"=>true, "
-		"\"behind_ms\"=>1500");
+		"\"behind_ms\"=>1500, \"lacks_records\"=>12, \"lacks_writers\"=>3, "
+		"\"lacks_shared\"=>2, \"ahead_writers\"=>1");
 	must_have(text, "\"name\"=>\"dns\", \"vips\"=>[\"192.0.2.53\", \"2001:db8::53\"], "
 			"\"ports\"=>[\"udp/53\", \"tcp/53-59\"], \"hash\"=>\"5tuple\", "
 			"\"policy\"=>{\"hash\"=>\"5tuple\"}, "
