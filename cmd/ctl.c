@@ -286,6 +286,7 @@ static const struct look_method {
 	{"filter.list", ctl_filter_list},
 	{"route.show", ctl_route_show},
 	{"stats", ctl_stats},
+	{"events", ctl_events},
 	{"verify", ctl_verify},
 	{"converged", ctl_converged},
 	{"quarantine.list", ctl_quarantine_list},

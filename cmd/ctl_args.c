@@ -55,6 +55,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"filter.rm", CTL_BIT(prefix) | CTL_BIT(service), CTL_BIT(prefix)},
 	{"route.show", CTL_BIT(service), CTL_BIT(service)},
 	{"stats", CTL_BIT(service), 0},
+	{"events", CTL_BIT(after) | CTL_BIT(count), 0},
 	{"verify", 0, 0},
 	{"converged", 0, 0},
 	{"quarantine.list", 0, 0},

@@ -40,6 +40,7 @@
 	X(reasons, TEXTS, CTL_REASONS_MAX)                                                         \
 	X(count, NUMBER, 1000000000)                                                               \
 	X(seconds, NUMBER, 86400)                                                                  \
+	X(after, NUMBER, 1000000000000)                                                            \
 	X(watch, NUMBER, 3600)                                                                     \
 	X(file, TEXT, 256)
 
@@ -64,7 +65,7 @@ struct ctl_args {
 	char quic_id[16], verb[16], prefix[IP_TEXT_MAX];
 	char author[MODEL_NAME_MAX], reason[64];
 	char proto[8], src[80], dst[80], cid[41], node[MODEL_NAME_MAX], file[256];
-	uint64_t weight, every, count, seconds, watch;
+	uint64_t weight, every, count, seconds, after, watch;
 	struct ctl_texts policy, vips, ports, reasons;
 };
 

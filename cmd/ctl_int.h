@@ -6,7 +6,7 @@
  *   ctl_look.c    what the looking methods read
  *   ctl_status.c  status, node.list, problems             ctl_list.c    service.list, backend.list, route.show
  *   ctl_stats.c   stats                                   ctl_verbs.c   what changes something
- *   ctl_show.c    service.show, backend.show, filter.list
+ *   ctl_show.c    service.show, backend.show, filter.list     ctl_events.c  events
  *   ctl_see.c     hist, capture                           ctl_trace.c   trace
  */
 #ifndef CMD_CTL_INT_H
@@ -110,6 +110,8 @@ int ctl_filter_list(const struct ctl_look *l, const struct ctl_args *a, struct c
 int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		   struct err *e);
 int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o, struct err *e);
+int ctl_events(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+	       struct err *e);
 int ctl_verify(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 	       struct err *e);
 int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,

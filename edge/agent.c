@@ -228,6 +228,9 @@ static void on_member(struct agent *a, const struct gossip_event *ev)
 				  .generation = m->generation};
 
 	if (ev->is_new || m->state != ev->old_state)
+		agent_say(a, "member", &a->self, m->name, "%s, was %s", state_text(m->state),
+			  ev->is_new ? "unknown" : state_text(ev->old_state));
+	if (ev->is_new || m->state != ev->old_state)
 		agent_log("info", "member", "node=%s region=%s state=%s was=%s", m->name, m->region,
 			  state_text(m->state), ev->is_new ? "new" : state_text(ev->old_state));
 	if (!m->is_self) {
@@ -318,6 +321,10 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 		else
 			(void)store_delete_record(a->store, &ev->record, NULL, NULL);
 	}
+	a->record_now = &ev->record;
+	a->record_us = uv_hrtime() / 1000;
+	if (ev->kind == GOSSIP_EV_RECORD && ev->record.kind == REPORT_KIND)
+		agent_report_record(a, &ev->record);
 	change = ev->kind == GOSSIP_EV_RECORD ? agent_fact_apply(a, &ev->record)
 					      : agent_fact_gone(a, &ev->record);
 	if (change == AGENT_URGENT) {
@@ -328,6 +335,9 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 		agent_maps_backend_down(a, &ev->record.writer, key);
 		poison_batch_end(a->poison, false);
 	}
+	if (change != AGENT_SAME)
+		agent_report_fact(a, &ev->record);
+	a->record_now = NULL;
 	if (change != AGENT_SAME)
 		agent_kick(a, change == AGENT_URGENT);
 }
@@ -429,6 +439,8 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 	agent_health_open(a);
 	err = find_self(a);
 	if (!err)
+		err = agent_report_open(a);
+	if (!err)
 		err = agent_poison_open(a);
 	if (!err)
 		err = agent_backends_init(a);
@@ -463,6 +475,7 @@ static void free_all(struct agent *a)
 	poison_close(a->poison);
 	free(a->slot);
 	free(a->vip);
+	free(a->reports);
 	free(a);
 }
 

@@ -23,6 +23,7 @@
 #include "edge/capture.h"
 #include "edge/fwd.h"
 #include "edge/hist.h"
+#include "edge/report.h"
 #include "edge/plan.h"
 #include "edge/route.h"
 #include "edge/stats.h"
@@ -149,6 +150,8 @@ struct agent_view {
 void agent_look(struct agent *a, struct agent_view *ret_view);
 /* Health details of a backend of the view, for lists. */
 bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health);
+/* What changed lately. */
+const struct reports *agent_events(const struct agent *a);
 /* The filters, one after another, in no order; *cursor starts as NULL. */
 const struct model_filter *agent_filter_next(const struct agent *a, const void **cursor);
 

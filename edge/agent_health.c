@@ -36,6 +36,7 @@ static void set_health(struct own_backend *o, enum model_health_state state,
 	o->health.state = (uint8_t)state;
 	o->health.cause = (uint8_t)(state == MODEL_HEALTH_FAILING ? cause : MODEL_CAUSE_CHECK);
 	o->born_ns = born_ns;
+	o->said_ns = uv_hrtime();
 	snprintf(o->health.why, sizeof(o->health.why), "%s", why);
 	len = model_health_encode(&o->health, buf, sizeof(buf));
 	err = len < 0 ? len
@@ -302,6 +303,7 @@ static void on_tick(uv_timer_t *t)
 	uint64_t now = agent_now_ms(a);
 	struct own_backend *o;
 
+	agent_report_tick(a);
 	TAILQ_FOREACH(o, &a->own, link)
 	{
 		struct dp_pulse pulse;

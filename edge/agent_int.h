@@ -7,6 +7,7 @@
  *   agent_view.c     facts (decoded records) and the view and routes made from them
  *   agent_backend.c  this node's backends: tokens, delivery
  *   agent_health.c   their health: checks, what packets tell
+ *   agent_report.c   what changed, and how long changes of health took to reach edges' maps
  *   agent_load.c     what the store remembers, at start
  *   agent_tables.c   what it says of its tables, and whether the maps are what they should be
  *   agent_poison.c   the quarantine: trials after a death, what is shown, release
@@ -28,11 +29,13 @@
 #include "edge/deliver.h"
 #include "edge/mapw.h"
 #include "edge/poison.h"
+#include "edge/report.h"
 #include "edge/signal.h"
 
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
 #define AGENT_TEXT_MAX 240
+#define AGENT_HEARD_MAX 32 /* changes of health that are not told yet */
 #define AGENT_TRACES_MAX 8 /* under way at a time */
 /* edgefwd beats every second; a busy host is not yet a stuck daemon. */
 #define AGENT_BEAT_SILENT_S 5
@@ -85,6 +88,7 @@ struct own_backend {
 	char way_text[AGENT_TEXT_MAX]; /* why not */
 	struct dp_local written;       /* last dp_local written for its slot */
 	uint64_t born_ns;	       /* when its health last changed: the signal's own time */
+	uint64_t said_ns;	       /* when that was published */
 	struct silence silence;
 	bool is_doubted;    /* a probe that a signal asked for is under way */
 	char gone_text[64]; /* what of it is gone, "" = nothing */
@@ -111,6 +115,11 @@ struct peer_sent { /* a WireGuard peer that edgefwd was asked for */
 	struct fwd_msg msg;
 	bool is_seen;
 	UT_hash_handle hh;
+};
+
+struct report_heard { /* a change of health, ours or another's */
+	uint32_t origin, generation;
+	uint64_t seq, heard_us, written_us; /* written 0: not yet */
 };
 
 struct agent_trace { /* asked of edgefwd; cb NULL = free */
@@ -191,6 +200,18 @@ struct agent {
 
 	struct agent_tables tables_said;
 	uint64_t tables_ms, tables_computed_ms;
+	/* reports */
+	struct reports *reports;
+	const struct record *record_now; /* whose event is being handled, since record_us */
+	uint64_t record_us;
+	struct report_heard heard[AGENT_HEARD_MAX];
+	uint32_t heard_count; /* ever */
+	uint64_t tell_due_ms, told_ms, problems_ms;
+	bool is_tell_urgent;
+	uint64_t problem_seen[AGENT_PROBLEMS_MAX];
+	size_t problem_seen_count;
+	uint32_t ops_written; /* since the last event about them */
+
 	struct signals *signals; /* NULL = no maps */
 	uv_timer_t health_timer;
 
@@ -319,6 +340,20 @@ void agent_health_maps(struct agent *a); /* new maps are in a->fds */
 void agent_health_no_maps(struct agent *a);
 void agent_health_open(struct agent *a);
 void agent_health_close(struct agent *a);
+
+/* agent_report.c */
+int agent_report_open(struct agent *a);
+/* An event for `edgectl events`. who NULL: nobody in particular. kind is a static text. */
+__attribute__((format(printf, 5, 6))) void agent_say(struct agent *a, const char *kind,
+						     const struct node_id *who, const char *what,
+						     const char *fmt, ...);
+/* A record changed something; health is told of by agent_report_health(). */
+void agent_report_fact(struct agent *a, const struct record *r);
+void agent_report_health(struct agent *a, const struct fact_id *id, const struct model_health *is);
+void agent_report_word(struct agent *a);
+void agent_report_written(struct agent *a);
+void agent_report_record(struct agent *a, const struct record *r); /* REPORT_KIND */
+void agent_report_tick(struct agent *a);
 
 /* agent_fwd.c */
 void agent_fwd_announce(struct agent *a);

@@ -52,6 +52,8 @@ static void set_map_text(struct agent *a, const char *text)
 	if (strcmp(a->map_text, text))
 		agent_log(text[0] ? "error" : "info", text[0] ? "maps_not_written" : "maps_written",
 			  "why=\"%s\"", text);
+	if (strcmp(a->map_text, text))
+		agent_say(a, "maps", &a->self, "", "%s", text[0] ? text : "written again");
 	snprintf(a->map_text, sizeof(a->map_text), "%s", text);
 }
 
@@ -125,6 +127,7 @@ static int write_plan(struct agent *a, struct err *e)
 	if (!err) {
 		agent_locals_write(a);
 		poison_hook(POISON_MAP, a->world->service, a->world->view.service_count);
+		a->ops_written += (uint32_t)list.op_count;
 		err = mapw_apply(&ops, &list, e);
 		if (err) {
 			/* The mirror is ahead of the maps now: read them back before the next try. */
@@ -164,6 +167,7 @@ void agent_maps_write(struct agent *a)
 		agent_log("info", "ready", "services=%zu backends=%zu",
 			  a->world->view.service_count, a->world->view.backend_count);
 	a->is_ready = true;
+	agent_report_written(a);
 	agent_fwd_announce(a);
 }
 
@@ -184,8 +188,11 @@ void agent_maps_backend_down(struct agent *a, const struct node_id *node, const 
 {
 	struct plan_op op;
 
-	if (a->mapw && a->plan && plan_backend_down(a->plan, node, backend_key, &op))
+	if (a->mapw && a->plan && plan_backend_down(a->plan, node, backend_key, &op)) {
 		write_word(a, &op);
+		if (a->plan)
+			agent_report_word(a);
+	}
 }
 
 void agent_maps_node_down(struct agent *a, const struct node_id *id)

@@ -99,6 +99,7 @@ static enum agent_change health_changed(struct agent *a, const struct fact_id *i
 		agent_log("info", "health", "node=%s backend=%s state=%s why=\"%s\"",
 			  agent_node_name(a, &id->writer, name), id->key, text[is->state % 3],
 			  is->why);
+	agent_report_health(a, id, is);
 	return is->state == MODEL_HEALTH_FAILING ? AGENT_URGENT : AGENT_CHANGED;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "edge/model.h"
+#include "edge/report.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,6 +17,7 @@ union noun {
 	struct model_override override;
 	struct model_seed seed;
 	struct model_filter filter;
+	struct report_msg report;
 };
 
 static int decode(uint8_t kind, const uint8_t *buf, size_t len, union noun *n)
@@ -33,6 +35,8 @@ static int decode(uint8_t kind, const uint8_t *buf, size_t len, union noun *n)
 		return model_override_decode(buf, len, &n->override);
 	case 7:
 		return model_filter_decode(buf, len, &n->filter);
+	case 9:
+		return report_decode(buf, len, &n->report);
 	}
 	return model_seed_decode(buf, len, &n->seed);
 }
@@ -52,6 +56,8 @@ static int encode(uint8_t kind, const union noun *n, uint8_t *buf, size_t cap)
 		return model_override_encode(&n->override, buf, cap);
 	case 7:
 		return model_filter_encode(&n->filter, buf, cap);
+	case 9:
+		return report_encode(&n->report, buf, cap);
 	}
 	return model_seed_encode(&n->seed, buf, cap);
 }
@@ -101,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	kind = data[0] % 9;
+	kind = data[0] % 10;
 	if (kind == 6 || kind == 8) { /* the text form of a check, of a policy */
 		char text[MODEL_CHECK_TEXT_MAX + 1];
 		struct model_service service = {.hash = 0};

@@ -96,6 +96,23 @@ ok '  its check brings it back' back "$BOX4" box fra-3-box 7002
 ok 'the same over IPv6' dies tcp $VIP6 7002 box
 ok '  its check brings it back' back "$BOX6" box fra-3-box 7002
 
+reach() { # NODE: what it knows of how the failure of a TCP server reached the three edges
+	lab_ctl "$1" --json events | jq -e --arg w "tcp/$(lab_addr4 fra-2):7002" '[.events[]|select(.kind=="health" and .what==$w and (.text|startswith("failing")))]
+		|last.reach|select(.edges==3 and .p50_us>0 and .p50_us<=.p99_us and .p99_us<1000000 and (.slowest|startswith("fra-")))' >"$LAB_DIR/reach"
+}
+ok 'the owner knows when it was in the maps of all edges' lab_wait 'reports' 5 reach fra-2
+jq -r '"# in all maps: p50 \(.p50_us/1000) ms, p99 \(.p99_us/1000) ms, slowest \(.slowest)"' "$LAB_DIR/reach"
+ok '  and tells the others' lab_wait 'its summary' 5 reach fra-1
+follows() { grep -q 'reach .*in the maps of 3 edges' "$LAB_DIR/follow"; }
+follow() {
+	lab_ctl fra-1 events --follow >"$LAB_DIR/follow" 2>&1 &
+	lab_wait 'events' 5 follows
+	local rc=$?
+	kill $!
+	return $rc
+}
+ok '  events can be followed' follow
+
 # Port 7105 of the range is closed at every backend.
 knocks() {
 	local i

@@ -347,6 +347,28 @@ uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id)
 }
 
 /* One record in quarantine; maps with one difference; another node that agrees, or has said nothing. */
+/* Two events; the second one reached two edges. */
+const struct reports *agent_events(const struct agent *a)
+{
+	static struct reports r;
+	struct report_event *e;
+
+	(void)a;
+	if (r.next_seq)
+		return &r;
+	e = report_event_new(&r);
+	e->kind = "member";
+	snprintf(e->who, sizeof(e->who), "fra-1");
+	snprintf(e->what, sizeof(e->what), "fra-2");
+	snprintf(e->text, sizeof(e->text), "dead, was suspect");
+	e = report_event_new(&r);
+	e->kind = "health";
+	snprintf(e->what, sizeof(e->what), "dns/10.0.0.1:53");
+	snprintf(e->text, sizeof(e->text), "failing: \033[31mport unreachable");
+	e->sum = (struct report_sum){.edges = 2, .p50_us = 1500, .p99_us = 2500, .most_us = 2500};
+	return &r;
+}
+
 bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantined *ret_q)
 {
 	(void)a;

@@ -258,6 +258,23 @@ static void test_quarantine_when_asked_then_lists_and_releases(void **state)
 	assert_non_null(strstr(err_out, "nothing of that name is in quarantine: service/good"));
 }
 
+static void test_events_when_asked_then_lines_with_what_became_of_them(void **state)
+{
+	(void)state;
+	must_start();
+	assert_int_equal(run("events"), 0);
+	must_print("member   fra-1        fra-2 dead, was suspect\n");
+	must_print(
+		"dns/10.0.0.1:53 failing: ?[31mport unreachable  [2 edges: p50 1.5 ms, p99 2.5 ms");
+	assert_int_equal(run("events --after 1"), 0);
+	assert_null(strstr(out, "member"));
+	assert_int_equal(run("events --count 1 --json"), 0);
+	assert_null(strstr(out, "member"));
+	must_print("\"p99_us\": 2500");
+	assert_int_equal(run("events --after 2"), 0);
+	must_print("no events\n");
+}
+
 static void test_changes_when_refused_then_exit_1_and_the_sentence(void **state)
 {
 	json_t *j;
@@ -286,10 +303,10 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		const char *line, *want;
 	} row[] = {
 		{"", "command: missing, want status, node, service, backend, route, stats, "
-		     "top, trace, hist, capture, filter, verify, wait or quarantine"},
+		     "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
 		{"nonsense",
 		 "command: got 'nonsense', want status, node, service, backend, route, stats, "
-		 "top, trace, hist, capture, filter, verify, wait or quarantine"},
+		 "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
 		{"node", "node: missing, want list"},
 		{"backend frob",
 		 "backend: got 'frob', want add, list, show, rm, set, drain or undrain"},
@@ -459,6 +476,7 @@ int main(void)
 		LIVE(test_verify_when_maps_differ_then_names_it_and_exit_1),
 		LIVE(test_wait_when_time_is_up_then_names_who_is_missing_and_exit_1),
 		LIVE(test_quarantine_when_asked_then_lists_and_releases),
+		LIVE(test_events_when_asked_then_lines_with_what_became_of_them),
 		LIVE(test_usage_when_wrong_then_exit_2_and_what_was_wanted),
 		LIVE(test_help_when_asked_then_exit_0_without_a_daemon),
 		LIVE(test_connect_when_no_daemon_then_exit_3_names_the_socket),
