@@ -383,6 +383,11 @@ void dp_beat(struct dp_loader *d, uint64_t now_s)
 	__atomic_store_n(&d->beat->edgefwd_s, now_s, __ATOMIC_RELAXED);
 }
 
+uint64_t dp_edged_beat(const struct dp_loader *d)
+{
+	return __atomic_load_n(&d->beat->edged_s, __ATOMIC_RELAXED);
+}
+
 void dp_fds(const struct dp_loader *d, struct dp_fds *ret_fds)
 {
 	*ret_fds = d->fds;

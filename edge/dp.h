@@ -116,6 +116,8 @@ int dp_set_egress(struct dp_loader *d, const struct dp_egress_key *prefix, uint3
 int dp_next_egress(struct dp_loader *d, const struct dp_egress_key *prev,
 		   struct dp_egress_key *ret_next);
 void dp_beat(struct dp_loader *d, uint64_t now_s);
+/* edged's last one; 0 = none since these maps were made. */
+uint64_t dp_edged_beat(const struct dp_loader *d);
 /* What the live maps would make of this Ethernet frame: runs dp_trace, which changes nothing. -EMSGSIZE: longer than
  * DP_TRACE_FRAME_MAX | -EINVAL: no Ethernet frame */
 #define DP_TRACE_FRAME_MAX 2048

@@ -40,6 +40,7 @@ static void settle_cb(uv_timer_t *t)
 	keeper_host_update(k);
 	keeper_gw_tick(k);
 	keeper_l2_update(k);
+	keeper_vip_judge(k);
 	if (k->is_routes_dirty)
 		settle_soon(k);
 }
@@ -110,6 +111,7 @@ static void tick_cb(uv_timer_t *t)
 	keeper_host_update(k); /* sysctls change without an event */
 	keeper_gw_tick(k);
 	keeper_l2_update(k);
+	keeper_vip_judge(k);
 }
 
 /* ---- requests of edged */
@@ -166,6 +168,12 @@ static int open_parts(struct keeper *k, struct err *e)
 	bool was_adopted;
 	int rc = keeper_check(&k->cfg, e);
 
+	if (rc == -ENODEV) {
+		/* Nobody else would take away what an earlier run announced. */
+		if (nl_open(&k->nl, NULL) == 0 && keeper_vip_adopt(k) == 0)
+			keeper_vip_give_up(k);
+		return rc;
+	}
 	if (rc == 0)
 		rc = nl_open(&k->nl, e);
 	if (rc == 0)
@@ -183,6 +191,8 @@ static int open_parts(struct keeper *k, struct err *e)
 	rc = keeper_vip_adopt(k);
 	if (rc < 0)
 		return err_set(e, rc, "cannot read routes: %s", strerror(-rc));
+	if (k->is_fresh)
+		keeper_vip_give_up(k); /* empty maps forward nothing */
 	/* Without a scan the host's facts are unknown, without facts programs have nowhere to send: interfaces
 	 * are found first, but the programs of an earlier run go on with what is in the map. */
 	rc = keeper_if_scan(k);

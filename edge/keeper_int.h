@@ -45,8 +45,9 @@ struct keeper_gw {
 
 struct keeper_vip {
 	struct ip_addr addr;
-	bool is_stale;
-	bool is_named; /* since SYNC_BEGIN */
+	bool is_stale;	 /* edged said so */
+	bool is_named;	 /* since SYNC_BEGIN */
+	uint32_t metric; /* of its route, 0 = it has none */
 };
 
 struct keeper {
@@ -65,6 +66,9 @@ struct keeper {
 	size_t gw_count;
 	struct keeper_vip *vips;
 	size_t vip_count;
+	/* Why no VIP has a route now, empty = each has. */
+	char vip_gate[96];
+	bool is_edged_silent;
 	struct keeper_egress *egress;
 	struct keeper_l2 *l2;
 	bool is_syncing;
@@ -124,5 +128,9 @@ void keeper_gw_remove_placeholders(struct nl *nl, const struct nl_link *l);
 int keeper_vip_adopt(struct keeper *k);
 int keeper_vip_request(struct keeper *k, const struct fwd_msg *msg, struct err *e);
 void keeper_vip_peer_gone(struct keeper *k);
+/* Can this host forward, and does edged live? Sets and removes routes by the answer. */
+void keeper_vip_judge(struct keeper *k);
+/* What an earlier run announced, and this one can't serve, goes. */
+void keeper_vip_give_up(struct keeper *k);
 
 #endif

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct nl_route vip_route(const struct ip_addr *vip, bool is_stale)
+#define EDGED_SILENT_S 30 /* it restarts in one; longer, and what it last said may be wrong */
+
+static struct nl_route vip_route(const struct ip_addr *vip, uint32_t metric)
 {
 	bool is_v4 = ip_is_v4(vip);
 
@@ -15,7 +17,7 @@ static struct nl_route vip_route(const struct ip_addr *vip, bool is_stale)
 				 .kind = RTN_BLACKHOLE,
 				 .dst = *vip,
 				 .dst_bits = is_v4 ? 32 : 128,
-				 .metric = is_stale ? KEEPER_METRIC_STALE : KEEPER_METRIC_VIP};
+				 .metric = metric};
 }
 
 static struct keeper_vip *find(struct keeper *k, const struct ip_addr *addr)
@@ -34,14 +36,53 @@ static bool is_allowed(const struct keeper *k, const struct ip_addr *addr)
 	return false;
 }
 
+static int del_route(struct keeper *k, const struct ip_addr *addr, uint32_t metric)
+{
+	struct nl_route r = vip_route(addr, metric);
+
+	return metric ? nl_route_del(k->nl, &r) : 0;
+}
+
+static uint32_t wanted_metric(const struct keeper *k, const struct keeper_vip *v)
+{
+	if (k->vip_gate[0])
+		return 0;
+	return v->is_stale || k->is_edged_silent ? KEEPER_METRIC_STALE : KEEPER_METRIC_VIP;
+}
+
+/* The new route first: the address is never without one in between. */
+static int apply(struct keeper *k, struct keeper_vip *v)
+{
+	uint32_t metric = wanted_metric(k, v);
+	struct nl_route now = vip_route(&v->addr, metric);
+	char text[IP_TEXT_MAX];
+	int rc = 0;
+
+	if (metric == v->metric)
+		return 0;
+	if (metric)
+		rc = nl_route_add(k->nl, &now);
+	if (rc == 0)
+		rc = del_route(k, &v->addr, v->metric);
+	if (rc < 0)
+		return rc;
+	v->metric = metric;
+	keeper_log("info",
+		   !metric			   ? "vip_withdrawn"
+		   : metric == KEEPER_METRIC_STALE ? "vip_stale"
+						   : "vip_announced",
+		   "vip=%s metric=%u", ip_text(&v->addr, text), metric);
+	return 0;
+}
+
 static int del(struct keeper *k, struct keeper_vip *v)
 {
-	struct nl_route r = vip_route(&v->addr, v->is_stale);
 	char text[IP_TEXT_MAX];
-	int rc = nl_route_del(k->nl, &r);
+	int rc = del_route(k, &v->addr, v->metric);
 
-	keeper_log(rc < 0 ? "error" : "info", "vip_withdrawn", "vip=%s status=%d",
-		   ip_text(&v->addr, text), rc);
+	if (v->metric || rc < 0)
+		keeper_log(rc < 0 ? "error" : "info", "vip_withdrawn", "vip=%s status=%d",
+			   ip_text(&v->addr, text), rc);
 	if (rc == 0)
 		*v = k->vips[--k->vip_count];
 	return rc;
@@ -49,27 +90,77 @@ static int del(struct keeper *k, struct keeper_vip *v)
 
 static int put(struct keeper *k, const struct ip_addr *addr, bool is_stale)
 {
-	struct nl_route now = vip_route(addr, is_stale), before = vip_route(addr, !is_stale);
 	struct keeper_vip *v = find(k, addr);
-	bool is_news = !v || v->is_stale != is_stale;
-	char text[IP_TEXT_MAX];
+	bool is_new = !v;
 
-	if (!v && k->vip_count == KEEPER_VIPS_MAX)
+	if (is_new && k->vip_count == KEEPER_VIPS_MAX)
 		return -ENOBUFS;
-	/* The new one first: the address is never without a route in between. */
-	int rc = nl_route_add(k->nl, &now);
-
-	if (rc == 0)
-		rc = nl_route_del(k->nl, &before);
-	if (rc < 0)
-		return rc;
-	if (!v)
+	if (is_new) {
 		v = &k->vips[k->vip_count++];
-	*v = (struct keeper_vip){.addr = *addr, .is_stale = is_stale, .is_named = true};
-	if (is_news)
-		keeper_log("info", is_stale ? "vip_stale" : "vip_announced", "vip=%s metric=%u",
-			   ip_text(addr, text), now.metric);
-	return 0;
+		*v = (struct keeper_vip){.addr = *addr};
+	}
+	v->is_stale = is_stale;
+	v->is_named = true;
+	int rc = apply(k, v);
+
+	if (rc < 0 && is_new)
+		k->vip_count--;
+	return rc;
+}
+
+/* ---- whether to announce at all */
+
+static const char *why_not(struct keeper *k)
+{
+	const struct keeper_if *mesh = keeper_if_mesh(k);
+	bool has_public = false;
+
+	for (size_t n = 0; n < k->if_count; n++) {
+		const struct keeper_if *i = &k->ifs[n];
+
+		has_public |= i->is_up && (i->roles & i->attached & DP_ROLE_PUBLIC);
+	}
+	if (!mesh)
+		return "the mesh device is gone";
+	if (!mesh->is_up)
+		return "the mesh device is down";
+	if (!(mesh->attached & DP_ROLE_MESH))
+		return "the mesh device has no programs";
+	return has_public ? NULL : "no public interface is up and has programs";
+}
+
+static bool is_edged_silent(const struct keeper *k)
+{
+	uint64_t now_s = uv_hrtime() / 1000000000u, beat_s = dp_edged_beat(k->dp);
+
+	return beat_s && now_s > beat_s + EDGED_SILENT_S;
+}
+
+void keeper_vip_judge(struct keeper *k)
+{
+	const char *why = why_not(k);
+	bool is_silent = is_edged_silent(k);
+
+	if (is_silent != k->is_edged_silent)
+		keeper_log(is_silent ? "warn" : "info", is_silent ? "edged_silent" : "edged_back",
+			   "text=\"%s\"",
+			   is_silent ? "VIPs are announced as stale"
+				     : "VIPs are announced as before");
+	if (why && strcmp(why, k->vip_gate) != 0)
+		keeper_log("error", "cannot_forward", "text=\"%s: no VIP is announced\"", why);
+	if (!why && k->vip_gate[0])
+		keeper_log("info", "forwards_again", "text=\"VIPs are announced again\"");
+	k->is_edged_silent = is_silent;
+	snprintf(k->vip_gate, sizeof(k->vip_gate), "%s", why ? why : "");
+	/* What fails is tried again by the next tick. */
+	for (size_t i = 0; i < k->vip_count; i++)
+		(void)apply(k, &k->vips[i]);
+}
+
+void keeper_vip_give_up(struct keeper *k)
+{
+	while (k->vip_count > 0 && del(k, &k->vips[k->vip_count - 1]) == 0)
+		;
 }
 
 static void adopt_cb(const struct nl_route *r, void *arg)
@@ -77,8 +168,10 @@ static void adopt_cb(const struct nl_route *r, void *arg)
 	struct keeper *k = arg;
 
 	if (r->kind == RTN_BLACKHOLE && k->vip_count < KEEPER_VIPS_MAX && !find(k, &r->dst))
-		k->vips[k->vip_count++] = (struct keeper_vip){
-			.addr = r->dst, .is_stale = r->metric == KEEPER_METRIC_STALE};
+		k->vips[k->vip_count++] =
+			(struct keeper_vip){.addr = r->dst,
+					    .is_stale = r->metric == KEEPER_METRIC_STALE,
+					    .metric = r->metric};
 }
 
 int keeper_vip_adopt(struct keeper *k)

@@ -70,7 +70,8 @@ has_xdp() { contains 'prog/xdp' ip -n "$ns" link show "$1"; }
 default_via() { contains "$2" ip -n "$ns" "$1" route show default; }
 mac() { ip -n "$1" -j link show "$2" | jq -r '.[0].address'; }
 neigh_is() { contains "^192\.0\.2\.1 .*$1" ip -n "$ns" neigh show dev pub0; }
-hosts_map() { bpftool -j map dump pinned "$pin/v3/maps/dp_host" | jq -c '.[0].formatted.value // .[0]'; }
+abi=$(awk '$2 == "DP_ABI_VERSION" { print $3 }' bpf/dp_abi.h)
+hosts_map() { bpftool -j map dump pinned "$pin/v$abi/maps/dp_host" | jq -c '.[0].formatted.value // .[0]'; }
 
 cat >"$conf" <<E
 [node]
@@ -153,7 +154,7 @@ if [ $failed -gt 0 ]; then
 	echo "1..$tests"
 	exit 1
 fi
-vip_room() { bpftool -j map show pinned "$pin/v3/maps/dp_vip" | jq .max_entries; }
+vip_room() { bpftool -j map show pinned "$pin/v$abi/maps/dp_vip" | jq .max_entries; }
 check "room for the default of 1024 VIPs" contains '^1024$' vip_room
 check "public: XDP" has_xdp pub0
 check "  TC ingress on pub0" has_filter pub0 ingress dp_tc_pub_in
@@ -210,7 +211,7 @@ le() { # value, bytes
 	for ((i = 0; i < $2; i++)); do printf "\\x$(printf %02x $((v >> (8 * i) & 255)))"; done
 }
 msg() { # kind verb address(32 hex digits) [key byte]
-	le "$1" 2; le 2 2; le 7 4; le 2 4; le 0 4; le "$2" 1; le 0 3
+	le "$1" 2; le 2 2; le 7 4; le "$abi" 4; le 0 4; le "$2" 1; le 0 3
 	printf "$(sed 's/../\\x&/g' <<<"$3")"
 	for ((i = 0; i < 32; i++)); do le "${4:-0}" 1; done
 	for ((i = 0; i < 16 + 2 + 2 + 120 + 4 + 256; i++)); do printf '\0'; done
@@ -258,6 +259,32 @@ tell 4 4 $none 4 1 $vip4 4 5 $none
 check "SYNC withdraws what was not named" not route_is -6 'blackhole 2001:db8:100::1'
 check "  and keeps what was" route_is -4 'blackhole 198.51.100.1 proto 237 metric 100'
 
+# ---- what can't be forwarded isn't announced; what an edged that is silent said last is announced as stale
+beat() { # SECONDS AGO
+	local age=$1
+	# shellcheck disable=SC2046
+	bpftool map update pinned "$pin/v$abi/maps/dp_beat" key 0 0 0 0 value hex $(
+		printf '%016x' 0 | sed 's/../& /g'
+		printf '%016x' $(($(awk '{ print int($1) }' /proc/uptime) - age)) | sed 's/\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)/\8 \7 \6 \5 \4 \3 \2 \1/'
+	)
+}
+beat 15
+check "edged is silent for less than 30 s: announced as before" not within 2 route_is -4 'metric 2000'
+beat 100
+check "  for longer: as stale" within 5 route_is -4 'blackhole 198.51.100.1 proto 237 metric 2000'
+check "  and the old route is gone" not route_is -4 'blackhole 198.51.100.1 proto 237 metric 100$'
+beat 0
+check "  it is back: as before" within 5 route_is -4 'blackhole 198.51.100.1 proto 237 metric 100'
+ip -n "$ns" link set mesh0 down
+check "mesh device down: withdrawn" within 5 not route_is -4 'blackhole 198.51.100.1'
+check "  with a line in the log" logged 'cannot_forward text="the mesh device is down'
+tell 4 1 $vip6
+check "  what edged asks for meanwhile waits" not route_is -6 'blackhole 2001:db8:100::1'
+ip -n "$ns" link set mesh0 up
+check "  up: announced again" within 5 route_is -4 'blackhole 198.51.100.1 proto 237 metric 100'
+check "  with what was asked for meanwhile" within 5 route_is -6 'blackhole 2001:db8:100::1 .*proto 237 metric 100'
+tell 4 3 $vip6
+
 # ---- death and adoption
 before=$(ids)
 ip -n "$peer" addr add 192.0.2.3/24 dev eth0
@@ -304,8 +331,10 @@ check "  its default route too: ours is back" within 5 default_via -4 'proto 237
 make_pub
 check "  created again: XDP is back" within 5 has_xdp pub0
 check "  and TC" within 5 has_filter pub0 ingress dp_tc_pub_in
+check "the VIP is announced" within 5 route_is -4 'blackhole 198.51.100.1'
 ip -n "$ns" link del mesh0
 check "mesh device gone" within 5 logged 'interface_gone if=mesh0'
+check "  and the VIP is withdrawn" within 5 not route_is -4 'blackhole 198.51.100.1'
 make_mesh
 check "  created again: TC is back" within 5 has_filter mesh0 egress dp_tc_mesh_out
 check "  and the default through it" within 5 default_via -4 'dev mesh0 proto 237'
@@ -316,6 +345,14 @@ ip -n "$ns" link del pub0
 make_pub
 check "recreated while edgefwd was dead" start
 check "  XDP is on the new one" has_xdp pub0
+check "the VIP is announced" within 5 route_is -4 'blackhole 198.51.100.1'
+stop
+check "  also when edgefwd has ended" route_is -4 'blackhole 198.51.100.1'
+ip -n "$ns" link del mesh0
+check "without its mesh device it does not start" refuses 'mesh0 does not exist' in_ns "$fwd" -c "$conf"
+check "  and withdraws the VIP" not route_is -4 'blackhole 198.51.100.1'
+make_mesh
+start >/dev/null
 
 # ---- modes of XDP, and another's programs
 stop
