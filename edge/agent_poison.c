@@ -102,6 +102,17 @@ void agent_quarantine(struct agent *a, const struct record *r, const uint8_t *fo
 	poison_hold(a->poison, r, POISON_UNREADABLE, former, former_len);
 }
 
+static bool core_record(const struct agent *a, const struct poison_entry *e,
+			struct record *ret_record)
+{
+	char key[RECORD_KEY_MAX + 1];
+
+	snprintf(key, sizeof(key), "%.*s", (int)e->key_len, (const char *)e->key);
+	return gossip_core_get_record(a->core,
+				      record_scope_of(e->kind) == RECORD_SHARED ? NULL : &e->writer,
+				      e->kind, key, ret_record);
+}
+
 static struct record record_of(const struct poison_entry *e)
 {
 	return (struct record){.kind = e->kind,
@@ -109,7 +120,9 @@ static struct record record_of(const struct poison_entry *e)
 			       .generation = e->generation,
 			       .seq = e->seq,
 			       .key = e->key,
-			       .key_len = e->key_len};
+			       .key_len = e->key_len,
+			       .value = e->value,
+			       .value_len = e->value_len};
 }
 
 bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantined *ret_q)
@@ -142,10 +155,8 @@ bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantin
 int agent_quarantine_release(struct agent *a, const char *spec, struct err *e)
 {
 	struct agent_quarantined q;
-	char key[RECORD_KEY_MAX + 1];
 	struct poison_entry held;
 	struct record r;
-	bool has;
 
 	for (size_t i = 0; agent_quarantine_at(a, i, &q); i++) {
 		if (strcmp(q.spec, spec) != 0)
@@ -153,12 +164,8 @@ int agent_quarantine_release(struct agent *a, const char *spec, struct err *e)
 		held = *poison_at(a->poison, i);
 		r = record_of(&held);
 		poison_drop(a->poison, &r);
-		snprintf(key, sizeof(key), "%.*s", (int)held.key_len, (const char *)held.key);
-		has = gossip_core_get_record(
-			a->core, record_scope_of(held.kind) == RECORD_SHARED ? NULL : &held.writer,
-			held.kind, key, &r);
 		agent_log("info", "record_released", "record=\"%s\"", q.spec);
-		if (has && agent_fact_apply(a, &r) != AGENT_SAME)
+		if (core_record(a, &held, &r) && agent_fact_apply(a, &r) != AGENT_SAME)
 			agent_kick(a, true);
 		return 0;
 	}
@@ -175,8 +182,10 @@ static void compute_and_end(struct agent *a)
 	struct world *w = NULL;
 	struct err e;
 
-	if (agent_world_build(a, &w) || plan_state_new(&trial_sizes, &plan))
+	if (agent_world_build(a, &w))
 		_exit(0); /* no memory: says nothing about records */
+	if (!a->cfg.fwd_socket || plan_state_new(&trial_sizes, &plan))
+		_exit(0); /* as ever on this node */
 	(void)plan_diff(plan, &w->view, w->routes, &a->self, agent_now_ms(a), &list, &e);
 	poison_hook(POISON_PLAN, w->view.service, w->view.service_count);
 	_exit(0);
@@ -197,16 +206,14 @@ static void begin_child(struct agent *a)
 		_exit(0);
 }
 
-/* Those of the suspects that the core still has, as they came. */
+/* As it came; the store had no time to keep it. false: there is a newer one, which has been applied. */
 static bool suspect_record(const struct agent *a, size_t i, struct record *ret_record)
 {
 	const struct poison_entry *e = poison_suspect_at(a->poison, i);
-	char key[RECORD_KEY_MAX + 1];
+	struct record r = record_of(e), known;
 
-	snprintf(key, sizeof(key), "%.*s", (int)e->key_len, (const char *)e->key);
-	return gossip_core_get_record(a->core,
-				      record_scope_of(e->kind) == RECORD_SHARED ? NULL : &e->writer,
-				      e->kind, key, ret_record);
+	*ret_record = r;
+	return !core_record(a, e, &known) || record_cmp_version(&r, &known) >= 0;
 }
 
 static void child_suspects(struct agent *a, size_t k)
@@ -340,9 +347,9 @@ void agent_poison_try(struct agent *a)
 	case POISON_TRY_SUSPECTS:
 		has_found = try_suspects(a);
 		for (size_t i = 0; i < poison_suspect_count(a->poison); i++)
-			n += suspect_record(a, i, &r[n]);
+			n += core_record(a, poison_suspect_at(a->poison, i), &r[n]);
 		poison_trial_end(a->poison, has_found);
-		/* Who is free is applied now; who is not, is not. */
+		/* Who is free is applied now if the store had it, else when it comes again; who is not, is not. */
 		for (size_t i = 0; i < n; i++)
 			(void)agent_fact_apply(a, &r[i]);
 		break;

@@ -180,12 +180,14 @@ enum agent_change agent_fact_apply(struct agent *a, const struct record *r)
 		return AGENT_SAME;
 	err = make_id(&r->writer, r->kind, r->key, r->key_len, &id);
 	if (r->is_tombstone) {
-		poison_drop(a->poison, r);
+		poison_outdated(a->poison, r);
 		return err ? AGENT_SAME : remove_fact(a, &id);
 	}
-	if (poison_is_held(a->poison, r))
-		return err ? AGENT_SAME : put_former(a, &id, r);
 	f = find(a, &id);
+	if (poison_is_held(a->poison, r)) {
+		poison_again(a->poison, r, f ? f->value : NULL, f ? f->value_len : 0);
+		return err ? AGENT_SAME : put_former(a, &id, r);
+	}
 	poison_begin(a->poison, r, f ? f->value : NULL, f ? f->value_len : 0);
 	memset(&u, 0, sizeof(u));
 	if (!err)
@@ -198,7 +200,7 @@ enum agent_change agent_fact_apply(struct agent *a, const struct record *r)
 		poison_end(a->poison, false);
 		return change;
 	}
-	poison_drop(a->poison, r);
+	poison_outdated(a->poison, r);
 	change = put_fact(a, &id, r->value, r->value_len, &u);
 	poison_end(a->poison, change != AGENT_SAME);
 	return change;
@@ -210,7 +212,7 @@ enum agent_change agent_fact_gone(struct agent *a, const struct record *r)
 
 	if (!is_ours(r->kind))
 		return AGENT_SAME;
-	poison_drop(a->poison, r);
+	poison_outdated(a->poison, r);
 	if (make_id(&r->writer, r->kind, r->key, r->key_len, &id))
 		return AGENT_SAME;
 	return remove_fact(a, &id);

@@ -62,7 +62,7 @@ static void fill(struct poison_entry *e, const struct record *r, const uint8_t *
 {
 	e->kind = r->kind;
 	e->cause = POISON_DEATH;
-	e->strikes = e->signal = e->is_tried = e->is_seen = 0;
+	e->strikes = e->signal = e->is_tried = e->is_seen = e->is_past = 0;
 	e->writer = r->writer;
 	e->generation = r->generation;
 	e->seq = r->seq;
@@ -70,6 +70,10 @@ static void fill(struct poison_entry *e, const struct record *r, const uint8_t *
 	e->unix_s = 0;
 	e->key_len = (uint16_t)(r->key_len < sizeof(e->key) ? r->key_len : sizeof(e->key));
 	memcpy(e->key, r->key, e->key_len);
+	e->value_len =
+		(uint16_t)(r->value_len < sizeof(e->value) ? r->value_len : sizeof(e->value));
+	if (e->value_len)
+		memcpy(e->value, r->value, e->value_len);
 	e->has_former = former && former_len <= sizeof(e->former);
 	e->former_len = e->has_former ? (uint16_t)former_len : 0;
 	if (e->has_former && former_len)
@@ -79,7 +83,7 @@ static void fill(struct poison_entry *e, const struct record *r, const uint8_t *
 static struct poison_entry *find(struct poison_entry *list, uint32_t count, const struct record *r)
 {
 	for (uint32_t i = 0; i < count; i++)
-		if (is_identity(&list[i], r))
+		if (!list[i].is_past && is_identity(&list[i], r))
 			return &list[i];
 	return NULL;
 }
@@ -103,13 +107,12 @@ static void quarantine(struct page *g, const struct poison_entry *e)
 	uint32_t oldest = 0;
 
 	for (uint32_t i = 0; i < g->held_count; i++)
-		if (is_same_entry(&g->held[i], e)) {
-			take_out(g->held, &g->held_count, i);
-			break;
-		}
+		if (is_same_entry(&g->held[i], e) &&
+		    (!g->held[i].is_past || g->held[i].content == e->content))
+			take_out(g->held, &g->held_count, i--);
 	if (g->held_count == POISON_HELD_MAX) {
 		for (uint32_t i = 0; i < g->held_count; i++)
-			if (g->held[i].cause == POISON_UNREADABLE) {
+			if (g->held[i].is_past || g->held[i].cause == POISON_UNREADABLE) {
 				oldest = i;
 				break;
 			}
@@ -203,6 +206,8 @@ static enum poison_trial judge(struct page *g)
 	}
 	for (uint32_t i = 0; i < g->fresh_count; i++)
 		g->fresh[i].is_seen = 0;
+	for (uint32_t i = 0; i < g->held_count; i++)
+		g->held[i].is_past *= 2;
 	g->doing = DOING_NOTHING;
 	g->signal = 0;
 	g->is_many = 1; /* all that will be loaded */
@@ -213,7 +218,8 @@ static enum poison_trial judge(struct page *g)
 
 static bool is_entry(const struct poison_entry *e)
 {
-	return e->key_len <= RECORD_KEY_MAX && e->former_len <= RECORD_VALUE_MAX;
+	return e->key_len <= RECORD_KEY_MAX && e->value_len <= RECORD_VALUE_MAX &&
+	       e->former_len <= RECORD_VALUE_MAX;
 }
 
 static bool is_sound(const struct page *g)
@@ -226,7 +232,7 @@ static bool is_sound(const struct page *g)
 		if (!is_entry(&g->fresh[i]))
 			return false;
 	for (uint32_t i = 0; i < g->held_count; i++)
-		if (!is_entry(&g->held[i]))
+		if (!is_entry(&g->held[i]) || g->held[i].is_past > 2)
 			return false;
 	return true;
 }
@@ -375,6 +381,8 @@ void poison_end(struct poison *p, bool has_changed)
 			g->fresh[i].generation = c->generation;
 			g->fresh[i].seq = c->seq;
 			g->fresh[i].content = c->content;
+			g->fresh[i].value_len = c->value_len;
+			memcpy(g->fresh[i].value, c->value, c->value_len);
 			g->fresh[i].is_seen = 1;
 			return;
 		}
@@ -425,9 +433,46 @@ const struct poison_entry *poison_find(const struct poison *p, const struct reco
 
 bool poison_is_held(const struct poison *p, const struct record *r)
 {
+	const struct page *g = p->page;
 	const struct poison_entry *e = poison_find(p, r);
+	uint64_t content = content_of(r);
 
-	return e && e->cause == POISON_DEATH && e->content == content_of(r);
+	if (e && e->cause == POISON_DEATH && e->content == content)
+		return true;
+	for (uint32_t i = 0; i < g->held_count; i++)
+		if (g->held[i].is_past && g->held[i].cause == POISON_DEATH &&
+		    g->held[i].content == content && is_identity(&g->held[i], r))
+			return true;
+	return false;
+}
+
+void poison_again(struct poison *p, const struct record *r, const uint8_t *former,
+		  size_t former_len)
+{
+	struct page *g = p->page;
+	uint64_t content = content_of(r);
+
+	for (uint32_t i = 0; i < g->held_count; i++) {
+		struct poison_entry *e = &g->held[i];
+		const struct record held = {.kind = e->kind,
+					    .writer = e->writer,
+					    .generation = e->generation,
+					    .seq = e->seq};
+		struct poison_entry next;
+
+		if (!is_identity(e, r) || e->content != content ||
+		    record_cmp_version(&held, r) >= 0)
+			continue;
+		next = *e;
+		fill(&next, r, former, former_len);
+		next.signal = e->signal;
+		if (!former && e->has_former) {
+			next.has_former = 1;
+			next.former_len = e->former_len;
+		}
+		quarantine(g, &next);
+		return;
+	}
 }
 
 void poison_hold(struct poison *p, const struct record *r, enum poison_cause cause,
@@ -447,20 +492,48 @@ void poison_hold(struct poison *p, const struct record *r, enum poison_cause cau
 void poison_drop(struct poison *p, const struct record *r)
 {
 	struct page *g = p->page;
-	struct poison_entry *e = find(g->held, g->held_count, r);
 
-	if (e)
-		take_out(g->held, &g->held_count, (uint32_t)(e - g->held));
+	for (uint32_t i = 0; i < g->held_count; i++)
+		if (is_identity(&g->held[i], r))
+			take_out(g->held, &g->held_count, i--);
+}
+
+void poison_outdated(struct poison *p, const struct record *r)
+{
+	struct page *g = p->page;
+
+	for (uint32_t i = 0; i < g->held_count; i++) {
+		struct poison_entry *e = &g->held[i];
+		const struct record held = {.kind = e->kind,
+					    .writer = e->writer,
+					    .generation = e->generation,
+					    .seq = e->seq};
+
+		if (!is_identity(e, r) || record_cmp_version(&held, r) > 0)
+			continue;
+		if (e->is_past == 2)
+			take_out(g->held, &g->held_count, i--);
+		else
+			e->is_past = 1;
+	}
 }
 
 size_t poison_count(const struct poison *p)
 {
-	return p->page->held_count;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < p->page->held_count; i++)
+		n += !p->page->held[i].is_past;
+	return n;
 }
 
 const struct poison_entry *poison_at(const struct poison *p, size_t i)
 {
-	return &p->page->held[i];
+	const struct poison_entry *e = p->page->held;
+
+	for (;; e++)
+		if (!e->is_past && i-- == 0)
+			return e;
 }
 
 /* ---- trial */

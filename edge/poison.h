@@ -39,10 +39,12 @@ struct poison_entry {
 	uint8_t kind, cause, strikes, signal; /* signal: that ended the last one, 0 = not known */
 	uint8_t is_tried, has_former;
 	uint8_t is_seen; /* applied since the start */
-	uint16_t key_len, former_len;
+	uint8_t is_past; /* of those in quarantine: a newer one was applied, 1 in this life, 2 before it */
+	uint16_t key_len, value_len, former_len;
 	struct node_id writer;
 	uint64_t generation, seq, content, unix_s;
 	uint8_t key[RECORD_KEY_MAX];
+	uint8_t value[RECORD_VALUE_MAX]; /* nobody else may have got it */
 	uint8_t former[RECORD_VALUE_MAX];
 };
 
@@ -76,9 +78,15 @@ void poison_all_new(struct poison *p);
 const struct poison_entry *poison_find(const struct poison *p, const struct record *r);
 /* Not to be applied: quarantined for a death with this content, or waiting for its trial. */
 bool poison_is_held(const struct poison *p, const struct record *r);
+/* It is held, and comes again under a newer number: shown again; former: what is in force meanwhile. */
+void poison_again(struct poison *p, const struct record *r, const uint8_t *former,
+		  size_t former_len);
 void poison_hold(struct poison *p, const struct record *r, enum poison_cause cause,
 		 const uint8_t *former, size_t former_len);
 void poison_drop(struct poison *p, const struct record *r);
+/* r was applied, or takes the record away: an older one in quarantine is shown no longer. It is kept until a start has found
+ * a newer one: the store may not have got that yet. */
+void poison_outdated(struct poison *p, const struct record *r);
 size_t poison_count(const struct poison *p);
 const struct poison_entry *poison_at(const struct poison *p, size_t i); /* i < count */
 

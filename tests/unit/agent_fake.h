@@ -423,6 +423,9 @@ static void node_start(struct node *n, bool has_forwarder)
 	snprintf(c.self.name, sizeof(c.self.name), "a");
 	snprintf(c.self.region, sizeof(c.self.region), "r1");
 	memcpy(c.self.mesh_addr.b, g.addr.ip, 16);
+#ifdef FAKE_STATE_DIR
+	c.state_dir = n->dir;
+#endif
 	c.self.is_edge = c.self.is_worker = true;
 	assert_int_equal(ip_parse_prefix("198.51.100.0/24", &c.vip_prefix[0]), 0);
 	c.vip_prefix_count = 1;
@@ -567,7 +570,7 @@ static bool is_ready(void)
 }
 
 /* A node that has its seed and maps. */
-static void node_ready(struct node *n)
+static inline void node_ready(struct node *n)
 {
 	node_start(n, true);
 	now_ms += 3000;

@@ -132,6 +132,24 @@ static void test_open_after_a_seen_crash_in_one_then_it_is_held_with_its_former_
 	assert_held(0, "a", "bad");
 }
 
+static void test_outdated_when_an_older_one_applies_then_the_newer_is_still_held(void **state)
+{
+	struct record r = record("a", "bad"), older = record("a", "good"),
+		      newer = record("a", "mended");
+	struct poison *p;
+
+	(void)state;
+	live_and_die(ONE, SIGSEGV, one, 1);
+	p = open_it();
+	older.seq = r.seq - 1;
+	poison_outdated(p, &older);
+	assert_true(poison_is_held(p, &r));
+	newer.seq = r.seq + 1;
+	poison_outdated(p, &newer);
+	assert_int_equal(poison_count(p), 0);
+	poison_close(p);
+}
+
 static void test_open_after_kill_in_one_then_the_second_time_holds_it(void **state)
 {
 	(void)state;
@@ -298,6 +316,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_open_after_a_seen_crash_in_one_then_it_is_held_with_its_former_value),
+		CASE(test_outdated_when_an_older_one_applies_then_the_newer_is_still_held),
 		CASE(test_open_after_kill_in_one_then_the_second_time_holds_it),
 		CASE(test_open_when_it_went_well_in_between_then_the_strike_is_gone),
 		CASE(test_open_after_deaths_while_idle_then_nobody_is_held),
