@@ -7,6 +7,7 @@
  *   record_take.c   versions that arrive                   sync.c, sync_delta.c, sync_shared.c  anti-entropy
  *   record_origin.c writers: counting, heads               record_own.c  what this node writes
  *   record_shared.c removals                               twin.c  two machines with one key
+ *                                                          reach.c, reach_row.c, reach_find.c  who hears whom
  *
  * Memory    members live until the core is freed, so pointers to them stay good, but for those that left or died when the
  *           table is full (member.c evict()); records may go at any time
@@ -19,6 +20,7 @@
 #include <uthash.h>
 
 #include "gossip/gossip.h"
+#include "gossip/reach.h"
 #include "gossip/wire.h"
 
 #define CORE_RECORDS_DEFAULT 65536
@@ -153,6 +155,7 @@ struct member {
 	struct sync_lag lag;
 	uint32_t mark; /* named by the comparison under way */
 	uint8_t told;  /* how often it was sent our present card */
+	struct reach_path reach;
 	/* news */
 	uint8_t tx_left;
 	bool in_news, in_urgent, urgent_all;
@@ -180,7 +183,7 @@ struct probe {
 	uint64_t cookie, data_cookie;
 	uint64_t start_ms, sent_ms, next_ms;
 	unsigned int stage; /* 0: first probe is out; 1..: rounds of the burst done */
-	bool is_data_acked;
+	bool is_data_acked, is_pinged, is_helped;
 	struct member *helper[PROBE_HELPERS];
 	struct member *requester; /* asked */
 	uint64_t requester_cookie;
@@ -227,6 +230,7 @@ struct gossip_core {
 	unsigned int health; /* Lifeguard's: 0 is well */
 	uint64_t any_heard_ms;
 	uint64_t refuted_ms;
+	struct reach_state reach;
 	size_t death_next; /* in the ring: whose death is told again next */
 	struct gossip_addr seed[CORE_SEEDS_MAX];
 	size_t seed_count;

@@ -24,7 +24,10 @@ static uint8_t tx_budget(const struct gossip_core *c, unsigned int factor)
 
 void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way)
 {
-	r->tx_left = tx_budget(c, way == DISSEM_LAZY ? TX_FACTOR : TX_TOLD_ALL);
+	bool is_volatile = record_scope_of(r->blob->r.kind) == RECORD_VOLATILE;
+
+	/* What is not stored will be written anew before long. */
+	r->tx_left = tx_budget(c, way == DISSEM_LAZY && !is_volatile ? TX_FACTOR : TX_TOLD_ALL);
 	if (r->in_news)
 		TAILQ_REMOVE(&c->news, r, news);
 	TAILQ_INSERT_HEAD(&c->news, r, news);
@@ -198,7 +201,19 @@ static void fill_cards(struct gossip_core *c, struct wire_out *o, const struct p
 	wire_list_end(o);
 }
 
-static void fill_records(struct gossip_core *c, struct wire_out *o)
+/* Our own row of reachability, to who wasn't sent this version: volatile records are in no digest, so newcomers must be told. */
+static void fill_row(struct gossip_core *c, struct wire_out *o, struct member *dest)
+{
+	const struct rec *r = table_find(c, &c->self->id, REACH_KIND, (const uint8_t *)REACH_KEY,
+					 sizeof(REACH_KEY) - 1);
+
+	if (!r || !dest || dest->reach.row_told == r->blob->r.seq || r->in_news)
+		return;
+	if (wire_add_record(o, &r->blob->r))
+		dest->reach.row_told = r->blob->r.seq;
+}
+
+static void fill_records(struct gossip_core *c, struct wire_out *o, struct member *dest)
 {
 	struct rec *picked[PICK_MAX], *r;
 	unsigned int misses = 0;
@@ -217,6 +232,7 @@ static void fill_records(struct gossip_core *c, struct wire_out *o)
 		else
 			misses++;
 	}
+	fill_row(c, o, dest);
 	wire_list_end(o);
 }
 
@@ -239,10 +255,10 @@ void dissem_fill(struct gossip_core *c, struct wire_out *o, struct member *dest)
 		o->b.cap = o->b.len + wire_room(o) / 2;
 		fill_cards(c, o, &p, dest);
 		o->b.cap = cap;
-		fill_records(c, o);
 	} else {
 		fill_cards(c, o, &p, dest);
 	}
+	fill_records(c, o, dest);
 }
 
 /* ---- urgent news */

@@ -198,6 +198,8 @@ void member_set_state(struct gossip_core *c, struct member *m, enum gossip_state
 	if (old == state)
 		return;
 	enter_state(c, m, state);
+	if (state == GOSSIP_ALIVE && old <= GOSSIP_SUSPECT)
+		reach_on_return(c, m);
 	if (state == GOSSIP_ALIVE || state == GOSSIP_LEFT)
 		suspect_clear(c, m);
 	m->differs_since_ms = m->members_differ_since_ms = 0;

@@ -265,6 +265,7 @@ static void regular_probe(struct gossip_core *c)
 	uint64_t interval = c->cfg.probe_interval_ms ? c->cfg.probe_interval_ms : PROBE_INTERVAL_MS;
 	struct member *m = NULL;
 
+	reach_tick(c);
 	if (++c->probe_count % 5 == 0)
 		m = member_random_alive(c, NULL, NULL);
 	if (m)
@@ -329,6 +330,7 @@ void suspect_thaw(struct gossip_core *c, uint64_t gap_ms)
 	probe_void_all(c);
 	suspect_health(c, 1);
 	c->n.frozen++;
+	reach_on_frozen(c, gap_ms);
 	c->any_heard_ms = c->now_ms;
 	for (size_t i = 0; i < c->ring_count; i++) {
 		struct member *m = c->ring[i];

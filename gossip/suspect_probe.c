@@ -17,8 +17,10 @@
 #define ASKED_LIFE_MS 300
 #define RETRY_LIFE_MS 2000
 #define LATE_LIFE_MS 2000 /* after a failed burst an answer still tells how far it is */
-#define RTT_FAR_MS 350	  /* another region, of which nobody was measured yet */
-#define GUESS_MAX_MS 500  /* it may have been frozen, not far */
+#define HELPED_LIFE_MS 150
+#define PONG_LIFE_MS 500
+#define RTT_FAR_MS 350	 /* another region, of which nobody was measured yet */
+#define GUESS_MAX_MS 500 /* it may have been frozen, not far */
 #define CHALLENGES_MAX 64
 #define RTT_SHIFT 3
 #define RTT_VAR_SHIFT 2
@@ -42,23 +44,24 @@ static struct probe *find_role(struct gossip_core *c, const struct member *m, en
 static struct probe *probe_new(struct gossip_core *c, enum probe_role role, struct member *m,
 			       const struct gossip_addr *addr, uint64_t life_ms)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++) {
-		struct probe *p = &c->probe[i];
+	struct probe *p = NULL;
 
-		if (p->role != PROBE_FREE && p->role != PROBE_LATE)
-			continue;
-		*p = (struct probe){.role = role,
-				    .m = m,
-				    .addr = *addr,
-				    .cookie = core_random(c),
-				    .data_cookie = core_random(c),
-				    .start_ms = c->now_ms,
-				    .sent_ms = c->now_ms,
-				    .next_ms = c->now_ms + life_ms};
-		return p;
+	for (size_t i = 0; i < PROBES_MAX && !(p && p->role == PROBE_FREE); i++)
+		if (c->probe[i].role == PROBE_FREE || (!p && c->probe[i].role == PROBE_LATE))
+			p = &c->probe[i];
+	if (!p) {
+		c->n.queue_drops++;
+		return NULL;
 	}
-	c->n.queue_drops++;
-	return NULL;
+	*p = (struct probe){.role = role,
+			    .m = m,
+			    .addr = *addr,
+			    .cookie = core_random(c),
+			    .data_cookie = core_random(c),
+			    .start_ms = c->now_ms,
+			    .sent_ms = c->now_ms,
+			    .next_ms = c->now_ms + life_ms};
+	return p;
 }
 
 static void put_digest(struct gossip_core *c, struct wire_out *o)
@@ -179,8 +182,13 @@ void probe_start(struct gossip_core *c, struct member *m)
 		return;
 	send_probe(c, p);
 	/* Of a headless or suspected node the kernel is all that may answer. */
-	if (m->state != GOSSIP_ALIVE)
+	if (m->state != GOSSIP_ALIVE) {
 		send_data_ping(c, p);
+	} else if (reach_wants_ping(c, m)) {
+		reach_on_ping(c, m);
+		p->is_pinged = true;
+		send_data_ping(c, p);
+	}
 }
 
 void probe_burst(struct gossip_core *c, struct member *m)
@@ -273,9 +281,13 @@ static void verdict(struct gossip_core *c, struct probe *p)
 static void probe_due(struct gossip_core *c, struct probe *p)
 {
 	if (p->role != PROBE_OWN) {
+		if (p->role == PROBE_LATE && p->is_helped)
+			reach_on_detour(c, p->m);
 		p->role = PROBE_FREE;
 		return;
 	}
+	if (p->stage == 0 && p->m->state == GOSSIP_ALIVE)
+		reach_on_sample(c, p->m, true);
 	/* Headless as we knew it, and its kernel is well. */
 	if (p->m->state == GOSSIP_HEADLESS && p->is_data_acked)
 		p->role = PROBE_FREE;
@@ -413,7 +425,10 @@ static void on_helper_ack(struct gossip_core *c, struct probe *p, const struct w
 		data_life(c, p);
 		return;
 	}
-	p->role = PROBE_FREE;
+	/* It lives; whether it answers us as well is another question. */
+	p->role = PROBE_LATE;
+	p->is_helped = true;
+	p->next_ms = c->now_ms + HELPED_LIFE_MS + probe_rtt_ms(c, p->m) * 3 / 2;
 	p->m->asked_ms = 0;
 }
 
@@ -438,13 +453,23 @@ enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from,
 			 WIRE_F_HELPER);
 	/* Which of several an answer belongs to can't be told: it is no nearer than this, and that counts only where we know
 	 * nothing better, or waited too short. */
+	if (p->m)
+		reach_on_answer(c, p->m);
 	if (role == PROBE_OWN && p->stage == 0) {
 		measure(c, p, UINT32_MAX / 16);
+		reach_on_sample(c, p->m, false);
 		suspect_health(c, -1);
 	} else if (p->m && (role == PROBE_LATE || !p->m->rtt_us)) {
 		measure(c, p, GUESS_MAX_MS * 1000);
 	}
 	p->role = PROBE_FREE;
+	if (p->is_pinged && !p->is_data_acked) {
+		/* Its kernel's answer is still to come. */
+		p->role = PROBE_LATE;
+		p->is_helped = false;
+		p->cookie = core_random(c);
+		p->next_ms = c->now_ms + PONG_LIFE_MS + probe_rtt_ms(c, p->m);
+	}
 	return role;
 }
 
@@ -456,6 +481,7 @@ void suspect_on_pong(struct gossip_core *c, uint64_t cookie)
 		if (p->role == PROBE_FREE || !p->m || p->data_cookie != cookie)
 			continue;
 		data_life(c, p);
+		reach_on_pong(c, p->m);
 		if (p->role == PROBE_ASKED)
 			send_ack(c, p->requester, &p->requester->card.addr, p->requester_cookie,
 				 WIRE_F_HELPER | WIRE_F_DATA);

@@ -5,7 +5,7 @@ set -u
 out=${OUT:-build/std}
 bad=0
 
-pure='gossip/core gossip/member gossip/dissem gossip/suspect gossip/sync gossip/wire gossip/record gossip/mp
+pure='gossip/core gossip/member gossip/dissem gossip/suspect gossip/twin gossip/reach gossip/sync gossip/wire gossip/record gossip/mp
 edge/ip edge/model edge/route edge/maglev edge/plan edge/quic edge/mapset edge/filter edge/pcapng edge/reason edge/trace'
 forbidden='uv_.*|bpf_.*|sqlite3_.*|clock_gettime|gettimeofday|time|rand|random|getrandom|randombytes.*|socket|send|sendto|sendmsg|sendmmsg|recv|recvfrom|recvmsg|recvmmsg|printf|fprintf|vfprintf|puts|syslog|open|fopen'
 for m in $pure; do

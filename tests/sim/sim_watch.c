@@ -170,7 +170,9 @@ static uint64_t content_of(const struct record *r)
 static void held_id(uint64_t id[2], const struct sim_node *n, const struct record *r)
 {
 	uint8_t buf[16 + 1 + NODE_ID_BYTES + RECORD_KEY_MAX] = {0};
-	uint64_t where[2] = {n->idx, n->disk_count};
+	/* What is not stored may be forgotten by every restart. */
+	uint64_t where[2] = {n->idx, record_scope_of(r->kind) == RECORD_VOLATILE ? n->life_count
+										 : n->disk_count};
 
 	memcpy(buf, where, 16);
 	buf[16] = r->kind;
