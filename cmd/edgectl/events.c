@@ -31,9 +31,10 @@ static void print_event(const msgpack_object *ev, bool is_following)
 			 (double)ectl_uint(reach, "p99_us") / 1000,
 			 ectl_text(reach, "slowest", slowest));
 	}
+	ectl_text(ev, "what", what);
 	ectl_line("%s.%03u  %-8s %-12s %s%s%s%s", when, (unsigned)(unix_ms % 1000), kind,
-		  ectl_text(ev, "who", who), ectl_text(ev, "what", what), what[0] ? " " : "",
-		  ectl_text(ev, "text", text), tail);
+		  ectl_text(ev, "who", who), what, what[0] ? " " : "", ectl_text(ev, "text", text),
+		  tail);
 }
 
 static void show(const msgpack_object *r)
