@@ -7,7 +7,7 @@
  *             forwarder: {is_up, text, is_ready, routes_ms, compute_us, compute_us_max}, gossip, loop (ctl_stats.c)}
  * node.list  {nodes: [node]}
  *   node     {name, region, id: hex, addr: "ADDR:PORT", state, since_ms, heard_ms, data_heard_ms, rtt_us (nil = not
- *             measured), is_self, is_edge, is_worker, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
+ *             measured), is_self, is_edge, is_worker, is_drained, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
  *             lacks_shared, ahead_writers (0 unless it is behind), generation, version}
  */
 #include <errno.h>
@@ -56,6 +56,7 @@ static void put_node(const struct ctl_look *l, const struct gossip_member *m, st
 	ctl_key_bool(o, &b, "is_self", m->is_self);
 	ctl_key_bool(o, &b, "is_edge", n && n->node.is_edge);
 	ctl_key_bool(o, &b, "is_worker", n && n->node.is_worker);
+	ctl_key_bool(o, &b, "is_drained", n && n->is_drained);
 	ctl_key_bool(o, &b, "has_forwarder", m->has_forwarder);
 	ctl_key_bool(o, &b, "is_behind", m->is_behind);
 	ctl_key_age(o, &b, "behind_ms", l->now_ms, m->is_behind ? m->behind_since_ms : 0);

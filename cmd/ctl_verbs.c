@@ -108,6 +108,47 @@ static int backend_undrain(struct agent *agent, const struct ctl_args *a, const 
 	return 0;
 }
 
+static void drain(struct agent *agent, enum agent_drain_scope scope, bool is_drained,
+		  const struct ctl_args *a, const struct done *d)
+{
+	struct agent_order order = {
+		.author = a->author, .reason = a->reason, .seconds = a->seconds};
+
+	agent_drain(agent, scope, a->name, is_drained, &order, d->cb, d->arg);
+}
+
+static int node_drain(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		      struct err *e)
+{
+	(void)e;
+	drain(agent, AGENT_DRAIN_NODE, true, a, d);
+	return 0;
+}
+
+static int node_undrain(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			struct err *e)
+{
+	(void)e;
+	drain(agent, AGENT_DRAIN_NODE, false, a, d);
+	return 0;
+}
+
+static int region_drain(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			struct err *e)
+{
+	(void)e;
+	drain(agent, AGENT_DRAIN_REGION, true, a, d);
+	return 0;
+}
+
+static int region_undrain(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			  struct err *e)
+{
+	(void)e;
+	drain(agent, AGENT_DRAIN_REGION, false, a, d);
+	return 0;
+}
+
 static int quarantine_release(struct agent *agent, const struct ctl_args *a, const struct done *d,
 			      struct err *e)
 {
@@ -133,6 +174,10 @@ static const struct verb {
 	{"backend.set", backend_set},
 	{"backend.drain", backend_drain},
 	{"backend.undrain", backend_undrain},
+	{"node.drain", node_drain},
+	{"node.undrain", node_undrain},
+	{"region.drain", region_drain},
+	{"region.undrain", region_undrain},
 	{"quarantine.release", quarantine_release},
 };
 

@@ -387,6 +387,8 @@ static void on_tick(uv_timer_t *t)
 		agent_kick(a, false);
 	else if (a->is_dirty)
 		agent_kick(a, true);
+	if (agent_stale_tick(a, agent_now_ms(a)))
+		agent_fwd_announce(a);
 	agent_maps_tick(a);
 	agent_tables_tick(a);
 	agent_traces_fail(a, agent_now_ms(a), "edgefwd gave no answer");

@@ -132,6 +132,15 @@ int agent_capture_start(struct agent *a, const void *owner, const struct capture
 int agent_capture_read(struct agent *a, const void *owner, capture_cb cb, void *arg, struct err *e);
 void agent_capture_stop(struct agent *a, const void *owner); /* harmless if it has none */
 
+/* A drain of all backends of a node or a region; an edge of it withdraws its VIPs and forwards what still comes. */
+enum agent_drain_scope { AGENT_DRAIN_NODE, AGENT_DRAIN_REGION };
+struct agent_order {
+	const char *author, *reason; /* may be NULL */
+	uint64_t seconds;	     /* it stands, 0 = until taken back */
+};
+void agent_drain(struct agent *a, enum agent_drain_scope scope, const char *name, bool is_drained,
+		 const struct agent_order *order, agent_cb cb, void *arg);
+
 /* ---- looking: the view is valid until the loop runs on */
 struct agent_view {
 	const struct route_view *view;
@@ -141,6 +150,8 @@ struct agent_view {
 	bool is_fwd_up;
 	const char *fwd_text; /* "connected", or why not */
 	bool is_ready;	      /* maps are filled */
+	bool is_stale;	      /* less than half of the region is heard: VIPs are depreferred */
+	size_t vip_count;     /* announced */
 	uint64_t routes_at_ms;
 	uint32_t compute_us,
 		compute_us_max; /* view, routes, plan and map writes: the last time, and the worst */

@@ -28,16 +28,27 @@ static bool is_announced_here(const struct agent *a, const struct ip_addr *vip)
 	return false;
 }
 
+static bool is_self_drained(const struct agent *a)
+{
+	const struct route_view *v = &a->world->view;
+
+	for (size_t i = 0; i < v->node_count; i++)
+		if (!node_id_cmp(&v->node[i].id, &a->self))
+			return v->node[i].is_drained;
+	return false;
+}
+
 /* Sorted, without doubles; NULL when memory ran out. */
 static struct ip_addr *wanted_vips(const struct agent *a, size_t *ret_count)
 {
 	const struct route_plan *r = a->world->routes;
 	struct ip_addr *vip = calloc(r->entry_count * MODEL_VIPS_MAX + 1, sizeof(*vip));
+	bool is_any = a->cfg.self.is_edge && !is_self_drained(a);
 	size_t n = 0, kept = 0;
 
 	if (!vip)
 		return NULL;
-	for (size_t i = 0; a->cfg.self.is_edge && i < r->entry_count; i++) {
+	for (size_t i = 0; is_any && i < r->entry_count; i++) {
 		const struct route_entry *en = &r->entry[i];
 		const struct model_service *s = &a->world->view.service[en->service_idx];
 
@@ -64,7 +75,9 @@ static int send_vip(struct agent *a, enum fwd_vip_verb verb, const struct ip_add
 		memcpy(msg.addr, vip->b, sizeof(msg.addr));
 		if (!a->is_vip_begun) /* a whole list is one line */
 			agent_log("info", "vip", "address=%s verb=%s", ip_text(vip, text),
-				  verb == FWD_VIP_ADD ? "announce" : "withdraw");
+				  verb == FWD_VIP_DEL	? "withdraw"
+				  : verb == FWD_VIP_ADD ? "announce"
+							: "announce_stale");
 	}
 	return ask(a, &msg);
 }
@@ -74,6 +87,8 @@ static int send_vip(struct agent *a, enum fwd_vip_verb verb, const struct ip_add
 static int send_changes(struct agent *a, const struct ip_addr *vip, size_t count)
 {
 	struct ip_addr *said = calloc(a->vip_count + count + 1, sizeof(*said));
+	enum fwd_vip_verb verb = a->is_stale ? FWD_VIP_STALE : FWD_VIP_ADD;
+	bool is_other = a->is_stale != a->is_stale_said; /* all are said again */
 	size_t i = 0, k = 0, n = 0;
 	int err = 0;
 
@@ -84,8 +99,8 @@ static int send_changes(struct agent *a, const struct ip_addr *vip, size_t count
 
 		if (c < 0)
 			err = send_vip(a, FWD_VIP_DEL, &a->vip[i]);
-		else if (c > 0)
-			err = send_vip(a, FWD_VIP_ADD, &vip[k]);
+		else if (c > 0 || is_other)
+			err = send_vip(a, verb, &vip[k]);
 		if (err)
 			break;
 		if (c >= 0)
@@ -95,6 +110,8 @@ static int send_changes(struct agent *a, const struct ip_addr *vip, size_t count
 	}
 	while (i < a->vip_count)
 		said[n++] = a->vip[i++];
+	if (!err)
+		a->is_stale_said = a->is_stale;
 	free(a->vip);
 	a->vip = said;
 	a->vip_count = n;

@@ -68,6 +68,10 @@ static void add_problems(struct agent *a, struct agent_view *v)
 		add_problem(a, v, "%s", a->conflict_text);
 	if (a->cfg.fwd_socket)
 		add_forwarder_problem(a, v);
+	if (a->is_stale)
+		add_problem(a, v,
+			    "this edge hears less than half of its region: its routes may be out of "
+			    "date, its VIPs are announced as stale");
 	if (a->vip_text[0])
 		add_problem(a, v, "%s", a->vip_text);
 	if (a->cfg.fwd_socket && !agent_seed(a) &&
@@ -89,6 +93,8 @@ void agent_look(struct agent *a, struct agent_view *ret_view)
 	v.is_fwd_up = a->is_fwd_up;
 	v.fwd_text = a->fwd_text;
 	v.is_ready = a->is_ready;
+	v.is_stale = a->is_stale;
+	v.vip_count = a->vip_count;
 	v.routes_at_ms = a->computed_ms;
 	v.compute_us = a->compute_us;
 	v.compute_us_max = a->compute_us_max;

@@ -277,19 +277,17 @@ static bool override_stands(struct agent *a, const struct route_node *n, const c
 			    uint64_t now_s)
 {
 	char key[MODEL_KEY_MAX + MODEL_NAME_MAX + 16];
-	const union fact_value *v;
 
 	snprintf(key, sizeof(key), "backend/%s/%s", n->node.name, backend_key);
-	v = agent_fact_find(a, NULL, MODEL_KIND_OVERRIDE, key);
-	if (!v || !v->override.is_drained)
-		return false;
-	if (!v->override.expires_unix_s)
-		return true;
-	if (v->override.expires_unix_s <= now_s)
-		return false;
-	if (!a->next_expiry_s || v->override.expires_unix_s < a->next_expiry_s)
-		a->next_expiry_s = v->override.expires_unix_s;
-	return true;
+	return n->is_drained || agent_override_stands(a, key, now_s);
+}
+
+static void mark_drained(struct agent *a, struct world *w)
+{
+	uint64_t now_s = agent_unix_ms() / 1000;
+
+	for (size_t i = 0; i < w->view.node_count; i++)
+		w->node[i].is_drained = agent_node_is_drained(a, &w->node[i].node, now_s);
 }
 
 static void fill_backends(struct agent *a, struct world *w, struct fact **fact, size_t count,
@@ -386,6 +384,8 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	qsort(w->service, services, sizeof(*w->service), cmp_service);
 	qsort(fact, n, sizeof(struct fact *), cmp_backend_fact);
 	a->next_expiry_s = 0;
+	if (has_overrides)
+		mark_drained(a, w);
 	fill_backends(a, w, fact, n, has_overrides);
 	mark_filters(a, w);
 	w->view.has_filter = w->has_filter;

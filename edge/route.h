@@ -33,6 +33,7 @@ struct route_node {
 	struct node_id id;
 	struct model_node node;
 	enum gossip_state state;
+	bool is_drained; /* with all its backends; announces nothing */
 };
 struct route_backend {
 	size_t node_idx; /* into view.node */

@@ -25,7 +25,8 @@ static void put_node(struct ectl_table *t, const struct row *row)
 	bool is_edge = ectl_bool(n, "is_edge"), is_worker = ectl_bool(n, "is_worker");
 
 	ectl_cell(t, "%s%s", row->name, ectl_bool(n, "is_self") ? " *" : "");
-	ectl_cell(t, "%s", ectl_text(n, "state", text));
+	ectl_cell(t, "%s%s", ectl_text(n, "state", text),
+		  ectl_bool(n, "is_drained") ? ", drained" : "");
 	ectl_cell(t, "%s", ectl_span(n, "since_ms", age));
 	ectl_cell(t, "%s", ectl_bool(n, "is_self") ? "-" : ectl_ago(n, "heard_ms", age));
 	if (ectl_has(n, "rtt_us"))
@@ -71,11 +72,56 @@ static void show_list(const msgpack_object *r)
 	ectl_show_nodes(r, "  ");
 }
 
+static int fill_author(struct ctl_args *a, struct err *e)
+{
+	(void)e;
+	ectl_fill_author(a);
+	return 0;
+}
+
 const struct ectl_command ectl_node_commands[] = {
 	{.noun = "node",
 	 .verb = "list",
 	 .method = "node.list",
 	 .help = "All nodes that this one knows, by region, and when it heard them last.",
 	 .show = show_list},
+	{.noun = "node",
+	 .verb = "drain",
+	 .method = "node.drain",
+	 .help = "Give the backends of a node no new flows; those that are up go on. "
+		 "VIPs are announced no more; what still comes is forwarded.",
+	 .positional = {{"NODE", CTL_A_name, false}},
+	 .option = {{"reason", CTL_A_reason, NULL, "TEXT", "why, for those who ask later", false},
+		    {"seconds", CTL_A_seconds, NULL, "N", "how long; else until undrain", false}},
+	 .check = fill_author,
+	 .show = ectl_show_text},
+	{.noun = "node",
+	 .verb = "undrain",
+	 .method = "node.undrain",
+	 .help = "Let a drained node serve again.",
+	 .positional = {{"NODE", CTL_A_name, false}},
+	 .check = fill_author,
+	 .show = ectl_show_text},
+	{0},
+};
+
+const struct ectl_command ectl_region_commands[] = {
+	{.noun = "region",
+	 .verb = "drain",
+	 .method = "region.drain",
+	 .help = "Give the backends of a region no new flows; those that are up go on. "
+		 "VIPs are announced no more; what still comes is forwarded.",
+	 .positional = {{"REGION", CTL_A_name, false}},
+	 .option = {{"reason", CTL_A_reason, NULL, "TEXT", "why, for those who ask later", false},
+		    {"seconds", CTL_A_seconds, NULL, "N", "how long; else until undrain", false}},
+	 .check = fill_author,
+	 .show = ectl_show_text},
+	{.noun = "region",
+	 .verb = "undrain",
+	 .method = "region.undrain",
+	 .help = "Let a drained region serve again.",
+	 .positional = {{"REGION", CTL_A_name, false}},
+	 .check = fill_author,
+	 .show = ectl_show_text},
 	{0},
 };

@@ -141,6 +141,13 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 	agent_service_rm(a, spec, cb, arg);
 }
 
+void agent_drain(struct agent *a, enum agent_drain_scope scope, const char *name, bool is_drained,
+		 const struct agent_order *order, agent_cb cb, void *arg)
+{
+	(void)scope;
+	agent_backend_drain(a, name, is_drained, order->author, order->reason, cb, arg);
+}
+
 void agent_service_set(struct agent *a, const char *name, const char *const *policy, size_t count,
 		       agent_cb cb, void *arg)
 {

@@ -18,7 +18,8 @@ static void test_status_when_asked_then_shows_nodes_services_backends(void **sta
 		"\"id\"=>\"09000000000000000000000000000000\", "
 		"\"addr\"=>\"10.0.0.2:7946\", \"state\"=>\"headless\", \"since_ms\"=>3200, "
 		"\"heard_ms\"=>200, \"data_heard_ms\"=>nil, \"rtt_us\"=>1500, \"is_self\"=>false, "
-		"\"is_edge\"=>true, \"is_worker\"=>true, \"has_forwarder\"=>true, "
+		"\"is_edge\"=>true, \"is_worker\"=>true, \"is_drained\"=>false, "
+		"\"has_forwarder\"=>true, "
 		"\"is_behind\"=>true, "
 		"\"behind_ms\"=>1500, \"lacks_records\"=>12, \"lacks_writers\"=>3, "
 		"\"lacks_shared\"=>2, \"ahead_writers\"=>1");

@@ -302,12 +302,14 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 	static const struct {
 		const char *line, *want;
 	} row[] = {
-		{"", "command: missing, want status, node, service, backend, route, stats, "
+		{"", "command: missing, want status, node, region, service, backend, route, stats, "
 		     "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
 		{"nonsense",
-		 "command: got 'nonsense', want status, node, service, backend, route, stats, "
+		 "command: got 'nonsense', want status, node, region, service, backend, route, "
+		 "stats, "
 		 "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
-		{"node", "node: missing, want list"},
+		{"node", "node: missing, want list, drain or undrain"},
+		{"region", "region: missing, want drain or undrain"},
 		{"backend frob",
 		 "backend: got 'frob', want add, list, show, rm, set, drain or undrain"},
 		{"status now", "status: got 'now', want no more words"},
