@@ -198,7 +198,7 @@ struct agent {
 	size_t vip_count;
 	uint64_t deaf_since_ms; /* less than half of the region is heard since then, 0 = it is */
 	bool is_stale, is_stale_said; /* for too long; as VIPs are announced now */
-	uint64_t fwd_retry_ms; /* refused: ask again then, 0 = nothing to ask again */
+	uint64_t fwd_retry_ms;	      /* refused: ask again then, 0 = nothing to ask again */
 	struct peer_sent *peers;
 
 	struct agent_tables tables_said;

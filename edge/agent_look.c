@@ -69,9 +69,10 @@ static void add_problems(struct agent *a, struct agent_view *v)
 	if (a->cfg.fwd_socket)
 		add_forwarder_problem(a, v);
 	if (a->is_stale)
-		add_problem(a, v,
-			    "this edge hears less than half of its region: its routes may be out of "
-			    "date, its VIPs are announced as stale");
+		add_problem(
+			a, v,
+			"this edge hears less than half of its region: its routes may be out of "
+			"date, its VIPs are announced as stale");
 	if (a->vip_text[0])
 		add_problem(a, v, "%s", a->vip_text);
 	if (a->cfg.fwd_socket && !agent_seed(a) &&
