@@ -9,6 +9,7 @@
 
 #include "bpf/dp_abi.h"
 #include "edge/quic.h"
+#include "edge/watch.h"
 #include "gossip/mp.h"
 
 #define PARAMS_MAX                                                                                 \
@@ -40,7 +41,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"service.rm", CTL_BIT(name), CTL_BIT(name)},
 	{"backend.add",
 	 CTL_BIT(service) | CTL_BIT(addr) | CTL_BIT(ports) | CTL_BIT(weight) | CTL_BIT(check) |
-		 CTL_BIT(quic_id),
+		 CTL_BIT(quic_id) | CTL_BIT(watched),
 	 CTL_BIT(service) | CTL_BIT(addr)},
 	{"backend.list", CTL_BIT(service), 0},
 	{"backend.show", CTL_BIT(spec), CTL_BIT(spec)},
@@ -408,6 +409,11 @@ int ctl_args_backend(const struct ctl_args *a, struct model_backend *ret_backend
 	model_check_default(MODEL_CHECK_NONE, &b.check);
 	if ((a->has & CTL_BIT(check)) && model_check_parse(a->check, &b.check, &why))
 		return err_set(e, -EINVAL, "%s: %.170s", method, why.text);
+	if (a->has & CTL_BIT(watched)) {
+		if (watch_check(a->watched, &why))
+			return err_set(e, -EINVAL, "%s: %.170s", method, why.text);
+		snprintf(b.watch, sizeof(b.watch), "%s", a->watched);
+	}
 	*ret_backend = b;
 	return 0;
 }

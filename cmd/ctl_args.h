@@ -22,6 +22,7 @@
 	X(addr, TEXT, 80)                                                                          \
 	X(spec, TEXT, CTL_SPEC_MAX)                                                                \
 	X(check, TEXT, MODEL_CHECK_TEXT_MAX)                                                       \
+	X(watched, TEXT, MODEL_WATCH_MAX)                                                          \
 	X(quic_id, TEXT, 16)                                                                       \
 	X(verb, TEXT, 16)                                                                          \
 	X(prefix, TEXT, IP_TEXT_MAX)                                                               \
@@ -62,7 +63,7 @@ struct ctl_texts {
 struct ctl_args {
 	uint32_t has; /* CTL_BIT() of what is given */
 	char name[64], service[64], addr[80], spec[CTL_SPEC_MAX], check[MODEL_CHECK_TEXT_MAX];
-	char quic_id[16], verb[16], prefix[IP_TEXT_MAX];
+	char watched[MODEL_WATCH_MAX], quic_id[16], verb[16], prefix[IP_TEXT_MAX];
 	char author[MODEL_NAME_MAX], reason[64];
 	char proto[8], src[80], dst[80], cid[41], node[MODEL_NAME_MAX], file[256];
 	uint64_t weight, every, count, seconds, after, watch;

@@ -209,6 +209,14 @@ static void put_part(struct ctl_out *o, struct ctl_block *m, const char *key,
 		ctl_key_nil(o, m, key);
 }
 
+/* What took it out, "" = nothing has. */
+static const char *cause_text(const struct model_health *h)
+{
+	static const char *const text[] = {"check", "signal", "gone"};
+
+	return h->state == MODEL_HEALTH_FAILING && h->cause < MODEL_CAUSES ? text[h->cause] : "";
+}
+
 void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 {
 	const struct route_view *v = l->v.view;
@@ -245,6 +253,8 @@ void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 		ctl_key_uint(o, &m, "tier", l->use[idx].tier);
 	else
 		ctl_key_nil(o, &m, "tier");
+	ctl_key_text(o, &m, "cause", cause_text(&h));
+	ctl_key_text(o, &m, "watch", b->backend.watch);
 	ctl_end(o, &m);
 }
 

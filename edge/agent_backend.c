@@ -128,10 +128,8 @@ static void on_watch(uv_poll_t *p, int status, int events)
 		bool had = o->has_way;
 
 		find_way(o);
-		if (had && !o->has_way)
-			agent_health_gone(o, "its address or the way to it is gone");
-		else if (!had && o->has_way)
-			agent_health_back(o, "the way to it is back");
+		if (had != o->has_way)
+			agent_health_presence(o);
 		else if (o->check && had && o->way.ifindex != was)
 			check_kick(o->check);
 	}
@@ -206,6 +204,7 @@ int agent_own_add(struct agent *a, const struct model_backend *b, const struct m
 
 void agent_own_remove(struct agent *a, struct own_backend *o)
 {
+	agent_health_unwatch(o);
 	if (o->check)
 		check_stop(o->check);
 	if (o->written.live && a->mapw) {
@@ -258,6 +257,7 @@ void agent_backends_close(struct agent *a)
 
 	while ((o = TAILQ_FIRST(&a->own))) {
 		/* Slots stay as they are: the forwarder serves on. */
+		agent_health_unwatch(o);
 		if (o->check)
 			check_stop(o->check);
 		TAILQ_REMOVE(&a->own, o, link);

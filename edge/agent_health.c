@@ -21,6 +21,8 @@
 #define RETURN_MIN_MS 5000u
 #define RETURN_MAX_MS 300000u
 
+static void on_watch(bool is_alive, const char *why, void *arg);
+
 /* ---- publishing */
 
 static void set_health(struct own_backend *o, enum model_health_state state,
@@ -133,9 +135,17 @@ static void on_check(const struct check_result *r, void *arg)
 void agent_check_start(struct own_backend *o)
 {
 	const struct model_backend *b = &o->model;
-	int err = check_start(o->agent->uv, &b->addr, b->check.port ? b->check.port : b->port,
-			      &b->check, (enum model_health_state)o->health.state, on_check, o,
-			      &o->check);
+	int err = b->watch[0] ? watch_open(o->agent->uv, b->watch, on_watch, o, &o->watch) : 0;
+
+	/* Before the check, so that one of kind none is not heard first. */
+	if (err) {
+		o->watch = NULL;
+		agent_log("error", "watch_not_started", "backend=%s watch=%s error=\"%s\"", o->key,
+			  b->watch, strerror(-err));
+	}
+	err = check_start(o->agent->uv, &b->addr, b->check.port ? b->check.port : b->port,
+			  &b->check, (enum model_health_state)o->health.state, on_check, o,
+			  &o->check);
 
 	if (err) {
 		o->check = NULL;
@@ -221,7 +231,7 @@ static void on_signal(const struct dp_signal *s, void *arg)
 
 /* ---- gone, and back */
 
-void agent_health_gone(struct own_backend *o, const char *why)
+static void gone(struct own_backend *o, const char *why)
 {
 	if (o->gone_text[0])
 		return;
@@ -233,7 +243,7 @@ void agent_health_gone(struct own_backend *o, const char *why)
 	doubt(o, true);
 }
 
-void agent_health_back(struct own_backend *o, const char *why)
+static void back(struct own_backend *o)
 {
 	if (!o->gone_text[0])
 		return;
@@ -241,7 +251,32 @@ void agent_health_back(struct own_backend *o, const char *why)
 	if (has_check(o))
 		check_signal(o->check, true);
 	else if (o->health.state == MODEL_HEALTH_FAILING)
-		set_health(o, MODEL_HEALTH_PASSING, MODEL_CAUSE_CHECK, uv_hrtime(), why);
+		set_health(o, MODEL_HEALTH_PASSING, MODEL_CAUSE_CHECK, uv_hrtime(),
+			   "not checked: what was gone is back");
+}
+
+void agent_health_presence(struct own_backend *o)
+{
+	if (!o->has_way)
+		gone(o, "its address or the way to it is gone");
+	else if (o->watch_text[0])
+		gone(o, o->watch_text);
+	else
+		back(o);
+}
+
+static void on_watch(bool is_alive, const char *why, void *arg)
+{
+	struct own_backend *o = arg;
+
+	snprintf(o->watch_text, sizeof(o->watch_text), "%s", is_alive ? "" : why);
+	agent_health_presence(o);
+}
+
+void agent_health_unwatch(struct own_backend *o)
+{
+	watch_close(o->watch);
+	o->watch = NULL;
 }
 
 /* ---- which port says most about a backend */
@@ -309,7 +344,7 @@ static void on_tick(uv_timer_t *t)
 		struct dp_pulse pulse;
 
 		if (!o->has_way) /* since the start */
-			agent_health_gone(o, "its address or the way to it is gone");
+			agent_health_presence(o);
 		if (o->return_ms && o->health.cause == MODEL_CAUSE_SIGNAL && !has_check(o) &&
 		    o->return_ms <= now && !o->gone_text[0]) {
 			o->return_ms = now;

@@ -32,6 +32,7 @@
 #include "edge/poison.h"
 #include "edge/report.h"
 #include "edge/signal.h"
+#include "edge/watch.h"
 
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
@@ -93,6 +94,8 @@ struct own_backend {
 	struct silence silence;
 	bool is_doubted;    /* a probe that a signal asked for is under way */
 	char gone_text[64]; /* what of it is gone, "" = nothing */
+	struct watch *watch;
+	char watch_text[64]; /* what it stands on is gone, "" = it is there, or nobody looks */
 	uint32_t
 		distrust_ms; /* its signals were wrong: how long they were not believed the last time */
 	uint64_t distrust_until_ms;
@@ -334,9 +337,9 @@ void agent_backends_close(struct agent *a);
 void agent_check_start(struct own_backend *o);
 /* A packet told `what` about it at born_ns (uv_hrtime). */
 void agent_health_signal(struct own_backend *o, const char *what, uint64_t born_ns);
-/* What it can't do without is gone for certain, or back. */
-void agent_health_gone(struct own_backend *o, const char *why);
-void agent_health_back(struct own_backend *o, const char *why);
+/* Its way, or what it stands on, may have changed: what is gone for certain takes it out. */
+void agent_health_presence(struct own_backend *o);
+void agent_health_unwatch(struct own_backend *o);
 /* Fills in which port's refusals are its own. */
 void agent_health_watch(const struct own_backend *o, struct dp_local *l);
 void agent_health_maps(struct agent *a); /* new maps are in a->fds */

@@ -433,6 +433,10 @@ void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb 
 		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
 		return;
 	}
+	if (watch_complete(copy.watch, &e)) {
+		agent_ops_refuse(cb, arg, e.code, "%s", e.text);
+		return;
+	}
 	copy.is_draining = false;
 	err = agent_token_new(a, &copy.token);
 	if (err) {

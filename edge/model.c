@@ -19,6 +19,8 @@
  *                 w    uint 1..1000                  weight                                              100
  *                 t    uint < 2^24                   token: the GRE key of its packets                   -
  *                 q    uint < 2^32                   server id in QUIC connection ids                    0: a hash
+ *                 o    text <= 127                   what it stands on on its node: pid:, pidfile:,      "": nothing
+ *                                                    cgroup:, unit:; for that node alone
  *                 d    bool                          draining                                            false
  *                 c    map                           check, below                                        none
  *   3   health    s    uint 0..2                     0 unknown, 1 passing, 2 failing                     -

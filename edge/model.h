@@ -33,6 +33,7 @@ enum model_kind {
 #define MODEL_PORTS_MAX 16    /* protocol and port (range) entries per service */
 #define MODEL_RANGE_MAX 16384 /* ports in one range */
 #define MODEL_WEIGHT_MAX 1000
+#define MODEL_WATCH_MAX 128
 
 struct model_node {
 	char name[MODEL_NAME_MAX];
@@ -135,6 +136,8 @@ struct model_backend {
 	uint32_t
 		quic_id; /* server id in connection ids that its operator chose, 0 = edge/quic.h makes one */
 	struct model_check check;
+	char watch
+		[MODEL_WATCH_MAX]; /* edge/watch.h: what it stands on, "" = nothing that is watched */
 };
 /* "SERVICE/ADDR:PORT" */
 int model_backend_key(const struct model_backend *b, char buf[MODEL_KEY_MAX]);

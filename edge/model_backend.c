@@ -49,7 +49,8 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 
 	if (backend_rules(b))
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 7u + (b->quic_id != 0) + 2u * (b->ports.lo != 0));
+	model_pack_begin(&p, buf, cap,
+			 7u + (b->quic_id != 0) + 2u * (b->ports.lo != 0) + (b->watch[0] != 0));
 	model_pack_text(&p, "s");
 	model_pack_text(&p, b->service);
 	model_pack_text(&p, "a");
@@ -63,6 +64,10 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 	}
 	if (b->quic_id)
 		model_pack_key_uint(&p, "q", b->quic_id);
+	if (b->watch[0]) {
+		model_pack_text(&p, "o");
+		model_pack_free_text(&p, b->watch, sizeof(b->watch));
+	}
 	model_pack_text(&p, "d");
 	if (b->is_draining)
 		msgpack_pack_true(&p.pk);
@@ -107,6 +112,8 @@ int model_backend_decode(const uint8_t *buf, size_t len, struct model_backend *r
 			rc = model_read_u16(&r, UINT16_MAX, &b.ports.hi);
 		} else if (model_map_is(&m, "q")) {
 			rc = model_read_u32(&r, UINT32_MAX, &b.quic_id);
+		} else if (model_map_is(&m, "o")) {
+			rc = model_read_free_text(&r, b.watch, sizeof(b.watch));
 		} else if (model_map_is(&m, "d")) {
 			rc = mp_read_bool(&r, &b.is_draining);
 		} else if (model_map_is(&m, "c")) {

@@ -127,6 +127,12 @@ static int set_option(struct reader *r, const struct ectl_option *opt, const cha
 	if (prefix && strncmp(value, opt->prefix, prefix) != 0)
 		return err_set(r->e, -EINVAL, "%s: %s: got '%.40s', want %s",
 			       spoken(r->line->command, name), opt->name, value, opt->value);
+	if (opt->puts) {
+		char text[MODEL_WATCH_MAX + 32];
+
+		snprintf(text, sizeof(text), "%s%s", opt->puts, value);
+		return ctl_args_set(&r->line->args, opt->arg, text, r->signature, r->e);
+	}
 	return ctl_args_set(&r->line->args, opt->arg, value + prefix, r->signature, r->e);
 }
 

@@ -101,6 +101,10 @@ static void show_one(const msgpack_object *r)
 	ectl_line("check     %s", ectl_text(b, "check", text));
 	if (ectl_text(b, "why", text)[0])
 		ectl_line("it says   %s", text);
+	if (ectl_text(b, "watch", text)[0])
+		ectl_line("watched   %s", text);
+	if (ectl_text(b, "cause", text)[0])
+		ectl_line("out by    %s", text);
 	ectl_line("weight    %llu", (unsigned long long)ectl_uint(b, "weight"));
 	ectl_line("use       %s", ectl_text(b, "use", text));
 	ectl_line("ports     %s", ectl_text(b, "ports", text)[0] ? text : "all");
@@ -108,6 +112,10 @@ static void show_one(const msgpack_object *r)
 }
 
 #define SPEC "[NODE/]SERVICE/ADDR:PORT"
+#define WATCHED(of, what, text)                                                                    \
+	{                                                                                          \
+		.name = of, .arg = CTL_A_watched, .puts = of ":", .value = what, .help = text      \
+	}
 
 const struct ectl_command ectl_backend_commands[] = {
 	{.noun = "backend",
@@ -128,8 +136,11 @@ const struct ectl_command ectl_backend_commands[] = {
 		   "                            udp:send=hex:00ff,expect=text:ok (none)",
 		   false},
 		  {"quic-id", CTL_A_quic_id, NULL, "HEX",
-		   "8 hex digits: server id in QUIC connection ids (a hash of the backend)",
-		   false}},
+		   "8 hex digits: server id in QUIC connection ids (a hash of the backend)", false},
+		  WATCHED("pid", "N", "take it out at once when this process ends"),
+		  WATCHED("pidfile", "PATH", "when the process that the file names does"),
+		  WATCHED("unit", "NAME", "when this systemd service has no process any more"),
+		  WATCHED("cgroup", "PATH", "when this control group has none")},
 	 .check = check_add,
 	 .show = ectl_show_text},
 	{.noun = "backend",

@@ -18,7 +18,7 @@ enum ectl_exit { ECTL_OK = 0, ECTL_REFUSED = 1, ECTL_USAGE = 2, ECTL_UNREACHABLE
 
 /* ---- commands */
 
-#define ECTL_OPTIONS_MAX 8
+#define ECTL_OPTIONS_MAX 12
 #define ECTL_WORDS_MAX 3
 struct ectl_line;
 struct ectl_option {
@@ -31,6 +31,7 @@ struct ectl_option {
 	bool is_repeatable; /* may be missing, and may repeat */
 	const char *
 		flag; /* what it means without =VALUE, for those that take none; NULL = it needs one */
+	const char *puts; /* put in front of the value ("pid:"); NULL = nothing */
 };
 struct ectl_command {
 	const char *noun, *verb; /* verb NULL: the noun alone */

@@ -125,6 +125,30 @@ ok 'knocking at a closed port of a range takes nobody out' knocks
 ok '  but the checked port does' dies tcp $RANGE 7100 a-range
 ok '  and its check brings it back' back "fra-2/range/$(lab_addr4 fra-2):7100" a-range fra-2 7100
 
+# What a backend stands on: the address, the process that a file names. Nobody sends anything here, and no check looks.
+lab_addr fra-2 lo 10.1.2.9/32
+serve alone fra-2 7300
+cp "$LAB_DIR/app-alone.pid" "$LAB_DIR/alone.pid" && chmod 644 "$LAB_DIR/alone.pid"
+stands() {
+	lab_ctl fra-1 service add quiet --vip 198.51.100.55 --port udp/7300 >/dev/null || return 1
+	lab_wait 'the service' 10 lab_ctl fra-2 route show quiet || return 1
+	lab_ctl fra-2 backend add quiet 10.1.2.9:7300 --pidfile "$LAB_DIR/alone.pid" || return 1
+	lab_wait 'it passes' 10 is_health fra-2/quiet/10.1.2.9:7300 'passing *'
+}
+QUIET=fra-2/quiet/10.1.2.9:7300
+ok 'a backend without a check, its process watched' stands
+ended_process() { lab_app_kill alone && lab_wait 'failing' 2 is_health $QUIET 'failing process * has ended'; }
+ok '  is out when the process ends' ended_process
+new_process() {
+	serve alone fra-2 7300
+	cp "$LAB_DIR/app-alone.pid" "$LAB_DIR/alone.pid" && lab_wait 'passing' 5 is_health $QUIET 'passing *'
+}
+ok '  and back when the file names another' new_process
+no_address() { lab_in fra-2 ip addr del 10.1.2.9/32 dev lo && lab_wait 'failing' 2 is_health $QUIET 'failing its address*'; }
+ok '  is out when its address is gone' no_address
+address() { lab_in fra-2 ip addr add 10.1.2.9/32 dev lo && lab_wait 'passing' 5 is_health $QUIET 'passing *'; }
+ok '  and back with it' address
+
 # One of two is out: the other is the last.
 last_stays() {
 	lab_app_kill a-udp

@@ -200,6 +200,8 @@ static void test_changes_when_asked_then_reach_the_daemon(void **state)
 	assert_int_equal(fake.got_backend.ports.hi, 5049);
 	assert_int_equal(run("backend add game 10.0.0.7:6000 --quic-id a1b2c3d4"), 0);
 	assert_int_equal(fake.got_backend.quic_id, 0xa1b2c3d4);
+	assert_int_equal(run("backend add game 10.0.0.7:6000 --unit game.service"), 0);
+	assert_string_equal(fake.got_backend.watch, "unit:game.service");
 	assert_int_equal(run("service add quic --vip 192.0.2.9 --port udp/443 --policy quic=on "
 			     "--policy pps=9"),
 			 0);
@@ -346,6 +348,10 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		{"backend add dns 10.0.0.1:53 --quic-id 7",
 		 "backend add: quic-id: got '7', want eight digits of 0-9 and a-f, not all zero"},
 		{"backend add dns", "backend add: ADDR:PORT: missing"},
+		{"backend add dns 10.0.0.1:53 --pid x",
+		 "backend add: watch: got 'pid:x', want the number of a process behind pid:"},
+		{"backend add dns 10.0.0.1:53 --pidfile x",
+		 "backend add: watch: got 'pidfile:x', want an absolute path behind pidfile:"},
 		{"backend add dns 10.0.0.1:53 --ports 5-4",
 		 "backend add: ports: got '5-4', want one range like 5000-5999"},
 		{"backend add dns 10.0.0.1:53 --weight 0",

@@ -179,6 +179,8 @@ static void test_encode_when_at_limits_then_fits_a_record(void **state)
 	b.check.send_len = b.check.expect_len = 64;
 	b.token = 0xffffff;
 	b.ports = (struct ip_port_range){65534, 65535};
+	b.quic_id = UINT32_MAX;
+	memset(b.watch, 'x', sizeof(b.watch) - 1);
 	len = model_backend_encode(&b, buf, sizeof(buf));
 	print_message("# largest backend value: %d bytes\n", len);
 	assert_true(len > 0);
