@@ -62,7 +62,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats model sim bench
+        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false bench
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -139,6 +139,11 @@ sim: ## the long simulation: SEEDS seeds from FIRST on, nemesis and anti-entropy
 sim: $(OUT)/tests/sim/test_nemesis $(OUT)/tests/sim/test_records
 	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_nemesis
 	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_records
+
+NODE_HOURS ?= 24
+sim-false: ## how often the simulator takes a healthy node for dead: NODE_HOURS each, at several losses, with slow nodes
+sim-false: $(OUT)/tests/sim/test_false
+	$(Q)NODE_HOURS=$(NODE_HOURS) $(OUT)/tests/sim/test_false
 
 bpf-stats: ## instructions and verifier effort of each program
 bpf-stats: $(BPF_SKEL)

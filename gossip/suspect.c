@@ -21,6 +21,7 @@
 #define BETWEEN_MAX 4 /* members that don't answer, between us and the next that lives */
 #define REFUTE_EVERY_MS 100
 #define HEALTH_MAX 7
+#define RANDOM_EVERY 5 /* regular probes: then one goes to a random member, too */
 #define DEATH_LOOKS 64 /* members looked at for a death to tell again */
 #define HEARD_JUST_NOW_MS 1000
 #define SUSPICION_MIN_MS 1500
@@ -266,12 +267,12 @@ static void regular_probe(struct gossip_core *c)
 	struct member *m = NULL;
 
 	reach_tick(c);
-	if (++c->probe_count % 5 == 0)
+	/* A random one as well, not instead: the successor would wait twice as long to be missed. */
+	if (++c->probe_count % RANDOM_EVERY == 0)
 		m = member_random_alive(c, NULL, NULL);
 	if (m)
 		probe_start(c, m);
-	else
-		probe_successor(c);
+	probe_successor(c);
 	if (is_isolated(c)) {
 		for (unsigned int i = 0; i < ISOLATED_PROBES; i++) {
 			m = member_random_alive(c, NULL, NULL);

@@ -13,13 +13,14 @@
 
 #define NODES 50
 
-static struct sim_samples samples;
+static struct sim_samples samples, deaths;
 
 /* What the observers said, since when. */
 struct watch {
 	size_t subject;
 	uint64_t start_ms;
 	uint64_t gone_ms[SIM_NODES_MAX]; /* suspect or dead, first time; 0 = never */
+	uint64_t dead_ms[SIM_NODES_MAX];
 	uint64_t headless_ms[SIM_NODES_MAX];
 	size_t others_gone; /* events: someone else was suspected or declared dead */
 	size_t deaths;
@@ -38,6 +39,8 @@ static void watch_cb(struct sim *s, struct sim_node *n, const struct gossip_even
 		return;
 	}
 	w->deaths += ev->member.state == GOSSIP_DEAD;
+	if (ev->member.state == GOSSIP_DEAD && !w->dead_ms[n->idx])
+		w->dead_ms[n->idx] = s->now_ms;
 	if (is_gone && !w->gone_ms[n->idx])
 		w->gone_ms[n->idx] = s->now_ms;
 	if (ev->member.state == GOSSIP_HEADLESS && !w->headless_ms[n->idx])
@@ -86,13 +89,20 @@ static bool all_headless(struct sim *s, void *arg)
 	return true;
 }
 
+static void print_samples(const char *what, struct sim_samples *v)
+{
+	printf("%s: p50 %llu p99 %llu max %llu ms\n", what,
+	       (unsigned long long)sim_percentile(v, 50), (unsigned long long)sim_percentile(v, 99),
+	       (unsigned long long)sim_percentile(v, 100));
+}
+
 /* Kill one node after another; every other one must stop using it in time. */
 static void kill_some(unsigned int loss_pct, uint64_t p99_max, uint64_t max_max)
 {
 	struct sim *s = cluster(NODES, 11 + loss_pct, loss_pct, false);
 	struct watch w;
 
-	samples.count = 0;
+	samples.count = deaths.count = 0;
 	for (size_t k = 0; k < 10; k++) {
 		size_t victim = 2 + k * 4;
 
@@ -105,9 +115,12 @@ static void kill_some(unsigned int loss_pct, uint64_t p99_max, uint64_t max_max)
 				sim_sample(&samples, w.gone_ms[i] - w.start_ms);
 		assert_int_equal(w.others_gone, 0);
 		sim_run(s, 6000);
-		for (size_t i = 0; i < NODES; i++)
-			if (s->node[i].life == SIM_UP)
-				assert_int_equal(sim_state_of(s, i, victim), GOSSIP_DEAD);
+		for (size_t i = 0; i < NODES; i++) {
+			if (s->node[i].life != SIM_UP)
+				continue;
+			assert_int_equal(sim_state_of(s, i, victim), GOSSIP_DEAD);
+			sim_sample(&deaths, w.dead_ms[i] - w.start_ms);
+		}
 		sim_start(s, victim);
 		assert_true(sim_run_until(s, sim_is_converged, NULL, 10000) >= 0);
 	}
@@ -117,6 +130,8 @@ static void kill_some(unsigned int loss_pct, uint64_t p99_max, uint64_t max_max)
 	       NODES, loss_pct, (unsigned long long)sim_percentile(&samples, 50),
 	       (unsigned long long)sim_percentile(&samples, 99),
 	       (unsigned long long)sim_percentile(&samples, 100));
+	print_samples("# ... dead to each other node", &deaths);
+	assert_in_range(sim_percentile(&deaths, 99), 1, 2200 + p99_max - 700);
 	assert_in_range(sim_percentile(&samples, 50), 1, 450);
 	assert_in_range(sim_percentile(&samples, 99), 1, p99_max);
 	assert_in_range(sim_percentile(&samples, 100), 1, max_max);
@@ -210,6 +225,35 @@ static void headless(unsigned int loss_pct)
 	assert_in_range(ms, 1, 2500);
 	sim_start(s, 17);
 	assert_true(sim_run_until(s, sim_is_converged, NULL, 10000) >= 0);
+	sim_free(s);
+}
+
+/* One daemon after another is killed; each other node must know in time that it is headless. */
+static void test_crash_when_a_daemon_is_killed_then_headless_in_time(void **state)
+{
+	struct sim *s = cluster(NODES, 22, 0, false);
+	struct watch w;
+
+	(void)state;
+	samples.count = 0;
+	for (size_t k = 0; k < 20; k++) {
+		size_t victim = 2 + k * 2;
+
+		sim_run(s, sim_below(&s->rng, 400));
+		watch_begin(s, &w, victim);
+		sim_crash(s, victim);
+		assert_true(sim_run_until(s, all_headless, &w, 5000) >= 0);
+		for (size_t i = 0; i < NODES; i++)
+			if (i != victim)
+				sim_sample(&samples, w.headless_ms[i] - w.start_ms);
+		assert_int_equal(w.others_gone, 0);
+		sim_start(s, victim);
+		assert_true(sim_run_until(s, sim_is_converged, NULL, 10000) >= 0);
+		sim_run(s, 2000);
+	}
+	print_samples("# 50 nodes, a daemon killed: headless at each other node", &samples);
+	assert_in_range(sim_percentile(&samples, 50), 1, 500);
+	assert_in_range(sim_percentile(&samples, 99), 1, 700);
 	sim_free(s);
 }
 
@@ -308,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_kill_when_20_pct_are_lost_then_all_know_in_time),
 		cmocka_unit_test(test_run_when_20_pct_are_lost_then_nobody_is_suspected),
 		cmocka_unit_test(test_run_when_regions_are_far_then_nobody_is_suspected),
+		cmocka_unit_test(test_crash_when_a_daemon_is_killed_then_headless_in_time),
 		cmocka_unit_test(
 			test_crash_when_the_kernel_answers_then_headless_and_never_suspect),
 		cmocka_unit_test(test_crash_when_20_pct_are_lost_then_headless_and_never_suspect),
