@@ -207,12 +207,19 @@ static void take_news(struct gossip_core *c, struct member *from, const struct w
 	struct wire_list votes = msg->votes, records = msg->records;
 	struct wire_vote v;
 	struct record r;
+	bool is_removed;
 
 	take_cards(c, msg, NULL);
 	while (wire_next_vote(&votes, &v))
 		suspect_on_vote(c, from, &v);
 	sync_on_digest(c, from, msg);
+	is_removed = records.count > 0 && table_is_removed(c, &from->id);
 	while (wire_next_record(&records, &r)) {
+		/* It may have been away for so long that it holds what was deleted and forgotten since. */
+		if (is_removed && record_scope_of(r.kind) == RECORD_SHARED) {
+			c->n.refused_records++;
+			continue;
+		}
 		c->cfg.signer.id_of(c->cfg.signer.arg, r.pub, &r.writer);
 		(void)table_offer(c, &r, msg->type == WIRE_DELTA ? TABLE_SYNCED : TABLE_HEARD,
 				  0); /* what is refused is counted there */
@@ -372,6 +379,7 @@ void gossip_core_tick(struct gossip_core *c, uint64_t now_ms)
 	suspect_tick(c);
 	own_tick(c);
 	sync_tick(c);
+	shared_tick(c);
 }
 
 uint64_t gossip_core_deadline_ms(const struct gossip_core *c)
@@ -393,7 +401,8 @@ static int check_write(uint8_t kind, const char *key, size_t value_len)
 {
 	size_t len = strnlen(key, RECORD_KEY_MAX + 1);
 
-	if (record_scope_of(kind) == RECORD_REFUSED || kind == RECORD_KIND_HEAD || len == 0)
+	if (record_scope_of(kind) == RECORD_REFUSED || kind == RECORD_KIND_HEAD ||
+	    kind == RECORD_KIND_FLOOR || len == 0)
 		return -EINVAL;
 	if (len > RECORD_KEY_MAX || value_len > RECORD_VALUE_MAX)
 		return -EMSGSIZE;
@@ -411,6 +420,8 @@ int gossip_core_put(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const 
 	mp_reader_init(&r, value, value_len);
 	if (mp_peek(&r) != MP_MAP || mp_check(value, value_len))
 		return -EINVAL;
+	if (c->own->is_removed && record_scope_of(kind) == RECORD_SHARED)
+		return -EPERM;
 	c->now_ms = now_ms;
 	return own_write(c, kind, (const uint8_t *)key, strlen(key), value, value_len, false,
 			 is_urgent);
@@ -423,6 +434,12 @@ int gossip_core_del(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const 
 
 	if (err)
 		return err;
+	if (record_scope_of(kind) == RECORD_SHARED) {
+		if (c->own->is_removed)
+			return -EPERM;
+		if (c->shared_tombstones >= CORE_SHARED_TOMBSTONES_MAX)
+			return -ENOSPC;
+	}
 	c->now_ms = now_ms;
 	return own_write(c, kind, (const uint8_t *)key, strlen(key), NULL, 0, true, is_urgent);
 }

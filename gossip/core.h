@@ -31,7 +31,9 @@
 #define CORE_FANOUT 250	  /* urgent news goes to so many at most */
 #define CORE_HEAD_MS 1000 /* a statement of what we have is renewed at most this often */
 #define CORE_TOMBSTONES_MAX                                                                        \
-	128 /* of our own; over it all but the newest half of this are collected */
+	128 /* of our own, and of shared records; over it all but the newest half of this are collected */
+#define CORE_SHARED_TOMBSTONES_MAX                                                                 \
+	4096 /* while they can't be collected, no more deletions are begun here */
 
 /* A sum of 128-bit hashes: order does not matter, elements can be taken out again. */
 struct digest {
@@ -71,8 +73,9 @@ struct rec { /* the version in force of one identity */
 	struct rblob *blob;
 	struct origin *origin; /* NULL: shared */
 	struct digest hash;
-	size_t idx;	/* in core.recs */
-	uint32_t touch; /* last restatement or comparison that named it */
+	size_t idx;	  /* in core.recs */
+	uint64_t arrival; /* shared: order in which we took them */
+	uint32_t touch;	  /* last restatement or comparison that named it */
 	uint8_t tx_left;
 	bool in_news;
 	bool in_urgent, urgent_all; /* waits to go to everyone, or to two */
@@ -102,6 +105,7 @@ struct origin {
 	struct rec *head;
 	struct digest sum;  /* all stored-scope records held */
 	struct digest gsum; /* those of `generation`, without the head */
+	size_t stored_count;
 	struct rec_list recs;
 	size_t rec_count;
 	uint32_t mark; /* named by the comparison under way */
@@ -152,6 +156,8 @@ struct member {
 	/* convergence */
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	bool is_sums_sent; /* and not answered yet */
+	/* When it last had our very shared records: what we had taken, and the highest counter. */
+	uint64_t has_arrival, has_top;
 	struct sync_lag lag;
 	uint32_t mark; /* named by the comparison under way */
 	uint8_t told;  /* how often it was sent our present card */
@@ -254,7 +260,15 @@ struct gossip_core {
 	struct origin_list origins_changed;
 	struct digest root;
 	struct digest bucket[WIRE_BUCKETS];
+	uint64_t
+		standing; /* of shared records, and of the ids of writers of own ones: changes seldom */
 	uint64_t seq, volatile_seq, shared_top;
+	uint64_t arrivals; /* shared records taken */
+	uint64_t
+		strand_ms; /* when to write tombstones again that nobody else takes, 0 = there are none */
+	uint64_t floor; /* of shared tombstones; floor_ms: when to look again */
+	uint64_t floor_ms;
+	size_t shared_tombstones;
 	uint32_t touch;
 	size_t own_tombstones;
 	bool is_head_stale;

@@ -101,10 +101,11 @@ void gossip_core_leave(struct gossip_core *c, uint64_t now_ms);
 
 /* Write a record of this node (own or volatile kind), or a shared one. Value is one MessagePack map; the same
  * value again is no new version. Signs, applies, and queues it to spread.
- * -EINVAL kind or value | -EMSGSIZE | -ENOSPC records_max */
+ * -EINVAL kind or value | -EMSGSIZE | -ENOSPC records_max | -EPERM shared, and this node was removed */
 int gossip_core_put(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const char *key,
 		    const uint8_t *value, size_t value_len, bool is_urgent);
-/* Write a tombstone. -ENOENT if there is no such live record (of this node's, for own kinds). */
+/* Write a tombstone. -ENOENT if there is no such live record (of this node's, for own kinds) | -ENOSPC shared, and too many
+ * tombstones wait for a member that is away: gossip_core_shared() | -EPERM */
 int gossip_core_del(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const char *key,
 		    bool is_urgent);
 
@@ -146,7 +147,8 @@ struct gossip_member {
 	uint32_t rtt_us;	/* smoothed; 0 = not measured */
 	uint32_t incarnation;
 	bool is_self;
-	bool is_behind; /* its digest, heard in the last 2 s, differs from ours for over 1 s */
+	bool is_removed; /* a removal stands: none of its records counts */
+	bool is_behind;	 /* its digest, heard in the last 2 s, differs from ours for over 1 s */
 	uint64_t behind_since_ms;
 	/* What the last comparison with it found, as long as it is behind: of our records it lacked so many of so many
 	 * writers, and so many shared ones; of so many writers it had more than we. */
@@ -210,6 +212,16 @@ bool gossip_core_get_record(const struct gossip_core *c, const struct node_id *i
 
 /* Another machine has this node's key and keeps the id: this one says nothing while that answers, at ret_addr. */
 bool gossip_core_has_yielded(const struct gossip_core *c, struct gossip_addr *ret_addr);
+
+/* Tombstones of shared records, and whom they wait for. They are collected when every member that was not removed, also the
+ * dead and those that left, was seen to have them. */
+struct gossip_shared {
+	size_t tombstones;
+	uint64_t floor;	     /* those with a counter up to here are gone */
+	bool is_waiting;     /* there are so many that they would go, but for */
+	struct node_id whom; /* who was longest not seen to have what we have */
+};
+void gossip_core_shared(const struct gossip_core *c, struct gossip_shared *ret_shared);
 
 /* Digest of all stored-scope records: equal digests mean equal records. */
 void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16]);

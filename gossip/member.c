@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gossip/dissem.h"
+#include "gossip/record_table.h"
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
@@ -498,6 +499,7 @@ void member_export(const struct gossip_core *c, const struct member *m,
 	ret_member->rtt_us = m->rtt_us;
 	ret_member->incarnation = m->card.incarnation;
 	ret_member->is_self = m->is_self;
+	ret_member->is_removed = table_is_removed(c, &m->id);
 	ret_member->is_behind = since && c->now_ms >= since + SYNC_DIFFERS_MS;
 	ret_member->behind_since_ms = since;
 	if (ret_member->is_behind) {

@@ -43,6 +43,10 @@ enum record_scope { RECORD_OWN, RECORD_SHARED, RECORD_VOLATILE, RECORD_REFUSED }
 #define RECORD_KIND_REMOVAL                                                                        \
 	64 /* shared; key = hex node id; voids all records of that node while it stands */
 
+#define RECORD_KIND_FLOOR                                                                          \
+	127 /* shared; key = hex id of its writer; written by gossip alone: tombstones of shared records
+				  with a counter up to this are gone: {"to": n} */
+
 struct record {
 	uint8_t kind;
 	bool is_tombstone;

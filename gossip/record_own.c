@@ -122,6 +122,16 @@ int own_write(struct gossip_core *c, uint8_t kind, const uint8_t *key, size_t ke
 	return err;
 }
 
+int own_write_again(struct gossip_core *c, const struct record *r)
+{
+	uint8_t key[RECORD_KEY_MAX];
+	struct record v = {
+		.kind = r->kind, .is_tombstone = true, .key = key, .key_len = r->key_len};
+
+	memcpy(key, r->key, r->key_len);
+	return write_next(c, &v, DISSEM_LAZY);
+}
+
 static void write_head(struct gossip_core *c)
 {
 	struct head h = {.gc = c->own->gc, .sum = c->own->gsum};

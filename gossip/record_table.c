@@ -97,20 +97,34 @@ bool table_is_in_force(const struct rec *r)
 
 /* ---- sums */
 
-static void sums_change(struct gossip_core *c, struct rec *r,
-			void (*op)(struct digest *d, const struct digest *x))
+uint64_t origin_share(const struct origin *o)
 {
+	uint64_t h = 0;
+
+	if (o->is_removed || o->stored_count == 0)
+		return 0;
+	core_fnv(&h, o->id.b, sizeof(o->id.b));
+	return h * 0x9e3779b97f4a7c15ull;
+}
+
+static void sums_change(struct gossip_core *c, struct rec *r, bool is_added)
+{
+	void (*op)(struct digest * d, const struct digest *x) = is_added ? digest_add : digest_sub;
 	struct origin *o = r->origin;
 
 	if (!rec_is_stored(r))
 		return;
 	if (!o) {
+		c->standing += is_added ? r->hash.w[0] : -r->hash.w[0];
 		op(&c->bucket[table_bucket_of(r->blob->r.kind, r->blob->r.key, r->blob->r.key_len)],
 		   &r->hash);
 		op(&c->root, &r->hash);
 		return;
 	}
 	origin_changed(c, o);
+	c->standing -= origin_share(o);
+	o->stored_count += is_added ? 1 : -(size_t)1;
+	c->standing += origin_share(o);
 	op(&o->sum, &r->hash);
 	if (rec_is_in_gsum(r))
 		op(&o->gsum, &r->hash);
@@ -137,7 +151,7 @@ static void unlink_rec(struct gossip_core *c, struct rec *r)
 {
 	struct origin *o = r->origin;
 
-	sums_change(c, r, digest_sub);
+	sums_change(c, r, false);
 	dissem_forget_record(c, r);
 	HASH_DELETE(hh, c->table, r);
 	c->recs[r->idx] = c->recs[--c->rec_count];
@@ -149,6 +163,8 @@ static void unlink_rec(struct gossip_core *c, struct rec *r)
 			o->head = NULL;
 		if (o == c->own && r->blob->r.is_tombstone)
 			c->own_tombstones--;
+	} else if (r->blob->r.is_tombstone) {
+		c->shared_tombstones--;
 	}
 }
 
@@ -237,9 +253,11 @@ int table_put(struct gossip_core *c, const struct record *r, struct rec *e, uint
 	if (!e && !(e = rec_new(c, r)))
 		goto fail;
 	if (e->blob) {
-		sums_change(c, e, digest_sub);
+		sums_change(c, e, false);
 		if (o && o == c->own && e->blob->r.is_tombstone)
 			c->own_tombstones--;
+		if (!o && e->blob->r.is_tombstone)
+			c->shared_tombstones--;
 		rblob_unref(e->blob);
 	} else if (o) {
 		e->origin = o;
@@ -250,13 +268,17 @@ int table_put(struct gossip_core *c, const struct record *r, struct rec *e, uint
 		origin_raise(o, r->generation);
 	e->blob = b;
 	e->hash = hash;
-	sums_change(c, e, digest_add);
+	sums_change(c, e, true);
 	if (o && o == c->own && r->is_tombstone)
 		c->own_tombstones++;
 	if (o && r->kind == RECORD_KIND_HEAD)
 		o->head = e;
-	if (!o && r->seq > c->shared_top)
-		c->shared_top = r->seq;
+	if (!o) {
+		e->arrival = ++c->arrivals;
+		c->shared_tombstones += r->is_tombstone;
+		if (r->seq > c->shared_top)
+			c->shared_top = r->seq;
+	}
 	e->touch = touch;
 	*ret_rec = e;
 	return 0;
@@ -267,7 +289,7 @@ fail:
 static void check_origin(const struct gossip_core *c, const struct origin *o)
 {
 	struct digest sum = {{0, 0}}, gsum = {{0, 0}};
-	size_t count = 0;
+	size_t count = 0, stored = 0;
 	struct rec *r;
 
 	TAILQ_FOREACH(r, &o->recs, of_origin)
@@ -276,14 +298,16 @@ static void check_origin(const struct gossip_core *c, const struct origin *o)
 		assert(r->origin == o && node_id_cmp(&r->blob->r.writer, &o->id) == 0);
 		assert(r->blob->r.generation <= o->generation);
 		assert(!o->is_whole || o == c->own || r->blob->r.generation == o->generation);
-		if (rec_is_stored(r))
+		if (rec_is_stored(r)) {
 			digest_add(&sum, &r->hash);
+			stored++;
+		}
 		if (rec_is_in_gsum(r)) {
 			digest_add(&gsum, &r->hash);
 			assert(r->blob->r.seq <= o->top);
 		}
 	}
-	assert(count == o->rec_count);
+	assert(count == o->rec_count && stored == o->stored_count);
 	assert(digest_eq(&sum, &o->sum) && digest_eq(&gsum, &o->gsum));
 	assert(o->verified <= o->watermark);
 }
@@ -292,6 +316,8 @@ void table_check(const struct gossip_core *c)
 {
 	struct digest root = {{0, 0}};
 	struct origin *o, *next;
+	size_t tombstones = 0;
+	uint64_t standing = 0;
 
 	assert(c->rec_count <= table_max(c) && HASH_COUNT(c->table) == c->rec_count);
 	assert(HASH_COUNT(c->origins) <= GOSSIP_MEMBERS_MAX);
@@ -300,15 +326,21 @@ void table_check(const struct gossip_core *c)
 
 		assert(r->idx == i && r->blob->refs > 0);
 		assert(record_check(&r->blob->r) == 0);
+		tombstones += !r->origin && r->blob->r.is_tombstone;
+		standing += r->origin ? 0 : r->hash.w[0];
+		assert(r->origin || r->arrival <= c->arrivals);
 		assert(!r->origin || r->origin == c->own || !table_is_removed(c, &r->origin->id));
 		if (rec_is_stored(r) && !(r->origin && r->origin->is_removed))
 			digest_add(&root, &r->hash);
 	}
 	assert(digest_eq(&root, &c->root));
+	assert(tombstones == c->shared_tombstones);
 	HASH_ITER(hh, c->origins, o, next)
 	{
 		check_origin(c, o);
+		standing += origin_share(o);
 	}
+	assert(standing == c->standing);
 	assert(c->own->top == c->seq && c->own->verified == c->seq);
 }
 

@@ -55,11 +55,24 @@ static inline bool rec_is_in_gsum(const struct rec *r)
 	       r->blob->r.generation == r->origin->generation;
 }
 
-/* record_shared.c: a removal came into force or was lifted. */
-void table_note_removal(struct gossip_core *c, const struct record *r);
+/* record_shared.c */
+
+/* A shared record came into force; `e` may go. */
+void shared_note(struct gossip_core *c, struct rec *e, enum table_source source);
+/* A tombstone that was collected, and nothing that it could delete. */
+bool shared_is_collected(const struct gossip_core *c, const struct record *r, const struct rec *e);
+/* Kind and key fit each other. */
+bool shared_is_sane(const struct record *r);
+/* It has the very shared records that we have. */
+void shared_confirm(struct gossip_core *c, struct member *m);
+void shared_tick(struct gossip_core *c);
+/* Write the same tombstone again, under a new counter. */
+int own_write_again(struct gossip_core *c, const struct record *r);
 
 /* record_origin.c */
 
+/* Its part of core.standing. */
+uint64_t origin_share(const struct origin *o);
 /* A record of a generation not seen before. */
 void origin_raise(struct origin *o, uint64_t generation);
 /* `r` was taken: count it if it is the next. */

@@ -112,7 +112,7 @@ static int may_come(struct gossip_core *c, const struct record *r, enum table_so
 			}
 			return memcmp(r->sig, e->blob->r.sig, NODE_SIG_BYTES) > 0;
 		}
-		if (is_old(o, r, e)) {
+		if (is_old(o, r, e) || (source != TABLE_LOADED && shared_is_collected(c, r, e))) {
 			c->n.records_old++;
 			return 0;
 		}
@@ -130,7 +130,7 @@ int table_offer(struct gossip_core *c, const struct record *r, enum table_source
 	struct rec *e;
 	int err;
 
-	if (record_check(r) ||
+	if (record_check(r) || !shared_is_sane(r) ||
 	    (r->kind == RECORD_KIND_HEAD &&
 	     (r->key_len != HEAD_KEY_LEN || memcmp(r->key, HEAD_KEY, HEAD_KEY_LEN))))
 		return refuse(c, -EBADMSG);
@@ -156,8 +156,8 @@ int table_offer(struct gossip_core *c, const struct record *r, enum table_source
 
 		origin_advance(o, r);
 		table_settle(c, o);
-	} else if (r->kind == RECORD_KIND_REMOVAL) {
-		table_note_removal(c, &e->blob->r);
+	} else {
+		shared_note(c, e, source);
 	}
 	return 1;
 }

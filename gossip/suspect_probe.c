@@ -69,7 +69,7 @@ static void put_digest(struct gossip_core *c, struct wire_out *o)
 	uint8_t root[16];
 
 	digest_bytes(&c->root, root);
-	wire_put_digest(o, root, c->members_digest);
+	wire_put_digest(o, root, c->members_digest, c->standing);
 }
 
 static void send_probe(struct gossip_core *c, struct probe *p)

@@ -41,6 +41,8 @@ void sync_on_digest(struct gossip_core *c, struct member *from, const struct wir
 		from->members_differ_since_ms = 0;
 	else if (!from->members_differ_since_ms)
 		from->members_differ_since_ms = c->now_ms;
+	if (msg->has_standing && msg->standing == c->standing)
+		shared_confirm(c, from);
 }
 
 static bool lasts(const struct gossip_core *c, uint64_t since_ms)
@@ -346,10 +348,10 @@ void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_
 	}
 	if (msg->flags & WIRE_F_REPLY)
 		return;
+	if (msg->buckets)
+		shared_on_buckets(c, from, msg->buckets);
 	if (msg->has_range) {
 		from->is_sums_sent = false;
 		send_pages(c, from, &msg->range_lo, &msg->range_hi, PAGES_REPLY);
 	}
-	if (msg->buckets)
-		shared_on_buckets(c, from, msg->buckets);
 }

@@ -259,9 +259,15 @@ static int read_digest(struct mp_reader *r, struct wire_msg *m)
 
 	m->has_digest = true;
 	if (element_begin(r, 2, &extra) || mp_read_bytes(r, m->root, sizeof(m->root)) ||
-	    mp_read_uint(r, UINT64_MAX, &m->members) || element_end(r, extra))
+	    mp_read_uint(r, UINT64_MAX, &m->members))
 		return -EBADMSG;
-	return 0;
+	if (extra > 0) {
+		m->has_standing = true;
+		if (mp_read_uint(r, UINT64_MAX, &m->standing))
+			return -EBADMSG;
+		extra--;
+	}
+	return element_end(r, extra) ? -EBADMSG : 0;
 }
 
 static int read_range(struct mp_reader *r, struct wire_msg *m)

@@ -133,11 +133,11 @@ struct wire_delta {
 struct wire_msg {
 	unsigned int type; /* enum wire_type, or one of the future */
 	unsigned int flags;
-	bool has_cookie, has_target, has_digest, has_range;
+	bool has_cookie, has_target, has_digest, has_range, has_standing;
 	uint64_t cookie;
 	struct node_id target;
 	uint8_t root[16];
-	uint64_t members;
+	uint64_t members, standing;
 	struct node_id range_lo, range_hi;
 	struct wire_list cards, votes, records, seen, origins, deltas, keys;
 	const uint8_t *buckets; /* WIRE_BUCKETS * WIRE_BUCKET_BYTES, or NULL */
@@ -175,7 +175,8 @@ struct wire_out {
 void wire_begin(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type type);
 void wire_put_cookie(struct wire_out *o, uint64_t cookie);
 void wire_put_target(struct wire_out *o, const struct node_id *id);
-void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t members);
+void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t members,
+		     uint64_t standing);
 void wire_put_flags(struct wire_out *o, unsigned int flags);
 void wire_put_range(struct wire_out *o, const struct node_id *lo, const struct node_id *hi);
 void wire_put_buckets(struct wire_out *o, const uint8_t *buckets);

@@ -102,12 +102,14 @@ void wire_put_target(struct wire_out *o, const struct node_id *id)
 	id_out(o, id);
 }
 
-void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t members)
+void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t members,
+		     uint64_t standing)
 {
 	field(o, WIRE_K_DIGEST);
-	msgpack_pack_array(&o->pk, 2);
+	msgpack_pack_array(&o->pk, 3);
 	bin(o, root, 16);
 	num(o, members);
+	num(o, standing);
 }
 
 void wire_put_flags(struct wire_out *o, unsigned int flags)

@@ -29,12 +29,14 @@ struct version { /* the highest that a node has held of an identity */
 	UT_hash_handle hh;
 	uint64_t id[2];
 	struct record r;
-	uint64_t content;
+	uint64_t content, written_ms;
+	bool is_gone; /* it is not held any more */
 };
 
 struct written {
 	UT_hash_handle hh;
 	uint64_t id[2];
+	uint64_t at_ms;
 };
 
 struct sim_watch {
@@ -191,7 +193,8 @@ static void written_id(uint64_t id[2], const struct record *r)
 	mix_id(id, buf, NODE_ID_BYTES + (size_t)(len < 0 ? 0 : len));
 }
 
-static void check_written(struct sim *s, struct sim_node *n, const struct record *r)
+/* Returns when that was. */
+static uint64_t check_written(struct sim *s, struct sim_node *n, const struct record *r)
 {
 	struct written *w = NULL;
 	uint64_t id[2];
@@ -199,7 +202,7 @@ static void check_written(struct sim *s, struct sim_node *n, const struct record
 	written_id(id, r);
 	HASH_FIND(hh, s->watch->written, id, sizeof(id), w);
 	if (w)
-		return;
+		return w->at_ms;
 	if (node_id_cmp(&r->writer, &n->id) != 0)
 		sim_watch_fail(s, n->idx, SIZE_MAX,
 			       "n%zu took kind %u '%.*s' seq %llu, which its writer never wrote",
@@ -209,7 +212,9 @@ static void check_written(struct sim *s, struct sim_node *n, const struct record
 	if (!w)
 		abort();
 	memcpy(w->id, id, sizeof(id));
+	w->at_ms = s->now_ms;
 	HASH_ADD(hh, s->watch->written, id, sizeof(w->id), w);
+	return w->at_ms;
 }
 
 static size_t node_of(const struct sim *s, const struct node_id *id)
@@ -220,23 +225,40 @@ static size_t node_of(const struct sim *s, const struct node_id *id)
 	return SIZE_MAX;
 }
 
-static void check_forward(struct sim *s, struct sim_node *n, const struct record *r)
+static struct version *find_version(struct sim *s, struct sim_node *n, const struct record *r,
+				    uint64_t id[2])
 {
 	struct version *v = NULL;
-	uint64_t id[2];
-	int d;
 
 	held_id(id, n, r);
-	HASH_FIND(hh, s->watch->versions, id, sizeof(id), v);
+	HASH_FIND(hh, s->watch->versions, id, 16, v);
+	return v;
+}
+
+/* A shared tombstone that was collected is behind us for good: only what was written after it may come, by a writer that has
+ * lost the count. */
+static bool is_anew(const struct version *v, const struct record *r, uint64_t written_ms)
+{
+	return record_scope_of(r->kind) == RECORD_SHARED && v->is_gone && v->r.is_tombstone &&
+	       written_ms > v->written_ms;
+}
+
+static void check_forward(struct sim *s, struct sim_node *n, const struct record *r,
+			  uint64_t written_ms)
+{
+	uint64_t id[2];
+	struct version *v = find_version(s, n, r, id);
+	int d;
+
 	if (!v) {
 		v = calloc(1, sizeof(*v));
 		if (!v)
 			abort();
-		memcpy(v->id, id, sizeof(id));
+		memcpy(v->id, id, sizeof(v->id));
 		HASH_ADD(hh, s->watch->versions, id, sizeof(v->id), v);
 	} else {
 		d = record_cmp_version(r, &v->r);
-		if (d < 0)
+		if (d < 0 && !is_anew(v, r, written_ms))
 			sim_watch_fail(
 				s, n->idx, node_of(s, &r->writer),
 				"n%zu went back: kind %u '%.*s' from %llu.%llu%s to %llu.%llu%s",
@@ -249,6 +271,17 @@ static void check_forward(struct sim *s, struct sim_node *n, const struct record
 	v->r = *r;
 	v->r.key = v->r.value = NULL;
 	v->content = content_of(r);
+	v->written_ms = written_ms;
+	v->is_gone = false;
+}
+
+static void note_gone(struct sim *s, struct sim_node *n, const struct record *r)
+{
+	uint64_t id[2];
+	struct version *v = find_version(s, n, r, id);
+
+	if (v && record_cmp_version(r, &v->r) == 0)
+		v->is_gone = true;
 }
 
 void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_event *ev)
@@ -265,9 +298,9 @@ void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_even
 			       node_of(s, &r->writer), (unsigned long long)r->generation,
 			       (unsigned long long)r->seq, r->is_tombstone ? " (deleted)" : "");
 		if (ev->kind == GOSSIP_EV_RECORD_GONE)
-			return;
-		check_written(s, n, r);
-		check_forward(s, n, r);
+			note_gone(s, n, r);
+		else
+			check_forward(s, n, r, check_written(s, n, r));
 		return;
 	case GOSSIP_EV_MEMBER:
 		sim_watch_note(s, n->idx, "sees n%zu %s, was %s", node_of(s, &ev->member.id),
@@ -299,7 +332,8 @@ void sim_watch_step(struct sim *s, struct sim_node *n)
 	if (c->ring_count > s->cfg.nodes || HASH_COUNT(c->origins) > s->cfg.nodes)
 		sim_watch_fail(s, n->idx, SIZE_MAX, "n%zu knows %zu members and %u writers of %zu",
 			       n->idx, c->ring_count, HASH_COUNT(c->origins), s->cfg.nodes);
-	if (c->rec_count > s->cfg.nodes * own + cfg->shared_keys)
+	/* And a floor of each node. */
+	if (c->rec_count > s->cfg.nodes * (own + 1) + cfg->shared_keys)
 		sim_watch_fail(s, n->idx, SIZE_MAX, "n%zu holds %zu records", n->idx, c->rec_count);
 	if (s->queue.count > s->cfg.nodes * FLIGHT_MAX)
 		sim_watch_fail(s, n->idx, SIZE_MAX, "%zu packets under way", s->queue.count);

@@ -66,19 +66,20 @@ static void write_some(struct sim *s)
 static void delete_many(struct sim *s)
 {
 	size_t i = any(s);
+	uint8_t kind = below(s, 2) ? SIM_KIND : SIM_KIND_SHARED;
 	char key[16];
 
 	if (!sim_is_running(s, i))
 		return;
-	sim_watch_note(s, i, "-- writes and deletes %d", GC_KEYS);
+	sim_watch_note(s, i, "-- writes and deletes %d of kind %u", GC_KEYS, kind);
 	for (int k = 0; k < GC_KEYS; k++) {
 		snprintf(key, sizeof(key), "gc%d", k);
-		(void)sim_put(s, i, SIM_KIND, key, 1, false);
+		(void)sim_put(s, i, kind, key, 1, false);
 	}
 	sim_run(s, below(s, 2000));
 	for (int k = 0; k < GC_KEYS && sim_is_running(s, i); k++) {
 		snprintf(key, sizeof(key), "gc%d", k);
-		(void)sim_del(s, i, SIM_KIND, key, false);
+		(void)sim_del(s, i, kind, key, false);
 	}
 }
 
@@ -363,7 +364,7 @@ static void run_nemesis(uint64_t seed)
 						     .check_every = 499});
 
 	sim_watch_begin(s, &(struct sim_watch_config){.own_keys = KEYS + GC_KEYS,
-						      .shared_keys = KEYS,
+						      .shared_keys = KEYS + GC_KEYS,
 						      .burst = GC_KEYS + 1000,
 						      .is_trusting = !is_mad});
 	for (size_t i = 0; i < nodes; i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Records through partitions, restarts, lost disks, wrong clocks, removals; the property that all of anti-entropy rests on. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -284,6 +285,167 @@ static void test_gc_when_a_node_slept_through_it_then_nothing_comes_back(void **
 	sim_free(s);
 }
 
+static size_t tombstones_at(struct sim *s, size_t i)
+{
+	struct gossip_shared shared;
+
+	gossip_core_shared(s->node[i].core, &shared);
+	return shared.tombstones;
+}
+
+/* Everywhere as few as an owner keeps of its own. */
+static bool is_collected(struct sim *s, void *arg)
+{
+	for (size_t i = 0; i < s->cfg.nodes; i++)
+		if (s->node[i].core && tombstones_at(s, i) > CORE_TOMBSTONES_MAX)
+			return false;
+	return sim_is_equal(s, arg);
+}
+
+#define SHARED_KEYS (2 * CORE_TOMBSTONES_MAX)
+
+static void write_shared(struct sim *s, size_t i, bool is_delete)
+{
+	char key[16];
+
+	for (unsigned int k = 0; k < SHARED_KEYS; k++) {
+		snprintf(key, sizeof(key), "s%u", k);
+		if (is_delete)
+			assert_int_equal(sim_del(s, i, SIM_KIND_SHARED, key, false), 0);
+		else
+			assert_int_equal(sim_put(s, i, SIM_KIND_SHARED, key, 1, false), 0);
+	}
+}
+
+static size_t count_shared(struct sim *s)
+{
+	char key[16];
+	size_t n = 0;
+
+	for (unsigned int k = 0; k < SHARED_KEYS; k++) {
+		snprintf(key, sizeof(key), "s%u", k);
+		n += count_with(s, 0, SIM_KIND_SHARED, key, 1);
+	}
+	return n;
+}
+
+static void test_shared_when_all_saw_it_deleted_then_tombstones_go(void **state)
+{
+	struct sim *s = cluster(8, 11, 5);
+	struct gossip_shared shared;
+	int64_t ms;
+
+	(void)state;
+	write_shared(s, 2, false);
+	assert_true(sim_run_until(s, sim_is_equal, NULL, 20000) >= 0);
+	assert_int_equal(count_shared(s), 8 * SHARED_KEYS);
+	write_shared(s, 3, true);
+	ms = sim_run_until(s, is_collected, NULL, 60000);
+	printf("# 8 nodes: %u tombstones collected everywhere after %lld ms\n",
+	       SHARED_KEYS - CORE_TOMBSTONES_MAX / 2, (long long)ms);
+	assert_in_range(ms, 0, 60000);
+	gossip_core_shared(s->node[5].core, &shared);
+	assert_true(shared.floor > 0);
+	/* It stays so over restarts, and for who comes new. */
+	for (size_t i = 0; i < 8; i++) {
+		sim_off(s, i);
+		if (i == 4)
+			sim_wipe(s, i);
+		sim_run(s, 1000);
+		sim_start(s, i);
+		sim_run(s, 1000);
+	}
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 20000) >= 0);
+	assert_true(is_collected(s, NULL));
+	assert_int_equal(count_shared(s), 0);
+	/* And deleting goes on. */
+	write_shared(s, 4, false);
+	write_shared(s, 4, true);
+	assert_true(sim_run_until(s, is_collected, NULL, 60000) >= 0);
+	assert_int_equal(count_shared(s), 0);
+	sim_free(s);
+}
+
+static void test_shared_when_a_member_is_away_then_tombstones_wait(void **state)
+{
+	struct sim *s = cluster(6, 12, 5);
+	struct gossip_shared shared;
+
+	(void)state;
+	write_shared(s, 2, false);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 20000) >= 0);
+	sim_off(s, 5);
+	sim_run(s, 5000);
+	write_shared(s, 1, true);
+	sim_run(s, 120000);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(tombstones_at(s, i), SHARED_KEYS);
+		gossip_core_shared(s->node[i].core, &shared);
+		assert_true(shared.is_waiting);
+		assert_int_equal(node_id_cmp(&shared.whom, &s->node[5].id), 0);
+	}
+	sim_start(s, 5);
+	assert_int_equal(sim_get(s, 5, 0, SIM_KIND_SHARED, "s0"), 1); /* as its disk remembers */
+	assert_true(sim_run_until(s, is_collected, NULL, 60000) >= 0);
+	assert_int_equal(count_shared(s), 0);
+	sim_free(s);
+}
+
+static void test_shared_when_who_is_away_is_removed_then_it_brings_nothing_back(void **state)
+{
+	struct sim *s = cluster(6, 13, 5);
+	char key[33];
+
+	(void)state;
+	write_shared(s, 2, false);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 20000) >= 0);
+	sim_off(s, 5);
+	sim_run(s, 5000);
+	write_shared(s, 1, true);
+	sim_run(s, 5000);
+	removal_key(s, 5, key);
+	assert_int_equal(sim_put(s, 0, RECORD_KIND_REMOVAL, key, 1, true), 0);
+	assert_true(sim_run_until(s, is_collected, NULL, 60000) >= 0);
+	/* It wakes up with all that the others have forgotten. */
+	sim_start(s, 5);
+	assert_int_equal(sim_get(s, 5, 0, SIM_KIND_SHARED, "s0"), 1);
+	assert_true(sim_run_until(s, is_collected, NULL, 20000) >= 0);
+	assert_int_equal(count_shared(s), 0);
+	assert_int_equal(sim_put(s, 5, SIM_KIND_SHARED, "mine", 1, true), -EPERM);
+	assert_int_equal(sim_del(s, 5, RECORD_KIND_REMOVAL, key, true), -EPERM);
+	/* Taken back: it is one of them again. */
+	assert_int_equal(sim_del(s, 3, RECORD_KIND_REMOVAL, key, true), 0);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 20000) >= 0);
+	assert_int_equal(sim_put(s, 5, SIM_KIND_SHARED, "mine", 1, true), 0);
+	assert_true(sim_run_until(s, sim_is_converged, NULL, 20000) >= 0);
+	assert_int_equal(count_shared(s), 0);
+	assert_int_equal(count_with(s, 5, SIM_KIND, "a", 105), 6);
+	assert_int_equal(count_with(s, 0, SIM_KIND_SHARED, "mine", 1), 6);
+	sim_free(s);
+}
+
+static void test_shared_when_too_many_wait_then_no_more_deletions_are_begun(void **state)
+{
+	struct sim *s = cluster(2, 14, 0);
+	unsigned int refused = 0;
+	char key[16];
+
+	(void)state;
+	sim_off(s, 1);
+	sim_run(s, 5000);
+	for (unsigned int k = 0; k < CORE_SHARED_TOMBSTONES_MAX + 10; k++) {
+		snprintf(key, sizeof(key), "s%u", k);
+		assert_int_equal(sim_put(s, 0, SIM_KIND_SHARED, key, 1, false), 0);
+		refused += sim_del(s, 0, SIM_KIND_SHARED, key, false) == -ENOSPC;
+	}
+	assert_int_equal(refused, 10);
+	assert_int_equal(tombstones_at(s, 0), CORE_SHARED_TOMBSTONES_MAX);
+	sim_start(s, 1);
+	assert_true(sim_run_until(s, is_collected, NULL, 120000) >= 0);
+	assert_int_equal(sim_del(s, 0, SIM_KIND_SHARED, key, false), 0);
+	sim_free(s);
+}
+
 /* ---- random eager delivery x replacement x restart x wipe x gc x relays: equal watermarks, equal records */
 
 #define PROP_NODES 7
@@ -307,13 +469,13 @@ static size_t count_up(struct sim *s)
 	return n;
 }
 
-static void burst_of_deletes(struct sim *s, size_t i)
+static void burst_of_deletes(struct sim *s, size_t i, uint8_t kind)
 {
 	char key[16];
 
 	for (int k = 0; k < CORE_TOMBSTONES_MAX + 40; k++) {
 		snprintf(key, sizeof(key), "gc%d", k);
-		(void)sim_put(s, i, SIM_KIND, key, 1, false);
+		(void)sim_put(s, i, kind, key, 1, false);
 		if (k % 8 == 0)
 			sim_run(s, 5);
 	}
@@ -321,7 +483,7 @@ static void burst_of_deletes(struct sim *s, size_t i)
 	for (int k = 0; k < CORE_TOMBSTONES_MAX + 40; k++) {
 		snprintf(key, sizeof(key), "gc%d", k);
 		if (s->node[i].life == SIM_UP)
-			(void)sim_del(s, i, SIM_KIND, key, k % 3 == 0);
+			(void)sim_del(s, i, kind, key, k % 3 == 0);
 	}
 }
 
@@ -356,7 +518,7 @@ static void random_step(struct sim *s)
 	} else if (what < 88) {
 		sim_heal(s);
 	} else if (what < 89) {
-		burst_of_deletes(s, i);
+		burst_of_deletes(s, i, sim_below(&s->rng, 2) ? SIM_KIND : SIM_KIND_SHARED);
 	} else {
 		sim_run(s, sim_below(&s->rng, 2500));
 	}
@@ -405,7 +567,7 @@ static void run_property(uint64_t seed)
 						     .check_every = 97});
 
 	sim_watch_begin(s, &(struct sim_watch_config){.own_keys = 12 + CORE_TOMBSTONES_MAX + 40,
-						      .shared_keys = 12,
+						      .shared_keys = 12 + CORE_TOMBSTONES_MAX + 40,
 						      .burst = 2000,
 						      .is_trusting = true});
 	sim_start_all(s, 100);
@@ -444,6 +606,11 @@ int main(void)
 		cmocka_unit_test(test_start_when_cut_off_then_it_knows_what_it_stored),
 		cmocka_unit_test(test_removal_when_it_stands_then_nothing_of_the_node_counts),
 		cmocka_unit_test(test_gc_when_a_node_slept_through_it_then_nothing_comes_back),
+		cmocka_unit_test(test_shared_when_all_saw_it_deleted_then_tombstones_go),
+		cmocka_unit_test(test_shared_when_a_member_is_away_then_tombstones_wait),
+		cmocka_unit_test(
+			test_shared_when_who_is_away_is_removed_then_it_brings_nothing_back),
+		cmocka_unit_test(test_shared_when_too_many_wait_then_no_more_deletions_are_begun),
 		cmocka_unit_test(
 			test_records_when_anything_happens_then_equal_watermarks_mean_equal_records),
 	};

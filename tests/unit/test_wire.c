@@ -62,7 +62,7 @@ static size_t pack_all(uint8_t *buf, size_t cap)
 	wire_begin(&o, buf, cap, WIRE_SYNC);
 	wire_put_cookie(&o, 0x0102030405060708ull);
 	wire_put_target(&o, &id);
-	wire_put_digest(&o, root, 100);
+	wire_put_digest(&o, root, 100, 7);
 	wire_put_flags(&o, WIRE_F_REPLY);
 	wire_put_range(&o, &id, &id);
 	wire_put_buckets(&o, buckets);
@@ -131,6 +131,7 @@ static void test_decode_when_all_is_packed_then_all_comes_back(void **state)
 	assert_true(m.has_cookie && m.has_target && m.has_digest && m.has_range);
 	assert_true(m.cookie == 0x0102030405060708ull);
 	assert_int_equal(m.members, 100);
+	assert_true(m.has_standing && m.standing == 7);
 	assert_int_equal(m.target.b[0], 6);
 	assert_int_equal(m.buckets[0], 1);
 	assert_int_equal(m.mask[0], 0x80);
