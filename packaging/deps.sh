@@ -14,7 +14,7 @@ gcc:gcc make:make clang:clang bpftool:bpftool pkg-config:pkg-config git:git
 ip:iproute2 tc:iproute2 wg:wireguard-tools wireguard-go:wireguard-go nsd:nsd dnsperf:dnsperf kdig:knot-dnsutils
 nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream tcpdump:tcpdump tshark:tshark nft:nftables socat:socat curl:curl jq:jq bc:bc pgrep:procps
 ping:iputils-ping traceroute:traceroute ethtool:ethtool iperf3:iperf3 openssl:openssl in.tftpd:tftpd-hpa /usr/include/ngtcp2/ngtcp2_crypto_gnutls.h:libngtcp2-crypto-gnutls-dev /usr/include/ngtcp2/ngtcp2.h:libngtcp2-dev
-/usr/include/gnutls/gnutls.h:libgnutls28-dev clang-format:clang-format nsenter:util-linux
+/usr/include/gnutls/gnutls.h:libgnutls28-dev clang-format:clang-format nsenter:util-linux bird:bird2
 '
 
 missing_things=() packages=()

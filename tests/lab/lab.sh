@@ -15,6 +15,7 @@ OUT=${OUT:-build/std}
 case $OUT in /*) ;; *) OUT=$PWD/$OUT ;; esac
 LAB_VIP4=198.51.100.0/24
 LAB_VIP6=2001:db8:100::/64
+LAB_VIP_ROUTES=static # or bgp (tests/lab/bgp.sh)
 LAB_PORT=7946
 LAB_WG_PORT=51820
 LAB_MESH='4 6'  # families of the mesh addresses
@@ -172,6 +173,7 @@ lab_region() {
 	lab_in core ip route add "192.0.2.$((16 * r))/28" via "172.20.$r.2"
 	lab_in core ip -6 route add "fd00:$r::/32" via "fd00:ffff:$r::2"
 	lab_in core ip -6 route add "2001:db8:c:$r::/64" via "fd00:ffff:$r::2"
+	[ "$LAB_VIP_ROUTES" = static ] || return 0
 	lab_in core ip route append "$LAB_VIP4" via "172.20.$r.2" metric $((10 * r))
 	lab_in core ip -6 route append "$LAB_VIP6" via "fd00:ffff:$r::2" metric $((10 * r))
 }
@@ -195,8 +197,10 @@ lab_node() {
 		lab_in "$name" ip route add default via "10.$r.$i.1"
 		lab_in "$name" ip -6 route add default via "fd00:$r:$i::1"
 	fi
-	lab_in "r-$region" ip route add "$LAB_VIP4" via "10.$r.$i.2" metric $((10 * i))
-	lab_in "r-$region" ip -6 route add "$LAB_VIP6" via "fd00:$r:$i::2" metric $((10 * i))
+	if [ "$LAB_VIP_ROUTES" = static ]; then
+		lab_in "r-$region" ip route add "$LAB_VIP4" via "10.$r.$i.2" metric $((10 * i))
+		lab_in "r-$region" ip -6 route add "$LAB_VIP6" via "fd00:$r:$i::2" metric $((10 * i))
+	fi
 	mkdir -p "$LAB_DIR/$name/state"
 	if [ "$LAB_TRANSPORT" != wireguard ]; then
 		LAB_WG_DEV[$name]=mesh0
