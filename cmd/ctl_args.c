@@ -51,6 +51,8 @@ const struct ctl_signature ctl_signatures[] = {
 	{"backend.undrain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
 	{"node.drain", CTL_BIT(name) | CTL_BIT(seconds) | CTL_BIT(author) | CTL_BIT(reason),
 	 CTL_BIT(name)},
+	{"node.rm", CTL_BIT(name) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(name)},
+	{"node.restore", CTL_BIT(name), CTL_BIT(name)},
 	{"node.undrain", CTL_BIT(name) | CTL_BIT(author), CTL_BIT(name)},
 	{"region.drain", CTL_BIT(name) | CTL_BIT(seconds) | CTL_BIT(author) | CTL_BIT(reason),
 	 CTL_BIT(name)},

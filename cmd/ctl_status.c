@@ -7,7 +7,7 @@
  *             forwarder: {is_up, text, is_ready, routes_ms, compute_us, compute_us_max}, gossip, loop (ctl_stats.c)}
  * node.list  {nodes: [node]}
  *   node     {name, region, id: hex, addr: "ADDR:PORT", state, since_ms, heard_ms, data_heard_ms, rtt_us (nil = not
- *             measured), is_self, is_edge, is_worker, is_drained, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
+ *             measured), is_self, is_removed, is_edge, is_worker, is_drained, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
  *             lacks_shared, ahead_writers (0 unless it is behind), generation, version}
  */
 #include <errno.h>
@@ -16,7 +16,8 @@
 
 #include "cmd/ctl_int.h"
 
-#define PROBLEMS_MAX 100 /* shown; more are counted */
+#define PROBLEMS_MAX 100      /* shown; more are counted */
+#define TOMBSTONES_SHOWN 1024 /* a quarter of what there is room for */
 
 static void hex(const uint8_t *p, size_t len, char *buf)
 {
@@ -54,6 +55,7 @@ static void put_node(const struct ctl_look *l, const struct gossip_member *m, st
 	else
 		ctl_key_nil(o, &b, "rtt_us");
 	ctl_key_bool(o, &b, "is_self", m->is_self);
+	ctl_key_bool(o, &b, "is_removed", m->is_removed);
 	ctl_key_bool(o, &b, "is_edge", n && n->node.is_edge);
 	ctl_key_bool(o, &b, "is_worker", n && n->node.is_worker);
 	ctl_key_bool(o, &b, "is_drained", n && n->is_drained);
@@ -165,7 +167,7 @@ static void add_nodes(const struct ctl_look *l, enum gossip_state state, const c
 		char text[32];
 
 		gossip_core_member_at(l->cfg->core, i, &m);
-		if (m.state == state)
+		if (m.state == state && !m.is_removed)
 			add(p, "node %s (%s) is %s%s: %s", m.name, m.region, ctl_state_text(state),
 			    since(l->now_ms, m.since_ms, text), meaning);
 	}
@@ -223,6 +225,28 @@ static void add_behind(const struct ctl_look *l, struct problems *p)
 	}
 }
 
+/* Deletions that can't be forgotten, long before there is no room for more. */
+static void add_tombstones(const struct ctl_look *l, struct problems *p)
+{
+	struct gossip_shared shared;
+	struct gossip_member m;
+	char text[32];
+
+	gossip_core_shared(l->cfg->core, &shared);
+	if (!shared.is_waiting || shared.tombstones < TOMBSTONES_SHOWN)
+		return;
+	if (gossip_core_member_get(l->cfg->core, &shared.whom, &m))
+		add(p,
+		    "%zu deletions are remembered until node %s (%s%s) has seen them; if it is "
+		    "gone for "
+		    "good: edgectl node rm %s",
+		    shared.tombstones, m.name, ctl_state_text(m.state),
+		    since(l->now_ms, m.since_ms, text), m.name);
+	else
+		add(p, "%zu deletions are remembered until a node that is not known has seen them",
+		    shared.tombstones);
+}
+
 static void put_problems(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m)
 {
 	struct problems p = {.o = o};
@@ -237,6 +261,7 @@ static void put_problems(const struct ctl_look *l, struct ctl_out *o, struct ctl
 	add_nodes(l, GOSSIP_SUSPECT, "silent, packets go elsewhere", &p);
 	add_backends(l, &p);
 	add_behind(l, &p);
+	add_tombstones(l, &p);
 	if (p.left_out) {
 		char text[48];
 

@@ -133,6 +133,24 @@ static int node_undrain(struct agent *agent, const struct ctl_args *a, const str
 	return 0;
 }
 
+static int node_rm(struct agent *agent, const struct ctl_args *a, const struct done *d,
+		   struct err *e)
+{
+	struct agent_order order = {.author = a->author, .reason = a->reason};
+
+	(void)e;
+	agent_node_rm(agent, a->name, &order, d->cb, d->arg);
+	return 0;
+}
+
+static int node_restore(struct agent *agent, const struct ctl_args *a, const struct done *d,
+			struct err *e)
+{
+	(void)e;
+	agent_node_restore(agent, a->name, d->cb, d->arg);
+	return 0;
+}
+
 static int region_drain(struct agent *agent, const struct ctl_args *a, const struct done *d,
 			struct err *e)
 {
@@ -176,6 +194,8 @@ static const struct verb {
 	{"backend.undrain", backend_undrain},
 	{"node.drain", node_drain},
 	{"node.undrain", node_undrain},
+	{"node.rm", node_rm},
+	{"node.restore", node_restore},
 	{"region.drain", region_drain},
 	{"region.undrain", region_undrain},
 	{"quarantine.release", quarantine_release},

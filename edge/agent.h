@@ -140,6 +140,10 @@ struct agent_order {
 };
 void agent_drain(struct agent *a, enum agent_drain_scope scope, const char *name, bool is_drained,
 		 const struct agent_order *order, agent_cb cb, void *arg);
+/* By name or hex id, of one that is dead or has left: nothing it ever wrote counts until it is restored. */
+void agent_node_rm(struct agent *a, const char *name, const struct agent_order *order, agent_cb cb,
+		   void *arg);
+void agent_node_restore(struct agent *a, const char *name, agent_cb cb, void *arg);
 
 /* ---- looking: the view is valid until the loop runs on */
 struct agent_view {

@@ -18,6 +18,7 @@
  *   agent_maps.c     the connection to edgefwd, plan, map writes
  *   agent_fwd.c      what edgefwd is asked for: VIPs, WireGuard peers
  *   agent_origin.c   how far others' records are known, over a restart
+ *   agent_removal.c  nodes that are gone for good
  */
 #ifndef EDGE_AGENT_INT_H
 #define EDGE_AGENT_INT_H

@@ -25,8 +25,9 @@ static void put_node(struct ectl_table *t, const struct row *row)
 	bool is_edge = ectl_bool(n, "is_edge"), is_worker = ectl_bool(n, "is_worker");
 
 	ectl_cell(t, "%s%s", row->name, ectl_bool(n, "is_self") ? " *" : "");
-	ectl_cell(t, "%s%s", ectl_text(n, "state", text),
-		  ectl_bool(n, "is_drained") ? ", drained" : "");
+	ectl_cell(t, "%s%s%s", ectl_text(n, "state", text),
+		  ectl_bool(n, "is_drained") ? ", drained" : "",
+		  ectl_bool(n, "is_removed") ? ", removed" : "");
 	ectl_cell(t, "%s", ectl_span(n, "since_ms", age));
 	ectl_cell(t, "%s", ectl_bool(n, "is_self") ? "-" : ectl_ago(n, "heard_ms", age));
 	if (ectl_has(n, "rtt_us"))
@@ -101,6 +102,21 @@ const struct ectl_command ectl_node_commands[] = {
 	 .help = "Let a drained node serve again.",
 	 .positional = {{"NODE", CTL_A_name, false}},
 	 .check = fill_author,
+	 .show = ectl_show_text},
+	{.noun = "node",
+	 .verb = "rm",
+	 .method = "node.rm",
+	 .help = "Void all records of a node that is gone for good, everywhere. It must be dead, "
+		 "or have left.",
+	 .positional = {{"NODE", CTL_A_name, false}},
+	 .option = {{"reason", CTL_A_reason, NULL, "TEXT", "why, for those who ask later", false}},
+	 .check = fill_author,
+	 .show = ectl_show_text},
+	{.noun = "node",
+	 .verb = "restore",
+	 .method = "node.restore",
+	 .help = "Let the records of a removed node count again; it brings them itself.",
+	 .positional = {{"NODE", CTL_A_name, false}},
 	 .show = ectl_show_text},
 	{0},
 };

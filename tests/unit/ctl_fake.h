@@ -35,6 +35,7 @@ struct fake {
 	/* what it shows */
 	struct route_node node[4];
 	struct gossip_member member[4];
+	struct gossip_shared shared;
 	struct model_service service[2];
 	struct route_backend backend[3];
 	struct model_health health[3];
@@ -146,6 +147,17 @@ void agent_drain(struct agent *a, enum agent_drain_scope scope, const char *name
 {
 	(void)scope;
 	agent_backend_drain(a, name, is_drained, order->author, order->reason, cb, arg);
+}
+
+void agent_node_rm(struct agent *a, const char *name, const struct agent_order *order, agent_cb cb,
+		   void *arg)
+{
+	agent_backend_drain(a, name, true, order->author, order->reason, cb, arg);
+}
+
+void agent_node_restore(struct agent *a, const char *name, agent_cb cb, void *arg)
+{
+	agent_backend_drain(a, name, false, "", "", cb, arg);
 }
 
 void agent_service_set(struct agent *a, const char *name, const char *const *policy, size_t count,
@@ -295,6 +307,23 @@ void gossip_core_member_at(const struct gossip_core *c, size_t i, struct gossip_
 {
 	(void)c;
 	*ret_member = fake.member[i];
+}
+
+void gossip_core_shared(const struct gossip_core *c, struct gossip_shared *ret_shared)
+{
+	(void)c;
+	*ret_shared = fake.shared;
+}
+
+bool gossip_core_member_get(const struct gossip_core *c, const struct node_id *id,
+			    struct gossip_member *ret_member)
+{
+	for (size_t i = 0; i < gossip_core_member_count(c); i++) {
+		gossip_core_member_at(c, i, ret_member);
+		if (node_id_cmp(&ret_member->id, id) == 0)
+			return true;
+	}
+	return false;
 }
 
 void gossip_core_digest(const struct gossip_core *c, uint8_t ret_digest[16])

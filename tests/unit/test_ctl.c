@@ -18,6 +18,7 @@ static void test_status_when_asked_then_shows_nodes_services_backends(void **sta
 		"\"id\"=>\"09000000000000000000000000000000\", "
 		"\"addr\"=>\"10.0.0.2:7946\", \"state\"=>\"headless\", \"since_ms\"=>3200, "
 		"\"heard_ms\"=>200, \"data_heard_ms\"=>nil, \"rtt_us\"=>1500, \"is_self\"=>false, "
+		"\"is_removed\"=>false, "
 		"\"is_edge\"=>true, \"is_worker\"=>true, \"is_drained\"=>false, "
 		"\"has_forwarder\"=>true, "
 		"\"is_behind\"=>true, "
@@ -51,11 +52,22 @@ static void test_status_when_things_are_wrong_then_worst_comes_first(void **stat
 		"node s1 (sin) is dead for 3.2 s: packets go elsewhere",
 		"node s2 (sin) is suspect for 3.2 s: silent",
 		"backend f1/dns/10.0.0.2:5300 is failing for 1.0 min: connection refused",
+		"node a1 (ams) has other records than this one: it lacks 4 of 2 nodes, 1 shared, "
+		"has "
+		"newer ones of 3",
+		"2000 deletions are remembered until node s1 (dead for 3.2 s) has seen them",
 	};
 	const char *text, *at;
 
 	(void)state;
 	must_start();
+	fake.member[0].is_behind = true;
+	fake.member[0].lacks_records = 4;
+	fake.member[0].lacks_writers = 2;
+	fake.member[0].lacks_shared = 1;
+	fake.member[0].ahead_writers = 3;
+	fake.shared = (struct gossip_shared){
+		.tombstones = 2000, .is_waiting = true, .whom = fake.member[2].id};
 	at = text = ask("status", NULL);
 	for (size_t i = 0; i < COUNT(want); i++) {
 		const char *next = strstr(at, want[i]);

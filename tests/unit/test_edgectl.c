@@ -222,6 +222,11 @@ static void test_changes_when_asked_then_reach_the_daemon(void **state)
 	assert_true(fake.got_author[0]);
 	assert_int_equal(run("backend undrain f1/game/10.0.0.2:6000"), 0);
 	assert_false(fake.got_drain);
+	assert_int_equal(run("node rm f1 --reason scrapped"), 0);
+	assert_true(fake.got_drain);
+	assert_string_equal(fake.got_reason, "scrapped");
+	assert_int_equal(run("node restore f1"), 0);
+	assert_false(fake.got_drain);
 	assert_int_equal(run("backend set game/10.0.0.2:6000 --weight 250"), 0);
 	assert_int_equal(fake.got_weight, 250);
 	assert_int_equal(run("backend set game/10.0.0.2:6000"), 2);
@@ -310,7 +315,7 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		 "command: got 'nonsense', want status, node, region, service, backend, route, "
 		 "stats, "
 		 "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
-		{"node", "node: missing, want list, drain or undrain"},
+		{"node", "node: missing, want list, drain, undrain, rm or restore"},
 		{"region", "region: missing, want drain or undrain"},
 		{"backend frob",
 		 "backend: got 'frob', want add, list, show, rm, set, drain or undrain"},
