@@ -47,6 +47,8 @@ TOOLS    := $(patsubst tests/lab/%.c,$(OUT)/lab/%,$(filter-out $(if $(shell pkg-
 
 # edged with records that crash it: tests/net/test_poison.sh.
 TOOLS    += $(OUT)/lab/edged-poison
+# A black box through the core again: tests/sim/replay.c.
+TOOLS    += $(OUT)/lab/replay
 
 TEST_LIB := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/lib/*.c)))
 MODEL    := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/model/*.c)))
@@ -216,6 +218,10 @@ $(OUT)/edgectl: $(CTL_OBJ) $(OUT)/libedge.a
 	$(call say,LD,$@)
 	$(LINK)
 $(OUT)/lab/edged-poison: $(OUT)/cmd/edged.o $(OUT)/tests/poison/hook.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(LINK)
+$(OUT)/lab/replay: $(OUT)/tests/sim/replay.o $(OUT)/libedge.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(LINK)

@@ -24,6 +24,7 @@
 
 #include "cmd/conf.h"
 #include "cmd/ctl.h"
+#include "gossip/blackbox.h"
 
 #define CONF_PATH "/etc/edge/edge.conf"
 #define LEAVE_MS 300 /* for the word that we leave to get out, and again with the next probes */
@@ -35,6 +36,7 @@ struct daemon {
 	struct node_key *key;
 	struct seal *seal;
 	struct store *store;
+	struct blackbox *box;
 	struct gossip_core *core;
 	struct agent *agent;
 	struct gossip_loop *loop;
@@ -169,6 +171,17 @@ static int next_generation(struct daemon *d, uint64_t *ret_generation, struct er
 	return 0;
 }
 
+/* A node without one is a node all the same. */
+static void open_box(struct daemon *d)
+{
+	char path[CONF_TEXT_MAX + 16];
+	struct err e = {0};
+
+	snprintf(path, sizeof(path), "%s/blackbox", d->conf.state_dir);
+	if (blackbox_open(path, 0, &d->box, &e))
+		say("warn", "no_blackbox", "why=\"%s\"", e.text);
+}
+
 static int open_core(struct daemon *d, struct err *e)
 {
 	const struct conf *c = &d->conf;
@@ -193,6 +206,9 @@ static int open_core(struct daemon *d, struct err *e)
 	memcpy(g.addr.ip, c->mesh_addr[0].b, sizeof(g.addr.ip));
 	g.addr.port = c->mesh_port;
 	g.signer = node_key_signer(d->key);
+	open_box(d);
+	if (d->box)
+		blackbox_attach(d->box, &g);
 	return gossip_core_new(&g, uv_hrtime() / 1000000, &d->core, e);
 }
 
@@ -409,6 +425,7 @@ static int run(struct daemon *d)
 	}
 	if (d->core)
 		gossip_core_free(d->core);
+	blackbox_close(d->box);
 	if (d->seal)
 		seal_free(d->seal);
 	if (d->key)

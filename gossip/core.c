@@ -94,6 +94,11 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 
 	if (err)
 		return err;
+	arena_enter(cfg->arena);
+	if (cfg->tap.input)
+		cfg->tap.input(cfg->tap.arg, NULL,
+			       &(struct gossip_input){
+				       .kind = GOSSIP_IN_NEW, .now_ms = now_ms, .what = cfg});
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(e, -ENOMEM, "no memory for the gossip core");
@@ -128,6 +133,7 @@ void gossip_core_free(struct gossip_core *c)
 {
 	if (!c)
 		return;
+	arena_enter(c->cfg.arena);
 	queue_free_all(c);
 	table_free_all(c);
 	member_free_all(c);
@@ -138,6 +144,10 @@ void gossip_core_free(struct gossip_core *c)
 int gossip_core_join(struct gossip_core *c, uint64_t now_ms, const struct gossip_addr *seeds,
 		     size_t seed_count)
 {
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_JOIN,
+					    .now_ms = now_ms,
+					    .number = seed_count,
+					    .what = seeds});
 	if (seed_count > CORE_SEEDS_MAX)
 		return -EINVAL;
 	c->now_ms = now_ms;
@@ -158,6 +168,7 @@ int gossip_core_join(struct gossip_core *c, uint64_t now_ms, const struct gossip
 
 void gossip_core_leave(struct gossip_core *c, uint64_t now_ms)
 {
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_LEAVE, .now_ms = now_ms});
 	if (c->has_left)
 		return;
 	c->now_ms = now_ms;
@@ -173,6 +184,9 @@ void gossip_core_leave(struct gossip_core *c, uint64_t now_ms)
 
 void gossip_core_set_generation(struct gossip_core *c, uint64_t now_ms, uint64_t generation)
 {
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_SET_GENERATION,
+					    .now_ms = now_ms,
+					    .number = generation});
 	c->now_ms = now_ms;
 	if (generation <= c->cfg.generation || generation > RECORD_SEQ_MAX || c->has_left)
 		return;
@@ -310,6 +324,13 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 	struct member *m;
 	int err;
 
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_RECV,
+					    .now_ms = now_ms,
+					    .number = via,
+					    .what = sender,
+					    .addr = from,
+					    .buf = buf,
+					    .len = len});
 	c->now_ms = now_ms;
 	if (c->has_left)
 		return 0;
@@ -356,6 +377,10 @@ void gossip_core_send_failed(struct gossip_core *c, uint64_t now_ms, enum gossip
 {
 	struct member *m = member_by_addr(c, to);
 
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_SEND_FAILED,
+					    .now_ms = now_ms,
+					    .number = via,
+					    .addr = to});
 	(void)via;
 	(void)error; /* whatever it was: we could not send */
 	c->now_ms = now_ms;
@@ -365,6 +390,7 @@ void gossip_core_send_failed(struct gossip_core *c, uint64_t now_ms, enum gossip
 
 void gossip_core_tick(struct gossip_core *c, uint64_t now_ms)
 {
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_TICK, .now_ms = now_ms});
 	/* Probes tell whether we were frozen; a statement may be due since before it was needed. */
 	uint64_t due = suspect_deadline(c);
 
@@ -415,6 +441,13 @@ int gossip_core_put(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const 
 	struct mp_reader r;
 	int err = check_write(kind, key, value_len);
 
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_PUT,
+					    .now_ms = now_ms,
+					    .number = kind,
+					    .is_urgent = is_urgent,
+					    .key = key,
+					    .buf = value,
+					    .len = value_len});
 	if (err)
 		return err;
 	mp_reader_init(&r, value, value_len);
@@ -432,6 +465,11 @@ int gossip_core_del(struct gossip_core *c, uint64_t now_ms, uint8_t kind, const 
 {
 	int err = check_write(kind, key, 0);
 
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_DEL,
+					    .now_ms = now_ms,
+					    .number = kind,
+					    .is_urgent = is_urgent,
+					    .key = key});
 	if (err)
 		return err;
 	if (record_scope_of(kind) == RECORD_SHARED) {
@@ -449,6 +487,7 @@ int gossip_core_load_record(struct gossip_core *c, const struct record *r)
 	struct record v = *r;
 	int err;
 
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_LOAD_RECORD, .what = r});
 	c->cfg.signer.id_of(c->cfg.signer.arg, v.pub, &v.writer);
 	err = table_offer(c, &v, TABLE_LOADED, 0);
 	return err < 0 ? err : 0;
@@ -456,6 +495,7 @@ int gossip_core_load_record(struct gossip_core *c, const struct record *r)
 
 int gossip_core_load_member(struct gossip_core *c, const struct gossip_member *m)
 {
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_LOAD_MEMBER, .what = m});
 	return member_load(c, m);
 }
 

@@ -19,6 +19,7 @@
 
 #include <uthash.h>
 
+#include "gossip/arena.h"
 #include "gossip/gossip.h"
 #include "gossip/reach.h"
 #include "gossip/wire.h"
@@ -304,5 +305,19 @@ void queue_generation_event(struct gossip_core *c, uint64_t generation);
 void queue_drop_all(struct gossip_core *c); /* packets */
 void queue_free_all(struct gossip_core *c);
 void rblob_unref(struct rblob *b);
+
+/* At the start of whatever the caller may call: its memory, and the tap. */
+static inline void core_told(const struct gossip_core *c, const struct gossip_input *in)
+{
+	arena_enter(c->cfg.arena);
+	if (c->cfg.tap.input)
+		c->cfg.tap.input(c->cfg.tap.arg, c, in);
+}
+
+/* What a core is made of (uthash's tables too) comes from its arena. */
+#define malloc(bytes) arena_malloc(bytes)
+#define calloc(n, bytes) arena_calloc(n, bytes)
+#define realloc(p, bytes) arena_realloc(p, bytes)
+#define free(p) arena_free(p)
 
 #endif

@@ -46,13 +46,16 @@ bool gossip_core_next_packet(struct gossip_core *c, struct gossip_packet *ret_pa
 {
 	struct out *o;
 
+	arena_enter(c->cfg.arena);
 	free(c->out_current);
 	c->out_current = NULL;
 	if (TAILQ_EMPTY(&c->out))
 		dissem_flush(c);
 	o = TAILQ_FIRST(&c->out);
-	if (!o)
+	if (!o) {
+		core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_PACKET});
 		return false;
+	}
 	TAILQ_REMOVE(&c->out, o, link);
 	c->out_count--;
 	c->out_bytes -= o->len;
@@ -71,6 +74,10 @@ bool gossip_core_next_packet(struct gossip_core *c, struct gossip_packet *ret_pa
 	}
 	*ret_packet = (struct gossip_packet){
 		.via = o->via, .to = o->to, .to_count = o->to_count, .buf = o->buf, .len = o->len};
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_PACKET,
+					    .what = ret_packet,
+					    .buf = o->buf,
+					    .len = o->len});
 	return true;
 }
 
@@ -128,7 +135,7 @@ static void event_free(struct queued_event *q)
 	free(q);
 }
 
-bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_event)
+static bool next_event(struct gossip_core *c, struct gossip_event *ret_event)
 {
 	struct queued_event *q = TAILQ_FIRST(&c->events);
 
@@ -139,6 +146,18 @@ bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_even
 	TAILQ_REMOVE(&c->events, q, link);
 	*ret_event = q->e;
 	return true;
+}
+
+bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_event)
+{
+	bool is_there;
+
+	arena_enter(c->cfg.arena);
+	is_there = next_event(c, ret_event);
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_EVENT,
+					    .number = is_there ? ret_event->kind : 0,
+					    .what = is_there ? ret_event : NULL});
+	return is_there;
 }
 
 void queue_drop_all(struct gossip_core *c)

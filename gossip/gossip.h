@@ -49,6 +49,41 @@ struct gossip_signer {
 	void (*hash)(void *arg, const uint8_t *msg, size_t len, uint8_t ret[16]);
 };
 
+/* Everything that a core is told, before it acts on it, and what it gives out: for a black box (gossip/blackbox.h). Told the
+ * same in the same order, with the same signatures, a core does the same, bit for bit. */
+enum gossip_input_kind {
+	GOSSIP_IN_NEW,
+	GOSSIP_IN_RECV,
+	GOSSIP_IN_SEND_FAILED,
+	GOSSIP_IN_TICK,
+	GOSSIP_IN_JOIN,
+	GOSSIP_IN_LEAVE,
+	GOSSIP_IN_PUT,
+	GOSSIP_IN_DEL,
+	GOSSIP_IN_LOAD_RECORD,
+	GOSSIP_IN_LOAD_ORIGIN,
+	GOSSIP_IN_LOAD_MEMBER,
+	GOSSIP_IN_SET_GENERATION,
+	GOSSIP_IN_PACKET, /* one was given out, or buf NULL: none was there */
+	GOSSIP_IN_EVENT	  /* likewise, by what; number: its kind */
+};
+struct gossip_input {
+	enum gossip_input_kind kind;
+	uint64_t now_ms, number; /* number: via, error, record kind, generation, count of items */
+	bool is_urgent;
+	const void *what; /* config, sender, record, origin, member, packet; seeds */
+	const struct gossip_addr *addr;
+	const char *key;
+	const uint8_t *buf;
+	size_t len;
+};
+struct gossip_core;
+struct gossip_tap {
+	void *arg;
+	void (*input)(void *arg, const struct gossip_core *c, const struct gossip_input *in);
+};
+struct arena;
+
 struct gossip_config {
 	char name[GOSSIP_NAME_MAX];
 	char region[GOSSIP_NAME_MAX];
@@ -63,9 +98,9 @@ struct gossip_config {
 	size_t records_max;	    /* 0 = default */
 	uint32_t probe_interval_ms; /* 0 = default 200 */
 	uint32_t suspicion_min_ms;  /* 0 = default 1500 */
+	struct gossip_tap tap;	    /* may be empty */
+	struct arena *arena;	    /* where its memory comes from; NULL = the heap */
 };
-
-struct gossip_core;
 
 int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gossip_core **ret_core,
 		    struct err *e);

@@ -226,6 +226,7 @@ int gossip_core_load_origin(struct gossip_core *c, const struct gossip_origin *g
 	struct origin *o = table_origin(c, &g->id);
 	struct digest sum;
 
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_LOAD_ORIGIN, .what = g});
 	digest_from(g->sum, &sum);
 	if (!o || o == c->own || !digest_eq(&o->sum, &sum) || g->generation < o->generation)
 		return -ESTALE;

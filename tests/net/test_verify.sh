@@ -92,5 +92,14 @@ lab_start fra-3 edged
 ok 'it is seen again' lab_wait alive 10 lab_state fra-1 fra-3 alive
 ok 'it is back: all know the same again' lab_ctl fra-1 wait --converged --timeout 20
 ok '... and nothing differs' verify_says fra-3 0 'as in memory'
+# What the daemon that was killed had been told, and the one that runs: played back, the same packets.
+plays() { # FILE
+	cp "$1" "$LAB_DIR/box" && "$OUT/lab/replay" "$LAB_DIR/box" | tee "$LAB_DIR/played" && grep -q '^the same: .* from the birth$' "$LAB_DIR/played"
+}
+ok 'the black box of the killed one plays back the same' plays "$LAB_DIR/fra-3/state/blackbox.old"
+ok '... and that of one that runs' plays "$LAB_DIR/fra-1/state/blackbox"
+traced() { "$OUT/lab/replay" -v "$LAB_DIR/box" | grep -cE '^ +[0-9]+  (born as fra-1|heard (ack|probe) from|tick|sends a packet|event: (member|record))' | grep -qE '^[0-9]{2,}$'; }
+ok '... readable, too' traced
+ok 'it is for its owner alone' is "$(stat -c %a "$LAB_DIR/fra-1/state/blackbox")" 600
 ok 'what else to wait for is asked' is "$(lab_ctl fra-1 wait 2>&1 | head -1)" 'edgectl: wait: for what: missing, want --converged'
 tap_end

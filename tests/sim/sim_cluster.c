@@ -504,6 +504,8 @@ void sim_start(struct sim *s, size_t i)
 	else
 		snprintf(cfg.region, sizeof(cfg.region), "r%zu", i % 3);
 	memcpy(cfg.pub, n->pub, sizeof(cfg.pub));
+	if (s->cfg.config_cb)
+		s->cfg.config_cb(n, &cfg, s->cfg.config_arg);
 	if (gossip_core_new(&cfg, sim_clock(s, n), &n->core, &e)) {
 		fprintf(stderr, "gossip_core_new: %s\n", e.text);
 		abort();

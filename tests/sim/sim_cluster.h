@@ -21,6 +21,7 @@
 #define SIM_KIND_SHARED 65
 #define SIM_REGIONS 12
 
+struct sim_node;
 struct sim_config {
 	size_t nodes;
 	uint64_t seed;
@@ -37,6 +38,9 @@ struct sim_config {
 	unsigned int damage_wire_pm, damage_inside_pm;
 	uint32_t probe_interval_ms; /* 0: as built in */
 	bool has_one_seed;	    /* all join through node 0 */
+	/* Before a core is made: the last word on its configuration. */
+	void (*config_cb)(const struct sim_node *n, struct gossip_config *cfg, void *arg);
+	void *config_arg;
 	uint64_t cold_after_ms; /* a tunnel without use for so long loses all for 5 s; 0: never */
 };
 
