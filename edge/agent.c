@@ -323,20 +323,24 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 	}
 	a->record_now = &ev->record;
 	a->record_us = uv_hrtime() / 1000;
-	if (ev->kind == GOSSIP_EV_RECORD && ev->record.kind == REPORT_KIND)
+	if (ev->kind == GOSSIP_EV_RECORD && ev->record.kind == REPORT_KIND &&
+	    !poison_is_held(a->poison, &ev->record)) {
+		poison_begin(a->poison, &ev->record, NULL, 0);
 		agent_report_record(a, &ev->record);
+		poison_end(a->poison, false);
+	}
 	change = ev->kind == GOSSIP_EV_RECORD ? agent_fact_apply(a, &ev->record)
 					      : agent_fact_gone(a, &ev->record);
+	poison_batch_begin(a->poison);
 	if (change == AGENT_URGENT) {
 		/* Health that fails; its key is known to fit. */
 		snprintf(key, sizeof(key), "%.*s", (int)ev->record.key_len,
 			 (const char *)ev->record.key);
-		poison_batch_begin(a->poison);
 		agent_maps_backend_down(a, &ev->record.writer, key);
-		poison_batch_end(a->poison, false);
 	}
 	if (change != AGENT_SAME)
 		agent_report_fact(a, &ev->record);
+	poison_batch_end(a->poison, false);
 	a->record_now = NULL;
 	if (change != AGENT_SAME)
 		agent_kick(a, change == AGENT_URGENT);

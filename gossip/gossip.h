@@ -106,7 +106,7 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 		    struct err *e);
 void gossip_core_free(struct gossip_core *c);
 
-/* ---- in */
+/* ---- in. Each of these calls core_told() first (gossip/core.h), and blackbox_play.c knows it. */
 
 enum gossip_via { GOSSIP_DGRAM, GOSSIP_STREAM, GOSSIP_PING };
 
