@@ -109,13 +109,7 @@ static void note_removal(struct gossip_core *c, const struct rec *e, enum table_
 
 /* ---- the floor */
 
-struct floor {
-	uint64_t to;
-	const uint8_t *list; /* 4 bytes of the hash of each */
-	size_t list_len;
-};
-
-static bool floor_decode(const struct record *r, struct floor *ret_floor)
+bool floor_decode(const struct record *r, struct floor *ret_floor)
 {
 	struct floor f = {0};
 	struct mp_reader m;

@@ -69,6 +69,14 @@ void shared_tick(struct gossip_core *c);
 /* Write the same tombstone again, under a new counter. */
 int own_write_again(struct gossip_core *c, const struct record *r);
 
+struct floor {
+	uint64_t to;
+	const uint8_t *list; /* 4 bytes of the hash of each; in the record's value */
+	size_t list_len;
+};
+/* false: it is none, or would be no lower than the counter that it came with. */
+bool floor_decode(const struct record *r, struct floor *ret_floor);
+
 /* record_origin.c */
 
 /* Its part of core.standing. */

@@ -3,6 +3,7 @@
  * checks that precede its use. */
 #include <stdlib.h>
 
+#include "gossip/record_table.h"
 #include "gossip/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -14,6 +15,17 @@ static size_t walk_records(struct wire_list *l)
 	size_t n = 0;
 
 	while (wire_next_record(l, &r)) {
+		struct floor f;
+		struct head h;
+
+		/* What gossip itself reads, of whatever kind it is here. */
+		if (head_decode(&r, &h) == 0 && h.gc > r.seq)
+			abort();
+		if (floor_decode(&r, &f) &&
+		    (f.to >= r.seq || f.list_len > r.value_len ||
+		     (f.list_len &&
+		      (f.list < r.value || f.list + f.list_len > r.value + r.value_len))))
+			abort();
 		if (record_check(&r) == 0 &&
 		    record_signed_bytes(&r, signed_bytes, sizeof(signed_bytes)) <= 0)
 			abort();

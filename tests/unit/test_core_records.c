@@ -572,6 +572,115 @@ static void test_load_origin_when_it_contradicts_itself_then_refused(void **stat
 	fixture_free(f);
 }
 
+/* A floor of `p` that lists `dead`, NULL for none; as a record. The value is `value`, at least 64 bytes. */
+static struct record floor_of(struct fixture *f, const struct peer *p, const char *key,
+			      uint64_t seq, uint8_t to, const struct record *dead, uint8_t *value)
+{
+	struct record r = record_of(f, p->pub, RECORD_KIND_FLOOR, key, 0, seq, 0);
+	uint8_t buf[RECORD_SIGNED_MAX];
+	struct digest d = {{0, 0}};
+	size_t n = 0;
+	int len;
+
+	memcpy(value, "\x82\xa2to", 4);
+	value[4] = to;
+	memcpy(value + 5, "\xa4list\xc4", 6);
+	value[11] = dead ? 4 : 0;
+	n = 12;
+	if (dead) {
+		hash_of(dead, &d);
+		for (int i = 0; i < 4; i++)
+			value[n++] = (uint8_t)(d.w[0] >> (8 * i));
+	}
+	r.value = value;
+	r.value_len = n;
+	len = record_signed_bytes(&r, buf, sizeof(buf));
+	sign_as(p->pub, buf, (size_t)len, r.sig);
+	return r;
+}
+
+static struct record tombstone_of(struct fixture *f, const struct peer *p, const char *key,
+				  uint64_t seq)
+{
+	struct record r = record_of(f, p->pub, SHARED, key, 0, seq, 0);
+	uint8_t buf[RECORD_SIGNED_MAX];
+	int len;
+
+	r.is_tombstone = true;
+	r.value_len = 0;
+	len = record_signed_bytes(&r, buf, sizeof(buf));
+	sign_as(p->pub, buf, (size_t)len, r.sig);
+	return r;
+}
+
+static const struct rec *shared(struct fixture *f, const char *key)
+{
+	return table_find(f->c, &f->c->self->id, SHARED, (const uint8_t *)key, strlen(key));
+}
+
+/* What a floor lists goes; what it does not list and lies below is written again; nothing that lives is touched. */
+static void test_floor_when_taken_then_only_listed_tombstones_go(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1), b = peer_new(2);
+	char key[2 * NODE_ID_BYTES + 1], other[2 * NODE_ID_BYTES + 1];
+	struct gossip_counters n;
+	struct record r, dead;
+	uint8_t value[64];
+
+	(void)state;
+	introduce(f, &a, NULL);
+	introduce(f, &b, &a);
+	for (size_t i = 0; i < NODE_ID_BYTES; i++) {
+		snprintf(key + 2 * i, 3, "%02x", a.sender.id.b[i]);
+		snprintf(other + 2 * i, 3, "%02x", b.sender.id.b[i]);
+	}
+	r = record_of(f, a.pub, SHARED, "lives", 0, 1, 1);
+	(void)news(f, &a, &r);
+	r = tombstone_of(f, &a, "stray", 3);
+	(void)news(f, &a, &r);
+	dead = tombstone_of(f, &a, "dead", 2);
+	(void)news(f, &a, &dead);
+	assert_int_equal(f->c->shared_tombstones, 2);
+	/* Another's, or at its own height: nothing. */
+	r = floor_of(f, &a, other, 9, 5, &dead, value);
+	(void)news(f, &a, &r);
+	gossip_core_counters(f->c, &n);
+	assert_int_equal(n.refused_records, 1);
+	r = floor_of(f, &a, key, 9, 9, &dead, value);
+	(void)news(f, &a, &r);
+	assert_int_equal(f->c->shared_tombstones, 2);
+	assert_int_equal(f->c->floor, 0);
+	r = floor_of(f, &a, key, 10, 5, &dead, value);
+	(void)news(f, &a, &r);
+	assert_int_equal(f->gone_events, 1);
+	assert_int_equal(f->c->floor, 5);
+	assert_null(shared(f, "dead"));
+	assert_int_equal(value_of(f, NULL, SHARED, "lives"), 1);
+	/* Not again; nor another that we never had. What lives may come however low. */
+	(void)news(f, &a, &dead);
+	r = tombstone_of(f, &a, "never", 4);
+	(void)news(f, &a, &r);
+	assert_int_equal(f->record_events, 0);
+	r = record_of(f, a.pub, SHARED, "late", 0, 1, 7);
+	(void)news(f, &a, &r);
+	assert_int_equal(value_of(f, NULL, SHARED, "late"), 7);
+	/* One that deletes what we hold does. */
+	r = tombstone_of(f, &a, "late", 2);
+	(void)news(f, &a, &r);
+	assert_int_equal(value_of(f, NULL, SHARED, "late"), -1);
+	assert_int_equal(shared(f, "stray")->blob->r.seq, 3);
+	for (int i = 0; i < 60; i++) {
+		f->now += 100;
+		gossip_core_tick(f->c, f->now);
+		drain(f);
+	}
+	assert_true(shared(f, "stray")->blob->r.seq > 10 &&
+		    shared(f, "stray")->blob->r.is_tombstone);
+	assert_true(shared(f, "late")->blob->r.seq > 10);
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -589,6 +698,7 @@ int main(void)
 		cmocka_unit_test(test_load_origin_when_it_contradicts_itself_then_refused),
 		cmocka_unit_test(test_sync_when_a_card_is_older_then_the_newer_is_sent),
 		cmocka_unit_test(test_sync_when_many_then_lists_only_what_differs),
+		cmocka_unit_test(test_floor_when_taken_then_only_listed_tombstones_go),
 		cmocka_unit_test(test_member_when_behind_then_says_by_how_much),
 	};
 
