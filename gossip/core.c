@@ -107,6 +107,8 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 	c->now_ms = c->head_ms = c->any_heard_ms = now_ms;
 	c->is_head_stale = true;
 	c->join_wait_ms = JOIN_WAIT_MS;
+	c->urgent_ms = now_ms;
+	c->urgent_bytes = CORE_URGENT_BURST_BYTES;
 	TAILQ_INIT(&c->member_news);
 	TAILQ_INIT(&c->member_urgent);
 	TAILQ_INIT(&c->news);
@@ -173,6 +175,7 @@ void gossip_core_leave(struct gossip_core *c, uint64_t now_ms)
 		return;
 	c->now_ms = now_ms;
 	c->self->card.is_left = true;
+	c->urgent_bytes = CORE_URGENT_BURST_BYTES; /* last words don't wait */
 	member_renew_self(c, true);
 	dissem_flush(c);
 	/* Once more: nobody will ask us again. */
@@ -356,6 +359,7 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 		return 0;
 	if (!twin_admit(c, m, via, sender, from, &msg))
 		return -EEXIST;
+	c->n.bytes_in += len;
 	if (via == GOSSIP_STREAM)
 		c->n.streams_in++;
 	else
@@ -418,6 +422,8 @@ uint64_t gossip_core_deadline_ms(const struct gossip_core *c)
 		return twin_deadline(c);
 	a = suspect_deadline(c);
 	b = own_deadline(c);
+	if (dissem_deadline(c) < a)
+		a = dissem_deadline(c);
 	return a < b ? a : b;
 }
 

@@ -29,7 +29,11 @@
 #define CORE_OUT_BYTES_MAX (32u << 20) /* and their bytes */
 #define CORE_FROZEN_MS 100	       /* a tick this late means that we did not run */
 #define CORE_SEEDS_MAX 16
-#define CORE_FANOUT 250	  /* urgent news goes to so many at most */
+#define CORE_FANOUT 250 /* urgent news goes to so many at most */
+/* Urgent news may take so many bytes a second (all destinations, sealed), and so many at once; beyond that it waits, newer in
+ * the place of older, and packs. What else is sent has a rhythm of its own: probes and their answers. */
+#define CORE_URGENT_BYTES_S 4000000
+#define CORE_URGENT_BURST_BYTES 1000000
 #define CORE_HEAD_MS 1000 /* a statement of what we have is renewed at most this often */
 #define CORE_TOMBSTONES_MAX                                                                        \
 	128 /* of our own, and of shared records; over it all but the newest half of this are collected */
@@ -77,7 +81,7 @@ struct rec { /* the version in force of one identity */
 	size_t idx;	  /* in core.recs */
 	uint64_t arrival; /* shared: order in which we took them */
 	uint32_t touch;	  /* last restatement or comparison that named it */
-	uint8_t tx_left;
+	uint8_t tx_left, tx_fresh;
 	bool in_news;
 	bool in_urgent, urgent_all; /* waits to go to everyone, or to two */
 	TAILQ_ENTRY(rec) of_origin, news, urgent;
@@ -164,7 +168,7 @@ struct member {
 	uint8_t told;  /* how often it was sent our present card */
 	struct reach_path reach;
 	/* news */
-	uint8_t tx_left;
+	uint8_t tx_left, tx_fresh;
 	bool in_news, in_urgent, urgent_all;
 	TAILQ_ENTRY(member) news, urgent;
 };
@@ -278,6 +282,8 @@ struct gossip_core {
 	uint64_t generation_ms, generation_wait_ms;
 	struct rec_list news, urgent;
 	uint64_t sync_next_ms;
+	int64_t urgent_bytes; /* may still be spent; below 0: overdrawn by one packet */
+	uint64_t urgent_ms;   /* when it was filled last */
 
 	struct out_list out;
 	size_t out_count, out_bytes;

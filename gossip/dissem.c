@@ -5,13 +5,19 @@
 #include "gossip/record_table.h"
 #include "gossip/suspect.h"
 
-#define TX_FACTOR 3	 /* news rides on this many packets, times log2 of the members */
+#define TX_FACTOR 3 /* news rides on this many packets, times log2 of the members */
+#define TX_FRESH                                                                                   \
+	6 /* the first of them are the next that go out: both neighbours on the ring hear at once */
 #define TX_TOLD_ALL 1	 /* the same for what went to everyone already */
 #define DEATHS_BYTES 200 /* kept free of records: deaths always find room */
 #define MISSES_MAX 4	 /* after so many that don't fit we stop looking */
 #define PICK_MAX 64
-#define TOLD_TIMES 2 /* a member is sent our card so often after it changed */
-#define RELAYS 2
+#define TOLD_TIMES 2	 /* a member is sent our card so often after it changed */
+#define SEALED_EXTRA 100 /* what the seal adds */
+#define REFILL_MAX_MS (2 * CORE_URGENT_BURST_BYTES / (CORE_URGENT_BYTES_S / 1000))
+#define RELAYS 2 /* by each who hears urgent news */
+#define RELAYS_MANY                                                                                \
+	5 /* when it could not be sent to everyone: two would leave one in twenty to the probes */
 
 static uint8_t tx_budget(const struct gossip_core *c, unsigned int factor)
 {
@@ -22,12 +28,20 @@ static uint8_t tx_budget(const struct gossip_core *c, unsigned int factor)
 	return (uint8_t)(factor * log);
 }
 
+/* More than urgent news can be sent to at once. */
+static bool is_many(const struct gossip_core *c)
+{
+	return c->state_count[GOSSIP_ALIVE] > CORE_FANOUT;
+}
+
 void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way)
 {
-	bool is_volatile = record_scope_of(r->blob->r.kind) == RECORD_VOLATILE;
-
 	/* What is not stored will be written anew before long. */
-	r->tx_left = tx_budget(c, way == DISSEM_LAZY && !is_volatile ? TX_FACTOR : TX_TOLD_ALL);
+	bool is_volatile = record_scope_of(r->blob->r.kind) == RECORD_VOLATILE;
+	bool is_told = is_volatile || (way != DISSEM_LAZY && !is_many(c));
+
+	r->tx_left = tx_budget(c, is_told ? TX_TOLD_ALL : TX_FACTOR);
+	r->tx_fresh = TX_FRESH;
 	if (r->in_news)
 		TAILQ_REMOVE(&c->news, r, news);
 	TAILQ_INSERT_HEAD(&c->news, r, news);
@@ -44,6 +58,7 @@ void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way)
 void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way)
 {
 	m->tx_left = tx_budget(c, TX_FACTOR);
+	m->tx_fresh = TX_FRESH;
 	if (m->in_news)
 		TAILQ_REMOVE(&c->member_news, m, news);
 	TAILQ_INSERT_HEAD(&c->member_news, m, news);
@@ -55,6 +70,23 @@ void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way)
 		TAILQ_INSERT_TAIL(&c->member_urgent, m, urgent);
 		m->in_urgent = true;
 	}
+}
+
+void dissem_known_record(struct gossip_core *c, struct rec *r)
+{
+	if (!r->in_news || (r->tx_left > 0 && --r->tx_left > 0))
+		return;
+	TAILQ_REMOVE(&c->news, r, news);
+	r->in_news = false;
+}
+
+void dissem_known_member(struct gossip_core *c, struct member *m)
+{
+	/* A card alone: that its bearer shares our doubts about it is not said. */
+	if (!m->in_news || m->state != GOSSIP_ALIVE || (m->tx_left > 0 && --m->tx_left > 0))
+		return;
+	TAILQ_REMOVE(&c->member_news, m, news);
+	m->in_news = false;
 }
 
 void dissem_forget_record(struct gossip_core *c, struct rec *r)
@@ -134,20 +166,26 @@ static void sent_member(struct gossip_core *c, struct member *m)
 {
 	TAILQ_REMOVE(&c->member_news, m, news);
 	m->in_news = false;
-	if (m->tx_left > 0 && --m->tx_left > 0) {
+	if (m->tx_left == 0 || --m->tx_left == 0)
+		return;
+	m->in_news = true;
+	if (m->tx_fresh > 0 && --m->tx_fresh > 0)
+		TAILQ_INSERT_HEAD(&c->member_news, m, news);
+	else
 		TAILQ_INSERT_TAIL(&c->member_news, m, news);
-		m->in_news = true;
-	}
 }
 
 static void sent_record(struct gossip_core *c, struct rec *r)
 {
 	TAILQ_REMOVE(&c->news, r, news);
 	r->in_news = false;
-	if (r->tx_left > 0 && --r->tx_left > 0) {
+	if (r->tx_left == 0 || --r->tx_left == 0)
+		return;
+	r->in_news = true;
+	if (r->tx_fresh > 0 && --r->tx_fresh > 0)
+		TAILQ_INSERT_HEAD(&c->news, r, news);
+	else
 		TAILQ_INSERT_TAIL(&c->news, r, news);
-		r->in_news = true;
-	}
 }
 
 static void fill_votes(struct gossip_core *c, struct wire_out *o, const struct picked *p,
@@ -316,13 +354,24 @@ static bool pack_urgent_members(struct gossip_core *c, struct wire_out *o, bool 
 	return n > 0;
 }
 
+static size_t choose_relays(struct gossip_core *c, struct gossip_addr to[RELAYS_MANY])
+{
+	size_t want = is_many(c) ? RELAYS_MANY : RELAYS, n = 0;
+	struct member *m, *last = NULL;
+
+	while (n < want && (m = member_random_alive(c, last, NULL))) {
+		to[n++] = m->card.addr;
+		last = m;
+	}
+	return n;
+}
+
 /* One packet of urgent news: ours goes to everyone, another's to two. false: nothing is left. */
 static bool flush_one(struct gossip_core *c, bool is_all)
 {
 	struct gossip_addr to[GOSSIP_FANOUT_MAX];
-	struct member *a, *b;
 	struct wire_out o;
-	size_t n = 0;
+	size_t n;
 	bool any;
 
 	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
@@ -330,25 +379,44 @@ static bool flush_one(struct gossip_core *c, bool is_all)
 	any |= pack_urgent_records(c, &o, is_all);
 	if (!any)
 		return false;
-	if (is_all) {
-		n = member_live_addrs(c, to, CORE_FANOUT);
-	} else {
-		a = member_random_alive(c, NULL, NULL);
-		b = a ? member_random_alive(c, a, NULL) : NULL;
-		if (a)
-			to[n++] = a->card.addr;
-		if (b)
-			to[n++] = b->card.addr;
-	}
+	n = is_all ? member_live_addrs(c, to, CORE_FANOUT) : choose_relays(c, to);
 	dissem_send(c, &o, to, n);
+	c->urgent_bytes -= (int64_t)(n * (o.b.len + SEALED_EXTRA));
 	return true;
+}
+
+static bool is_urgent_waiting(const struct gossip_core *c)
+{
+	return !TAILQ_EMPTY(&c->urgent) || !TAILQ_EMPTY(&c->member_urgent);
+}
+
+static void refill(struct gossip_core *c)
+{
+	uint64_t ms = c->now_ms - c->urgent_ms;
+
+	c->urgent_ms = c->now_ms;
+	if (ms > REFILL_MAX_MS)
+		ms = REFILL_MAX_MS;
+	c->urgent_bytes += (int64_t)ms * (CORE_URGENT_BYTES_S / 1000);
+	if (c->urgent_bytes > CORE_URGENT_BURST_BYTES)
+		c->urgent_bytes = CORE_URGENT_BURST_BYTES;
 }
 
 void dissem_flush(struct gossip_core *c)
 {
-	/* Relaying and telling empty the queues, one packet at a time; each takes at least one entry. */
-	while (flush_one(c, true))
+	refill(c);
+	/* Telling and relaying empty the queues, one packet at a time; each takes at least one entry. */
+	while (c->urgent_bytes > 0 && flush_one(c, true))
 		;
-	while (flush_one(c, false))
+	while (c->urgent_bytes > 0 && flush_one(c, false))
 		;
+}
+
+uint64_t dissem_deadline(const struct gossip_core *c)
+{
+	if (!is_urgent_waiting(c))
+		return UINT64_MAX;
+	if (c->urgent_bytes > 0)
+		return c->now_ms;
+	return c->urgent_ms + 1 + (uint64_t)-c->urgent_bytes / (CORE_URGENT_BYTES_S / 1000);
 }

@@ -17,13 +17,18 @@ enum dissem_way {
 };
 void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way);
 void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way);
+/* Somebody tells us what we have: one who need not be told any more. Interest dies with those who hear, not by count alone. */
+void dissem_known_record(struct gossip_core *c, struct rec *r);
+void dissem_known_member(struct gossip_core *c, struct member *m);
 void dissem_forget_record(struct gossip_core *c, struct rec *r);
 void dissem_forget_member(struct gossip_core *c, struct member *m);
 
 /* Fill what is left of a datagram to `dest` (NULL: many, or unknown) with what it should hear. */
 void dissem_fill(struct gossip_core *c, struct wire_out *o, struct member *dest);
-/* Turn urgent news into packets. */
+/* Turn urgent news into packets, as far as its bytes allow. */
 void dissem_flush(struct gossip_core *c);
+/* When urgent news that waits may go on; UINT64_MAX: none waits. */
+uint64_t dissem_deadline(const struct gossip_core *c);
 /* Our opinion of one member, now, to everyone and to itself. */
 void dissem_vote(struct gossip_core *c, const struct member *m, enum gossip_state state);
 /* Finish and queue a datagram. */

@@ -268,6 +268,7 @@ void gossip_core_check(const struct gossip_core *c);
 #define GOSSIP_COUNTERS(X)                                                                         \
 	X(dgrams_in, "datagrams accepted")                                                         \
 	X(dgrams_out, "datagrams sent")                                                            \
+	X(bytes_in, "plaintext bytes accepted")                                                    \
 	X(bytes_out, "plaintext bytes sent, by destination")                                       \
 	X(bad_dgrams, "malformed messages dropped")                                                \
 	X(bad_signatures, "records with a wrong signature dropped")                                \

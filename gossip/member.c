@@ -319,6 +319,8 @@ enum card_result member_offer_card(struct gossip_core *c, const struct wire_card
 	if (!m)
 		return new_card(c, &id, card, is_told_dead(&id, card, votes), ret_member);
 	is_same = member_cmp_version(m, card->generation, card->incarnation) == 0;
+	if (is_same && m->has_card)
+		dissem_known_member(c, m);
 	if (member_cmp_version(m, card->generation, card->incarnation) < 0 ||
 	    (is_same && m->has_card) || !member_is_card_signed(c, card))
 		return CARD_OLD;

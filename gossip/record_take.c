@@ -114,6 +114,8 @@ static int may_come(struct gossip_core *c, const struct record *r, enum table_so
 		}
 		if (is_old(o, r, e) || (source != TABLE_LOADED && shared_is_collected(c, r, e))) {
 			c->n.records_old++;
+			if (e && record_cmp_version(r, &e->blob->r) == 0)
+				dissem_known_record(c, e);
 			return 0;
 		}
 		if (!is_signed(c, r))

@@ -71,7 +71,7 @@ static void disk_put(struct sim_node *n, const struct record *r)
 {
 	struct sim_stored *e;
 
-	if (record_scope_of(r->kind) == RECORD_VOLATILE)
+	if (!n->members || record_scope_of(r->kind) == RECORD_VOLATILE)
 		return;
 	disk_drop(n, r);
 	e = malloc(sizeof(*e) + r->key_len + r->value_len);
@@ -91,6 +91,8 @@ static void disk_member(struct sim_node *n, const struct gossip_member *m)
 {
 	size_t i = 0;
 
+	if (!n->members)
+		return;
 	while (i < n->member_count && node_id_cmp(&n->members[i].id, &m->id) != 0)
 		i++;
 	if (i == SIM_NODES_MAX)
@@ -380,7 +382,7 @@ struct sim *sim_new(const struct sim_config *cfg)
 {
 	struct sim *s = calloc(1, sizeof(*s));
 
-	if (!s || cfg->nodes > SIM_NODES_MAX)
+	if (!s || (cfg->nodes > SIM_NODES_MAX && !cfg->has_no_disk))
 		abort();
 	s->cfg = *cfg;
 	if (!s->cfg.check_every)
@@ -398,6 +400,7 @@ struct sim *sim_new(const struct sim_config *cfg)
 		struct sim_node *n = &s->node[i];
 
 		n->idx = n->name_idx = i;
+		n->members = cfg->has_no_disk ? NULL : calloc(SIM_NODES_MAX, sizeof(*n->members));
 		n->region = i % SIM_REGIONS;
 		for (size_t k = 0; k < NODE_PUB_BYTES; k++)
 			n->pub[k] = (uint8_t)sim_random(&s->rng);
@@ -425,6 +428,7 @@ void sim_free(struct sim *s)
 	for (size_t i = 0; i < s->cfg.nodes; i++) {
 		stop(&s->node[i], SIM_OFF);
 		disk_wipe(&s->node[i]);
+		free(s->node[i].members);
 	}
 	sim_queue_done(&s->queue);
 	sim_watch_end(s);
@@ -587,7 +591,7 @@ void sim_clone(struct sim *s, size_t from, size_t copy)
 	b->id = a->id;
 	b->name_idx = a->name_idx;
 	b->generation = a->generation;
-	memcpy(b->members, a->members, sizeof(b->members));
+	memcpy(b->members, a->members, SIM_NODES_MAX * sizeof(*b->members));
 	b->member_count = a->member_count;
 	for (const struct sim_stored *e = a->records; e; e = e->next)
 		disk_put(b, &e->r);

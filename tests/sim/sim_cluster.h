@@ -41,6 +41,7 @@ struct sim_config {
 	/* Before a core is made: the last word on its configuration. */
 	void (*config_cb)(const struct sim_node *n, struct gossip_config *cfg, void *arg);
 	void *config_arg;
+	bool has_no_disk;	/* nothing is kept: more than SIM_NODES_MAX nodes then */
 	uint64_t cold_after_ms; /* a tunnel without use for so long loses all for 5 s; 0: never */
 };
 
@@ -69,7 +70,7 @@ struct sim_node {
 	int group; /* of the partition */
 	/* disk */
 	struct sim_stored *records;
-	struct gossip_member members[SIM_NODES_MAX];
+	struct gossip_member *members; /* SIM_NODES_MAX of them */
 	size_t member_count;
 	struct gossip_origin origins[SIM_NODES_MAX];
 	size_t origin_count;
