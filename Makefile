@@ -32,6 +32,7 @@ ARCH_INC := /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_CFLAGS := -O2 -g -Wall -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -iquote . -I$(ARCH_INC)
 
 Q := $(if $(V),,@)
+, := ,
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 
 LIB_SRC  := $(filter-out cmd/edged.c cmd/edgefwd.c,$(sort $(wildcard gossip/*.c store/*.c edge/*.c edge/check/*.c cmd/*.c)))
@@ -64,7 +65,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false bench
+        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false bench bench-gossip
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -131,6 +132,11 @@ bench: all
 	$(Q)$(MAKE) --no-print-directory bench-build
 	$(Q)OUT=$(OUT) tests/bench/run.sh $(B)
 
+bench-gossip: ## gossip: 50 daemons on loopback beside serf, then simulated meshes (B=real or B=sim: one part)
+bench-gossip: all
+	$(Q)$(MAKE) --no-print-directory bench-gossip-build
+	$(Q)OUT=$(OUT) tests/bench/gossip.sh $(B)
+
 SEEDS ?= 1000
 model: ## programs against the reference model: SEEDS worlds, a thousand frames each (SEED=n: the first; else by the clock)
 model: $(OUT)/tests/bpf/test_model
@@ -194,6 +200,20 @@ $(OUT)/tests/bench/%.skel.h: $(OUT)/tests/bench/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)bpftool gen skeleton $< name $* > $@
 BENCH := $(addprefix $(OUT)/tests/bench/,bench_prog bench_live udprtt)
+# edged with a stamp on what gossip tells it.
+GOSSIP_HOOKS := agent_event gossip_core_join gossip_loop_open
+$(OUT)/tests/bench/edged: $(OUT)/cmd/edged.o $(OUT)/tests/bench/gossip_hook.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK) $(addprefix -Wl$(,)--wrap=,$(GOSSIP_HOOKS))
+$(OUT)/tests/bench/gossip_bench: $(addprefix $(OUT)/tests/bench/gossip_,bench.o edged.o serf.o)
+	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/tests/bench/gossip_sim: $(OUT)/tests/bench/gossip_sim.o $(SIM_LIB) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
+BENCH_GOSSIP := $(addprefix $(OUT)/tests/bench/,edged gossip_bench gossip_sim)
+.PHONY: bench-gossip-build
+bench-gossip-build: $(BENCH_GOSSIP)
 .PHONY: bench-build
 bench-build: $(BENCH)
 BENCH_SKEL := $(OUT)/tests/bench/bench.skel.h $(OUT)/tests/bench/live.skel.h

@@ -38,7 +38,7 @@ void dissem_record(struct gossip_core *c, struct rec *r, enum dissem_way way)
 {
 	/* What is not stored will be written anew before long. */
 	bool is_volatile = record_scope_of(r->blob->r.kind) == RECORD_VOLATILE;
-	bool is_told = is_volatile || (way != DISSEM_LAZY && !is_many(c));
+	bool is_told = is_volatile || way == DISSEM_SOME || (way != DISSEM_LAZY && !is_many(c));
 
 	r->tx_left = tx_budget(c, is_told ? TX_TOLD_ALL : TX_FACTOR);
 	r->tx_fresh = TX_FRESH;
