@@ -50,6 +50,7 @@ static const struct policy {
 	SWITCH("quic", is_quic),
 	SWITCH("closed", is_closed),
 	{"eject", BITS, AT(eject_pct), 100, {NULL}, "1..100 percent, or off (50)"},
+	{"spill", BITS, AT(spill_pct), 100, {NULL}, "1..100 percent, or off"},
 	{"rows", ROWS, AT(rows), 0, {NULL}, "251, 1021, 4099, 16381, 65537, or off"},
 };
 #define POLICY_COUNT (sizeof(policies) / sizeof(policies[0]))

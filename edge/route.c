@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "edge/route_claims.h"
+#include "edge/route_share.h"
 #include "edge/route_table.h"
 
 const char *route_why_text(enum route_why w)
@@ -197,9 +198,7 @@ static void collect_used(const struct work *w, struct route_entry *e)
 		if (e->choice[i].why != ROUTE_USED)
 			continue;
 		e->used[n] = (uint32_t)b;
-		e->weight[n] = w->view->backend[b].backend.weight;
-		if (e->weight[n] == 0)
-			e->weight[n] = 1;
+		e->weight[n] = e->choice[i].weight;
 		e->name[n++] = maglev_hash_end(backend_hash(w->view, b, MAGLEV_HASH_INIT));
 	}
 }
@@ -207,7 +206,9 @@ static void collect_used(const struct work *w, struct route_entry *e)
 /* See "Class" in the header. The choices are sorted by tier. */
 static uint8_t class_of(struct work *w, const struct route_entry *e)
 {
-	uint32_t asked = w->view->service[e->service_idx].policy.rows;
+	const struct model_policy *policy = &w->view->service[e->service_idx].policy;
+	bool is_shared = policy->spill_pct != 0; /* several tiers may share a table */
+	uint32_t asked = policy->rows;
 	uint8_t class = 0, wanted;
 	size_t known = 0, n = 0;
 
@@ -222,7 +223,7 @@ static uint8_t class_of(struct work *w, const struct route_entry *e)
 			known++;
 			w->weight[n++] = weight ? weight : 1;
 		}
-		if (i + 1 < e->choice_count && c->tier == e->choice[i + 1].tier)
+		if (i + 1 < e->choice_count && (is_shared || c->tier == e->choice[i + 1].tier))
 			continue;
 		wanted = maglev_class(w->weight, n);
 		if (wanted > class)
@@ -247,7 +248,6 @@ static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_r
 {
 	struct route_entry *e = &w->entry[w->entry_count++];
 	const struct route_view *view = w->view;
-	uint32_t nearest = UINT32_MAX;
 
 	*e = (struct route_entry){
 		.service_idx = s,
@@ -272,17 +272,9 @@ static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_r
 	}
 	w->choice_count += e->choice_count;
 	qsort_r(e->choice, e->choice_count, sizeof(*e->choice), choice_cmp, (void *)view);
-	for (size_t i = 0; i < e->choice_count; i++) {
-		if (e->choice[i].why != ROUTE_USED)
-			continue;
-		if (nearest == UINT32_MAX)
-			nearest = e->choice[i].tier;
-		else if (e->choice[i].tier != nearest)
-			e->choice[i].why = ROUTE_FARTHER_TIER;
-		e->used_count += e->choice[i].why == ROUTE_USED;
-	}
+	e->used_count = route_share(view, e);
 	w->used_count += e->used_count;
-	if (nearest != UINT32_MAX) {
+	if (e->used_count) {
 		e->size_class = class_of(w, e);
 		e->row_count = maglev_size(e->size_class);
 		w->row_count += e->row_count;

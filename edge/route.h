@@ -71,6 +71,7 @@ const char *route_why_text(enum route_why w);
 struct route_choice {
 	size_t backend_idx; /* into view.backend */
 	uint32_t tier;	    /* 0 = own region */
+	uint32_t weight;    /* in the table, of those used */
 	enum route_why why;
 };
 /* One service in one family: the ports that no backend takes a part of, or one part. */

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which tiers serve an entry, and with what share each. A function of the records alone: nobody measures load here, so nothing
+ * can swing, and all edges of a region that know the same records decide the same. */
+#include "edge/route_share.h"
+
+#define WHOLE 1000000u /* parts of the traffic */
+#define SCALE 100000u  /* weights of an entry with several tiers add up to about this */
+
+static uint32_t weight_of(const struct route_view *view, const struct route_choice *c)
+{
+	uint16_t weight = view->backend[c->backend_idx].backend.weight;
+
+	return weight ? weight : 1;
+}
+
+struct tier {
+	size_t from, to; /* choices */
+	uint64_t all,
+		usable; /* weights; all: what would serve if nothing failed and nothing drained */
+	uint32_t share; /* of WHOLE */
+};
+
+static struct tier tier_at(const struct route_view *view, const struct route_entry *e, size_t from)
+{
+	struct tier t = {.from = from, .to = from};
+
+	for (; t.to < e->choice_count && e->choice[t.to].tier == e->choice[from].tier; t.to++) {
+		const struct route_choice *c = &e->choice[t.to];
+
+		if (c->why == ROUTE_OTHER_FAMILY || c->why == ROUTE_PORT_OVERFLOW ||
+		    c->why == ROUTE_NO_FORWARDER)
+			continue;
+		t.all += weight_of(view, c);
+		t.usable += c->why == ROUTE_USED ? weight_of(view, c) : 0;
+	}
+	return t;
+}
+
+/* What of `left` the tier takes: all of it while at least `spill_pct` of its weight is usable, else in proportion. */
+static uint32_t take(const struct tier *t, uint32_t left, uint8_t spill_pct)
+{
+	uint64_t enough = t->all * spill_pct;
+
+	if (!t->usable)
+		return 0;
+	if (!spill_pct || 100 * t->usable >= enough)
+		return left;
+	return (uint32_t)(left * 100 * t->usable / enough);
+}
+
+size_t route_share(const struct route_view *view, struct route_entry *e)
+{
+	uint8_t spill_pct = view->service[e->service_idx].policy.spill_pct;
+	uint32_t left = WHOLE;
+	size_t used = 0, tiers = 0;
+
+	for (size_t from = 0; from < e->choice_count;) {
+		struct tier t = tier_at(view, e, from);
+
+		t.share = take(&t, left, spill_pct);
+		left -= t.share;
+		tiers += t.share > 0;
+		for (size_t i = t.from; i < t.to; i++) {
+			struct route_choice *c = &e->choice[i];
+
+			if (c->why != ROUTE_USED)
+				continue;
+			if (!t.share) {
+				c->why = ROUTE_FARTHER_TIER;
+				continue;
+			}
+			c->weight = (uint32_t)((uint64_t)weight_of(view, c) * t.share *
+					       (SCALE / 1000) / (WHOLE / 1000) / t.usable);
+			used++;
+		}
+		from = t.to;
+	}
+	/* One tier: the weights as they were given, so that a table is the same with the policy and without. */
+	for (size_t i = 0; i < e->choice_count; i++) {
+		struct route_choice *c = &e->choice[i];
+
+		if (c->why == ROUTE_USED && (tiers == 1 || !c->weight))
+			c->weight = tiers == 1 ? weight_of(view, c) : 1;
+	}
+	return used;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* spill: shares of tiers when usable weight is short. */
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "edge/route.h"
+
+#define PER_TIER 10
+#define TIERS 3
+#define ALL (PER_TIER * TIERS)
+
+static const char *const regions[TIERS] = {"fra", "ams", "nyc"};
+
+struct world {
+	struct route_node node[ALL];
+	struct model_service service;
+	struct route_backend backend[ALL];
+	struct route_view view;
+};
+
+/* Ten backends of weight 100 in each of three regions; of region k only usable[k] pass. */
+static void build(struct world *w, uint8_t spill_pct, const size_t usable[TIERS])
+{
+	*w = (struct world){0};
+	for (size_t i = 0; i < ALL; i++) {
+		struct route_node *n = &w->node[i];
+		struct route_backend *b = &w->backend[i];
+
+		*n = (struct route_node){.id = {{(uint8_t)(i + 1), 9}},
+					 .node = {.has_forwarder = true, .is_worker = true},
+					 .state = GOSSIP_ALIVE};
+		snprintf(n->node.region, sizeof(n->node.region), "%s", regions[i / PER_TIER]);
+		*b = (struct route_backend){.node_idx = i,
+					    .health = i % PER_TIER < usable[i / PER_TIER]
+							      ? MODEL_HEALTH_PASSING
+							      : MODEL_HEALTH_FAILING};
+		snprintf(b->backend.service, sizeof(b->backend.service), "dns");
+		assert_int_equal(ip_parse("10.0.0.1", &b->backend.addr), 0);
+		b->backend.port = 53;
+		b->backend.weight = 100;
+		model_check_default(MODEL_CHECK_TCP, &b->backend.check);
+	}
+	snprintf(w->service.name, sizeof(w->service.name), "dns");
+	assert_int_equal(ip_parse("192.0.2.53", &w->service.vip[0]), 0);
+	w->service.vip_count = 1;
+	w->service.port[0] = (struct model_port){IPPROTO_UDP, {53, 53}};
+	w->service.port_count = 1;
+	w->service.policy.spill_pct = spill_pct;
+	w->view = (struct route_view){.node = w->node,
+				      .node_count = ALL,
+				      .service = &w->service,
+				      .service_count = 1,
+				      .backend = w->backend,
+				      .backend_count = ALL,
+				      .region = "fra",
+				      .order = {"ams", "nyc"},
+				      .order_count = 2};
+}
+
+/* Rows of each tier, in percent of all, rounded. */
+static void rows(const struct world *w, unsigned ret_pct[TIERS])
+{
+	size_t count[TIERS] = {0};
+	struct route_plan *p;
+
+	assert_int_equal(route_compute(&w->view, &p), 0);
+	assert_int_equal(p->entry_count, 1);
+	for (uint32_t r = 0; r < p->entry[0].row_count; r++)
+		count[p->entry[0].row[r] / PER_TIER]++;
+	for (size_t k = 0; k < TIERS; k++)
+		ret_pct[k] = p->entry[0].row_count
+				     ? (unsigned)((100 * count[k] + p->entry[0].row_count / 2) /
+						  p->entry[0].row_count)
+				     : 0;
+	route_free(p);
+}
+
+static void test_share_when_usable_weight_is_short_then_next_tiers_get_the_rest(void **state)
+{
+	static const struct {
+		uint8_t spill;
+		size_t usable[TIERS];
+		unsigned want[TIERS];
+	} row[] = {
+		{0, {10, 10, 10}, {100, 0, 0}},
+		{0, {1, 10, 10}, {100, 0, 0}},
+		{0, {0, 10, 10}, {0, 100, 0}},
+		{70, {10, 10, 10}, {100, 0, 0}},
+		{70, {7, 10, 10}, {100, 0, 0}},
+		{70, {6, 10, 10}, {86, 14, 0}},
+		{70, {1, 10, 10}, {14, 86, 0}},
+		{70, {0, 10, 10}, {0, 100, 0}},
+		{100, {9, 10, 10}, {90, 10, 0}},
+		{100, {5, 5, 10}, {50, 25, 25}},
+		/* Short everywhere: what nobody could take is shared as the rest is. */
+		{100, {5, 5, 0}, {67, 33, 0}},
+		{100, {0, 0, 0}, {0, 0, 0}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct world w;
+		unsigned pct[TIERS];
+
+		build(&w, row[i].spill, row[i].usable);
+		rows(&w, pct);
+		for (size_t k = 0; k < TIERS; k++)
+			if (pct[k] + 1 < row[i].want[k] || pct[k] > row[i].want[k] + 1)
+				fail_msg("row %zu: got %u %u %u, want %u %u %u", i, pct[0], pct[1],
+					 pct[2], row[i].want[0], row[i].want[1], row[i].want[2]);
+	}
+}
+
+/* A tier that shares within itself by weight does so when it spills, too. */
+static void test_share_when_spilling_then_weights_hold_within_a_tier(void **state)
+{
+	static const size_t usable[TIERS] = {4, 10, 10};
+	size_t heavy = 0, light = 0;
+	struct route_plan *p;
+	struct world w;
+
+	(void)state;
+	build(&w, 100, usable);
+	w.backend[0].backend.weight = 400;
+	assert_int_equal(route_compute(&w.view, &p), 0);
+	for (uint32_t r = 0; r < p->entry[0].row_count; r++) {
+		heavy += p->entry[0].row[r] == 0;
+		light += p->entry[0].row[r] == 1;
+	}
+	if (heavy < 39 * light / 10 || heavy > 41 * light / 10)
+		fail_msg("weight 400 got %zu rows, 100 got %zu", heavy, light);
+	route_free(p);
+}
+
+/* Fifty edges decide at once from the same records, whatever order those came in: one table, and the next round changes
+ * nothing, for nothing that is decided is an input. */
+static void test_share_when_all_edges_decide_then_one_table(void **state)
+{
+	static const size_t usable[TIERS] = {5, 9, 10};
+	uint8_t first[16], other[16];
+	struct world w, v;
+	struct route_plan *p;
+
+	(void)state;
+	build(&w, 90, usable);
+	assert_int_equal(route_compute(&w.view, &p), 0);
+	route_digest(&w.view, &p->entry[0], first);
+	route_free(p);
+	for (unsigned edge = 0; edge < 50; edge++) {
+		v = w;
+		v.view.backend = v.backend;
+		v.view.node = v.node;
+		v.view.service = &v.service;
+		for (size_t i = 0; i < ALL; i++)
+			v.backend[i] = w.backend[(i * 7 + edge) % ALL];
+		assert_int_equal(route_compute(&v.view, &p), 0);
+		route_digest(&v.view, &p->entry[0], other);
+		assert_memory_equal(first, other, sizeof(first));
+		route_free(p);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			test_share_when_usable_weight_is_short_then_next_tiers_get_the_rest),
+		cmocka_unit_test(test_share_when_spilling_then_weights_hold_within_a_tier),
+		cmocka_unit_test(test_share_when_all_edges_decide_then_one_table),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
