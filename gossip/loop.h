@@ -50,6 +50,9 @@ struct gossip_loop_config {
 	struct seal *seal;	  /* borrowed */
 	void (*event_cb)(const struct gossip_event *ev, void *arg);
 	void *arg;
+	/* A datagram that says that it is not sealed (gossip/keyring.h); negative: it counts as unsealed. May be NULL. */
+	int (*clear_cb)(const struct gossip_addr *from, const uint8_t *msg, size_t len, void *arg);
+	void *clear_arg;
 };
 
 struct gossip_loop_counters {
@@ -66,6 +69,9 @@ int gossip_loop_open(uv_loop_t *uv, const struct gossip_loop_config *cfg,
 		     struct gossip_loop **ret_loop, struct err *e);
 /* After any direct call into the core (put, del, join): sends what it queued, reports what happened, arms the timer. */
 void gossip_loop_pump(struct gossip_loop *l);
+/* One datagram as it is. What fails is lost. */
+void gossip_loop_send_clear(struct gossip_loop *l, const struct gossip_addr *to, const uint8_t *buf,
+			    size_t len);
 uint64_t gossip_loop_now_ms(const struct gossip_loop *l);
 void gossip_loop_addr(const struct gossip_loop *l, struct gossip_addr *ret_addr);
 void gossip_loop_counters(const struct gossip_loop *l, struct gossip_loop_counters *ret_counters);

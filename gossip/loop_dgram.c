@@ -106,6 +106,9 @@ static void handle(struct loop_sock *s, const struct msghdr *h, const uint8_t *m
 		handle_ping(s->l, &from, msg, len);
 	else if (h->msg_flags & MSG_TRUNC)
 		s->l->counters.unsealed++;
+	else if (s->l->cfg.clear_cb && len > 1 && msg[1] != 0)
+		s->l->counters.unsealed +=
+			s->l->cfg.clear_cb(&from, msg, len, s->l->cfg.clear_arg) < 0;
 	else
 		(void)loop_deliver(s->l, GOSSIP_DGRAM, &from, msg, len); /* counted */
 }
@@ -282,6 +285,13 @@ void loop_dgram_send(struct gossip_loop *l, const struct gossip_packet *p)
 		loop_failed(l, GOSSIP_DGRAM, &p->to[i], n);
 	if (n >= 0)
 		send_all(&l->dgram, l->sealed, (size_t)n, p->to, p->to_count);
+}
+
+void gossip_loop_send_clear(struct gossip_loop *l, const struct gossip_addr *to, const uint8_t *buf,
+			    size_t len)
+{
+	if (len <= SEAL_DGRAM_MAX && !l->is_closing)
+		send_all(&l->dgram, buf, len, to, 1);
 }
 
 void loop_ping_send(struct gossip_loop *l, const struct gossip_packet *p)

@@ -30,13 +30,22 @@ struct sender {
 	uint32_t newer, older; /* a list by when last heard */
 };
 
+struct ring_key {
+	struct seal_key_id id;
+	uint8_t raw[SEAL_KEY_BYTES]; /* as the operator has it */
+	uint8_t key[SEAL_KEY_BYTES]; /* what seals: of raw and the cluster's name */
+	uint8_t tag[TAG_BYTES];
+};
+
 struct secrets {
-	uint8_t key[SEAL_KEY_BYTES];
+	struct ring_key ring[SEAL_KEYS_MAX];
 };
 
 struct seal {
 	struct secrets *secrets;
-	uint8_t clear[SEAL_CLEAR_BYTES];
+	size_t key_count, used; /* used: the one that seals */
+	uint64_t opened;
+	char cluster[GOSSIP_NAME_MAX];
 	uint8_t pub[NODE_PUB_BYTES];
 	struct node_id id;
 	uint64_t boot_nonce;
@@ -80,10 +89,9 @@ static size_t via_max(enum gossip_via via)
 int seal_new(const uint8_t key[SEAL_KEY_BYTES], const char *cluster, const struct node_key *self,
 	     uint64_t boot_nonce, struct seal **ret_seal)
 {
-	static const char tag_domain[] = "edge cluster tag";
 	struct seal *s;
 
-	if (!cluster[0])
+	if (!cluster[0] || strlen(cluster) >= GOSSIP_NAME_MAX)
 		return -EINVAL;
 	if (sodium_init() < 0)
 		return -EIO;
@@ -96,14 +104,8 @@ int seal_new(const uint8_t key[SEAL_KEY_BYTES], const char *cluster, const struc
 		seal_free(s);
 		return -ENOMEM;
 	}
-	crypto_generichash(s->secrets->key, SEAL_KEY_BYTES, (const uint8_t *)cluster,
-			   strlen(cluster), key, SEAL_KEY_BYTES);
-	s->clear[0] = SEAL_VERSION;
-	/* From the sealing key: tells clusters and keys apart without work, and tells strangers nothing. */
-	uint8_t tag[crypto_generichash_BYTES_MIN];
-	crypto_generichash(tag, sizeof(tag), (const uint8_t *)tag_domain, sizeof(tag_domain) - 1,
-			   s->secrets->key, SEAL_KEY_BYTES);
-	memcpy(s->clear + 2, tag, TAG_BYTES);
+	memcpy(s->cluster, cluster, strlen(cluster) + 1);
+	(void)seal_key_add(s, key); /* the first fits */
 	node_key_pub(self, s->pub);
 	node_id_of_pub(s->pub, &s->id);
 	s->boot_nonce = boot_nonce;
@@ -124,6 +126,110 @@ void seal_free(struct seal *s)
 	free(s);
 }
 
+/* ---- the ring */
+
+void seal_key_id_of(const uint8_t key[SEAL_KEY_BYTES], struct seal_key_id *ret_id)
+{
+	static const char domain[] = "edge key id";
+	uint8_t hash[crypto_generichash_BYTES_MIN];
+
+	crypto_generichash(hash, sizeof(hash), (const uint8_t *)domain, sizeof(domain) - 1, key,
+			   SEAL_KEY_BYTES);
+	memcpy(ret_id->b, hash, sizeof(ret_id->b));
+}
+
+static size_t key_find(const struct seal *s, const struct seal_key_id *id)
+{
+	size_t i = 0;
+
+	while (i < s->key_count && memcmp(&s->secrets->ring[i].id, id, sizeof(*id)) != 0)
+		i++;
+	return i;
+}
+
+int seal_key_add(struct seal *s, const uint8_t key[SEAL_KEY_BYTES])
+{
+	static const char tag_domain[] = "edge cluster tag";
+	uint8_t tag[crypto_generichash_BYTES_MIN];
+	struct seal_key_id id;
+	struct ring_key *k;
+
+	seal_key_id_of(key, &id);
+	if (key_find(s, &id) < s->key_count)
+		return -EEXIST;
+	if (s->key_count == SEAL_KEYS_MAX)
+		return -ENOSPC;
+	k = &s->secrets->ring[s->key_count++];
+	k->id = id;
+	memcpy(k->raw, key, SEAL_KEY_BYTES);
+	crypto_generichash(k->key, SEAL_KEY_BYTES, (const uint8_t *)s->cluster, strlen(s->cluster),
+			   key, SEAL_KEY_BYTES);
+	/* From the sealing key: tells clusters and keys apart without work, and tells strangers nothing. */
+	crypto_generichash(tag, sizeof(tag), (const uint8_t *)tag_domain, sizeof(tag_domain) - 1,
+			   k->key, SEAL_KEY_BYTES);
+	memcpy(k->tag, tag, TAG_BYTES);
+	return 0;
+}
+
+int seal_key_use(struct seal *s, const struct seal_key_id *id)
+{
+	size_t i = key_find(s, id);
+
+	if (i == s->key_count)
+		return -ENOENT;
+	s->used = i;
+	return 0;
+}
+
+int seal_key_rm(struct seal *s, const struct seal_key_id *id)
+{
+	size_t i = key_find(s, id);
+
+	if (i == s->key_count)
+		return -ENOENT;
+	if (i == s->used)
+		return -EBUSY;
+	s->secrets->ring[i] = s->secrets->ring[--s->key_count];
+	if (s->used == s->key_count)
+		s->used = i;
+	sodium_memzero(&s->secrets->ring[s->key_count], sizeof(s->secrets->ring[0]));
+	return 0;
+}
+
+size_t seal_key_count(const struct seal *s)
+{
+	return s->key_count;
+}
+
+void seal_key_at(const struct seal *s, size_t i, struct seal_key_id *ret_id)
+{
+	assert(i < s->key_count);
+	*ret_id = s->secrets->ring[i].id;
+}
+
+void seal_key_used(const struct seal *s, struct seal_key_id *ret_id)
+{
+	*ret_id = s->secrets->ring[s->used].id;
+}
+
+bool seal_key_has(const struct seal *s, const struct seal_key_id *id)
+{
+	return key_find(s, id) < s->key_count;
+}
+
+const uint8_t *seal_key_secret(const struct seal *s, size_t i)
+{
+	assert(i < s->key_count);
+	return s->secrets->ring[i].raw;
+}
+
+uint64_t seal_opened(const struct seal *s)
+{
+	return s->opened;
+}
+
+/* ---- sealing */
+
 int seal_message(struct seal *s, enum gossip_via via, const uint8_t *msg, size_t len, uint8_t *buf,
 		 size_t cap)
 {
@@ -133,7 +239,9 @@ int seal_message(struct seal *s, enum gossip_via via, const uint8_t *msg, size_t
 		return -EINVAL;
 	if (len > via_max(via) || cap < len + SEAL_ADDED)
 		return -EMSGSIZE;
-	memcpy(buf, s->clear, SEAL_CLEAR_BYTES);
+	buf[0] = SEAL_VERSION;
+	buf[1] = 0;
+	memcpy(buf + 2, s->secrets->ring[s->used].tag, TAG_BYTES);
 	randombytes_buf(nonce, SEAL_NONCE_BYTES);
 	memcpy(p, s->pub, NODE_PUB_BYTES);
 	put_u64(p + NODE_PUB_BYTES, s->boot_nonce);
@@ -143,7 +251,7 @@ int seal_message(struct seal *s, enum gossip_via via, const uint8_t *msg, size_t
 		memcpy(p + SEAL_INNER_BYTES, msg, len);
 	crypto_aead_xchacha20poly1305_ietf_encrypt(nonce + SEAL_NONCE_BYTES, NULL, p,
 						   SEAL_INNER_BYTES + len, buf, SEAL_CLEAR_BYTES,
-						   NULL, nonce, s->secrets->key);
+						   NULL, nonce, s->secrets->ring[s->used].key);
 	return (int)(len + SEAL_ADDED);
 }
 
@@ -246,10 +354,37 @@ static bool window_accept(struct window *w, uint64_t counter)
 	return true;
 }
 
+/* Into the scratch buffer, by a key that has this tag. Two keys may have one by chance: at most SEAL_KEYS_MAX tries, of which all
+ * but one in 2^32 need none beyond the first. */
+static int decrypt(struct seal *s, const uint8_t *msg, size_t len)
+{
+	const uint8_t *nonce = msg + SEAL_CLEAR_BYTES;
+
+	for (size_t i = 0; i < s->key_count; i++) {
+		const struct ring_key *k = &s->secrets->ring[i];
+
+		if (memcmp(msg + 2, k->tag, TAG_BYTES) == 0 &&
+		    crypto_aead_xchacha20poly1305_ietf_decrypt(
+			    s->scratch, NULL, NULL, nonce + SEAL_NONCE_BYTES,
+			    len - SEAL_CLEAR_BYTES - SEAL_NONCE_BYTES, msg, SEAL_CLEAR_BYTES, nonce,
+			    k->key) == 0)
+			return 0;
+	}
+	return -EBADMSG;
+}
+
+static bool has_tag(const struct seal *s, const uint8_t *msg)
+{
+	for (size_t i = 0; i < s->key_count; i++)
+		if (memcmp(msg + 2, s->secrets->ring[i].tag, TAG_BYTES) == 0)
+			return true;
+	return false;
+}
+
 int seal_open_message(struct seal *s, enum gossip_via via, const uint8_t *msg, size_t len,
 		      uint8_t *buf, size_t cap, struct gossip_sender *ret_sender)
 {
-	const uint8_t *nonce = msg + SEAL_CLEAR_BYTES, *p = s->scratch;
+	const uint8_t *p = s->scratch;
 	struct gossip_sender from;
 	uint64_t counter;
 	size_t plain_len;
@@ -258,17 +393,14 @@ int seal_open_message(struct seal *s, enum gossip_via via, const uint8_t *msg, s
 		return -EINVAL;
 	if (len < SEAL_ADDED)
 		return -EBADMSG;
-	if (memcmp(msg + 2, s->clear + 2, TAG_BYTES) != 0)
+	if (!has_tag(s, msg))
 		return -EBADMSG; /* another cluster, another key, or noise */
 	if (msg[0] != SEAL_VERSION || msg[1] != 0)
 		return -EPROTONOSUPPORT;
 	plain_len = len - SEAL_ADDED;
 	if (plain_len > via_max(via) || plain_len > cap)
 		return -EMSGSIZE;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt(
-		    s->scratch, NULL, NULL, nonce + SEAL_NONCE_BYTES,
-		    len - SEAL_CLEAR_BYTES - SEAL_NONCE_BYTES, msg, SEAL_CLEAR_BYTES, nonce,
-		    s->secrets->key) < 0)
+	if (decrypt(s, msg, len) < 0)
 		return -EBADMSG;
 	counter = get_u64(p + NODE_PUB_BYTES + 8);
 	if (counter == 0 || p[NODE_PUB_BYTES + 16] != (uint8_t)via)
@@ -281,6 +413,7 @@ int seal_open_message(struct seal *s, enum gossip_via via, const uint8_t *msg, s
 		return -EALREADY;
 	if (plain_len > 0)
 		memcpy(buf, p + SEAL_INNER_BYTES, plain_len);
+	s->opened++;
 	*ret_sender = from;
 	return (int)plain_len;
 }

@@ -46,8 +46,23 @@ void node_key_pub(const struct node_key *k, uint8_t ret_pub[NODE_PUB_BYTES]);
 void node_id_of_pub(const uint8_t pub[NODE_PUB_BYTES], struct node_id *ret_id);
 /* The signer for gossip_config; borrows k. */
 struct gossip_signer node_key_signer(struct node_key *k);
+/* Anonymous box to the holder of a node's key (its Ed25519 key as X25519): len + NODE_BOX_BYTES. -EBADMSG */
+#define NODE_BOX_BYTES 48
+int node_box(const uint8_t pub[NODE_PUB_BYTES], const uint8_t *msg, size_t len, uint8_t *ret_box);
+int node_box_open(const struct node_key *k, const uint8_t *box, size_t len, uint8_t *ret_msg);
+/* A text at `path`, mode 0600, whole on disk or as it was before. */
+int key_file_write(const char *path, const char *text, size_t len);
+/* Its whole text with a NUL, refused if others may get at it. Length | -ENOENT without a text in e, -EFBIG, ... */
+int key_file_read(const char *path, char *buf, size_t cap, struct err *e);
 
 struct seal;
+
+/* Keys of the cluster: each of them opens, one of them seals. The id is a hash of the key and says nothing of it. */
+#define SEAL_KEYS_MAX 8
+#define SEAL_KEY_ID_BYTES 8
+struct seal_key_id {
+	uint8_t b[SEAL_KEY_ID_BYTES];
+};
 
 /* `key` and the name of the cluster make the sealing key, so two clusters never open each other's messages. Copies
  * what it needs of self. */
@@ -58,6 +73,23 @@ int seal_new(const uint8_t key[SEAL_KEY_BYTES], const char *cluster, const struc
 int seal_open_file(const char *path, const char *cluster, const struct node_key *self,
 		   uint64_t boot_nonce, struct seal **ret_seal, struct err *e);
 void seal_free(struct seal *s);
+
+/* ---- the ring; gossip/keyring.h decides who has which */
+void seal_key_id_of(const uint8_t key[SEAL_KEY_BYTES], struct seal_key_id *ret_id);
+/* From here on it opens. -EEXIST | -ENOSPC there are SEAL_KEYS_MAX */
+int seal_key_add(struct seal *s, const uint8_t key[SEAL_KEY_BYTES]);
+/* From here on it seals. -ENOENT */
+int seal_key_use(struct seal *s, const struct seal_key_id *id);
+/* What is sealed with it is noise from here on. -ENOENT | -EBUSY it is the one that seals */
+int seal_key_rm(struct seal *s, const struct seal_key_id *id);
+size_t seal_key_count(const struct seal *s);
+void seal_key_at(const struct seal *s, size_t i, struct seal_key_id *ret_id);
+void seal_key_used(const struct seal *s, struct seal_key_id *ret_id);
+bool seal_key_has(const struct seal *s, const struct seal_key_id *id);
+/* SEAL_KEY_BYTES, until the ring changes: for the ring's file and for who may have it. */
+const uint8_t *seal_key_secret(const struct seal *s, size_t i);
+/* How many messages of others were opened. */
+uint64_t seal_opened(const struct seal *s);
 
 /* Returns the sealed length (<= len + SEAL_OVERHEAD) or a negative errno. */
 int seal_message(struct seal *s, enum gossip_via via, const uint8_t *msg, size_t len, uint8_t *buf,

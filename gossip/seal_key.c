@@ -32,6 +32,7 @@ struct key_rule {
 	const char *mend;
 };
 static const struct key_rule node_rule = {"node key", 0077, "chmod 600"};
+static const struct key_rule ring_rule = {"key ring", 0077, "chmod 600"};
 static const struct key_rule cluster_rule = {"cluster key", 0037, "chmod 640 (or 600)"};
 
 static int check_file(int fd, const char *path, const struct key_rule *rule, struct err *e)
@@ -48,12 +49,11 @@ static int check_file(int fd, const char *path, const struct key_rule *rule, str
 	return 0;
 }
 
-/* -ENOENT is returned without a text that blames anyone: the caller knows whether that is an error. */
-static int read_key(const char *path, const struct key_rule *rule, uint8_t ret_key[SEAL_KEY_BYTES],
-		    struct err *e)
+/* Up to cap bytes: what is as long as that is too long, and the caller says so. */
+static int read_text(const char *path, const struct key_rule *rule, char *text, size_t cap,
+		     size_t *ret_len, struct err *e)
 {
-	char text[KEY_FILE_MAX];
-	size_t len = 0, digits = 0, key_len;
+	size_t len = 0;
 	int fd, r;
 
 	/* O_NONBLOCK: a FIFO in its place must not hang the start */
@@ -61,8 +61,8 @@ static int read_key(const char *path, const struct key_rule *rule, uint8_t ret_k
 	if (fd < 0)
 		return err_set(e, -errno, "%s %s: %s", rule->name, path, strerror(errno));
 	r = check_file(fd, path, rule, e);
-	while (r == 0 && len < sizeof(text)) {
-		ssize_t n = read(fd, text + len, sizeof(text) - len);
+	while (r == 0 && len < cap) {
+		ssize_t n = read(fd, text + len, cap - len);
 
 		if (n == 0)
 			break;
@@ -73,6 +73,19 @@ static int read_key(const char *path, const struct key_rule *rule, uint8_t ret_k
 		else
 			len += (size_t)n;
 	}
+	close(fd);
+	*ret_len = len;
+	return r;
+}
+
+/* -ENOENT is returned without a text that blames anyone: the caller knows whether that is an error. */
+static int read_key(const char *path, const struct key_rule *rule, uint8_t ret_key[SEAL_KEY_BYTES],
+		    struct err *e)
+{
+	char text[KEY_FILE_MAX];
+	size_t len = 0, digits = 0, key_len;
+	int r = read_text(path, rule, text, sizeof(text), &len, e);
+
 	if (r < 0)
 		goto out;
 	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
@@ -93,7 +106,6 @@ out:
 	if (r < 0)
 		sodium_memzero(ret_key, SEAL_KEY_BYTES);
 	sodium_memzero(text, sizeof(text));
-	close(fd);
 	return r;
 }
 
@@ -158,6 +170,68 @@ static int write_new_key(const char *path, const uint8_t seed[SEAL_KEY_BYTES])
 		return r;
 	}
 	return sync_dir_of(path);
+}
+
+int key_file_write(const char *path, const char *text, size_t len)
+{
+	char tmp[PATH_MAX];
+	int fd, r;
+
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.new", path) >= sizeof(tmp))
+		return -ENAMETOOLONG;
+	unlink(tmp); /* of a process that died here */
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	r = write_whole(fd, text, len);
+	if (close(fd) < 0 && r == 0)
+		r = -errno;
+	if (r == 0 && rename(tmp, path) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlink(tmp);
+		return r;
+	}
+	return sync_dir_of(path);
+}
+
+int key_file_read(const char *path, char *buf, size_t cap, struct err *e)
+{
+	size_t len;
+	int r = read_text(path, &ring_rule, buf, cap, &len, e);
+
+	if (r == 0 && len == cap)
+		r = err_set(e, -EFBIG, "%s %s: longer than any ring", ring_rule.name, path);
+	if (r < 0) {
+		sodium_memzero(buf, cap);
+		return r;
+	}
+	buf[len] = 0;
+	return (int)len;
+}
+
+int node_box(const uint8_t pub[NODE_PUB_BYTES], const uint8_t *msg, size_t len, uint8_t *ret_box)
+{
+	uint8_t x[crypto_box_PUBLICKEYBYTES];
+
+	_Static_assert(crypto_box_SEALBYTES == NODE_BOX_BYTES, "box");
+	if (crypto_sign_ed25519_pk_to_curve25519(x, pub) != 0 ||
+	    crypto_box_seal(ret_box, msg, len, x) != 0)
+		return -EBADMSG;
+	return 0;
+}
+
+int node_box_open(const struct node_key *k, const uint8_t *box, size_t len, uint8_t *ret_msg)
+{
+	uint8_t x[crypto_box_PUBLICKEYBYTES], secret[crypto_box_SECRETKEYBYTES];
+	int r = -EBADMSG;
+
+	if (len >= NODE_BOX_BYTES && crypto_sign_ed25519_pk_to_curve25519(x, k->pub) == 0 &&
+	    crypto_sign_ed25519_sk_to_curve25519(secret, k->secret) == 0 &&
+	    crypto_box_seal_open(ret_msg, box, len, x, secret) == 0)
+		r = 0;
+	sodium_memzero(secret, sizeof(secret));
+	return r;
 }
 
 int node_key_from_seed(const uint8_t seed[SEAL_KEY_BYTES], struct node_key **ret_key)
