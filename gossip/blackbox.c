@@ -39,7 +39,8 @@ uint64_t box_packet_hash(const struct gossip_packet *p)
 		h = box_hash(h, p->to[i].ip, sizeof(p->to[i].ip));
 		h = box_hash(h, &p->to[i].port, sizeof(p->to[i].port));
 	}
-	return box_hash(h, p->buf, p->len);
+	h = box_hash(h, p->buf, p->len);
+	return (h ^ h >> 32) & UINT32_MAX; /* room in the file */
 }
 
 /* ---- writing */
@@ -71,38 +72,58 @@ static void begin_half(struct blackbox *b, const struct gossip_core *core)
 	__atomic_store_n(&h->number, ++b->number, __ATOMIC_SEQ_CST);
 }
 
+static uint8_t *put_number(uint8_t *p, uint64_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		*p++ = (uint8_t)(v | 0x80);
+	*p++ = (uint8_t)v;
+	return p;
+}
+
+static uint8_t *put_bytes(uint8_t *p, const void *from, size_t len)
+{
+	if (len)
+		memcpy(p, from, len);
+	return p + len;
+}
+
 static void put(struct blackbox *b, const struct box_entry *e, const void *what,
 		const struct gossip_addr *addr, const char *key, const void *buf)
 {
 	struct box_half *h = &b->head->half[b->at];
-	size_t addr_len = addr ? sizeof(*addr) : 0;
-	size_t len = sizeof(*e) + e->what_len + addr_len + e->key_len + e->buf_len;
-	uint8_t *p = base(b) + h->used;
+	uint8_t flags = (uint8_t)(e->flags | (e->now_ms ? BOX_NOW : 0) |
+				  (e->number ? BOX_NUMBER : 0) | (addr ? BOX_ADDR : 0));
+	size_t most =
+		2 + 5 * BOX_NUMBER_MAX + e->what_len + sizeof(*addr) + e->key_len + e->buf_len;
+	uint8_t *start = base(b) + h->used, *p = start;
 
-	if (h->is_cut || h->used + len > b->head->half_bytes) {
+	if (h->is_cut || h->used + most > b->head->half_bytes) {
 		h->is_cut = 1;
 		return;
 	}
-	memcpy(p, e, sizeof(*e));
-	p += sizeof(*e);
-	if (e->what_len)
-		memcpy(p, what, e->what_len);
-	p += e->what_len;
-	if (addr)
-		memcpy(p, addr, addr_len);
-	p += addr_len;
-	if (e->key_len)
-		memcpy(p, key, e->key_len);
-	p += e->key_len;
-	if (e->buf_len)
-		memcpy(p, buf, e->buf_len);
-	b->written += len;
-	__atomic_store_n(&h->used, h->used + len, __ATOMIC_RELEASE);
+	*p++ = e->op;
+	*p++ = flags;
+	if (flags & BOX_NOW)
+		p = put_number(p, e->now_ms);
+	if (flags & BOX_NUMBER)
+		p = put_number(p, e->number);
+	if (flags & BOX_WHAT)
+		p = put_number(p, e->what_len);
+	if (flags & BOX_KEY)
+		p = put_number(p, e->key_len);
+	if (flags & BOX_BUF)
+		p = put_number(p, e->buf_len);
+	p = put_bytes(p, what, e->what_len);
+	p = put_bytes(p, addr, addr ? sizeof(*addr) : 0);
+	p = put_bytes(p, key, e->key_len);
+	p = put_bytes(p, buf, e->buf_len);
+	b->written += (uint64_t)(p - start);
+	__atomic_store_n(&h->used, h->used + (uint64_t)(p - start), __ATOMIC_RELEASE);
 }
 
 static void put_digest(struct blackbox *b, const struct gossip_core *c)
 {
-	struct box_entry e = {.op_and_flags = BOX_DIGEST | BOX_BUF, .buf_len = 16};
+	struct box_entry e = {.op = BOX_DIGEST, .flags = BOX_BUF, .buf_len = 16};
 	uint8_t digest[16];
 
 	gossip_core_digest(c, digest);
@@ -112,7 +133,8 @@ static void put_digest(struct blackbox *b, const struct gossip_core *c)
 /* Fixed-size things as they are; a record with what it points at. */
 static void put_input(struct blackbox *b, const struct gossip_input *in)
 {
-	struct box_entry e = {.op_and_flags = (uint64_t)in->kind | (in->is_urgent ? BOX_URGENT : 0),
+	struct box_entry e = {.op = (uint8_t)in->kind,
+			      .flags = in->is_urgent ? BOX_URGENT : 0,
 			      .now_ms = in->now_ms,
 			      .number = in->number};
 	struct gossip_config cfg;
@@ -141,7 +163,7 @@ static void put_input(struct blackbox *b, const struct gossip_input *in)
 		e.key_len = (uint32_t)r->key_len;
 		buf = r->value;
 		e.buf_len = (uint32_t)r->value_len;
-		e.op_and_flags |= BOX_BUF;
+		e.flags |= BOX_BUF;
 		break;
 	case GOSSIP_IN_LOAD_ORIGIN:
 		e.what_len = sizeof(struct gossip_origin);
@@ -151,11 +173,11 @@ static void put_input(struct blackbox *b, const struct gossip_input *in)
 		break;
 	case GOSSIP_IN_PACKET: /* its hash is enough */
 		e.number = what ? box_packet_hash(what) : 0;
-		e.op_and_flags |= what ? BOX_BUF : 0;
+		e.flags |= what ? BOX_BUF : 0;
 		what = buf = NULL;
 		break;
 	case GOSSIP_IN_EVENT:
-		e.op_and_flags |= what ? BOX_BUF : 0;
+		e.flags |= what ? BOX_BUF : 0;
 		what = buf = NULL;
 		break;
 	case GOSSIP_IN_PUT:
@@ -170,10 +192,9 @@ static void put_input(struct blackbox *b, const struct gossip_input *in)
 	}
 	if (buf && in->kind != GOSSIP_IN_LOAD_RECORD) {
 		e.buf_len = (uint32_t)in->len;
-		e.op_and_flags |= BOX_BUF;
+		e.flags |= BOX_BUF;
 	}
-	e.op_and_flags |=
-		(e.what_len ? BOX_WHAT : 0) | (in->addr ? BOX_ADDR : 0) | (key ? BOX_KEY : 0);
+	e.flags |= (uint8_t)((e.what_len ? BOX_WHAT : 0) | (key ? BOX_KEY : 0));
 	put(b, &e, what, in->addr, key, buf);
 }
 
@@ -200,7 +221,8 @@ static int box_sign(void *arg, const uint8_t *msg, size_t len, uint8_t sig[NODE_
 {
 	struct blackbox *b = arg;
 	int rc = b->inner.sign(b->inner.arg, msg, len, sig);
-	struct box_entry e = {.op_and_flags = BOX_SIGNED | BOX_BUF,
+	struct box_entry e = {.op = BOX_SIGNED,
+			      .flags = BOX_BUF,
 			      .number = (uint64_t)-rc,
 			      .buf_len = rc ? 0 : NODE_SIG_BYTES};
 
@@ -213,7 +235,7 @@ static int box_verify(void *arg, const uint8_t pub[NODE_PUB_BYTES], const uint8_
 {
 	struct blackbox *b = arg;
 	int rc = b->inner.verify(b->inner.arg, pub, msg, len, sig);
-	struct box_entry e = {.op_and_flags = BOX_VERIFIED, .number = (uint64_t)-rc};
+	struct box_entry e = {.op = BOX_VERIFIED, .number = (uint64_t)-rc};
 
 	put(b, &e, NULL, NULL, NULL, NULL);
 	return rc;

