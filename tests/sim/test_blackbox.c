@@ -176,8 +176,8 @@ static void test_play_when_a_byte_is_another_then_it_does_not_pass(void **state)
 	(void)state;
 	bytes = live(7, 6, SMALL, digest);
 	/* Bytes of messages and numbers all over the first half: a core that hears another thing says another. */
-	for (unsigned int i = 0; i < 40; i++) {
-		long at = 4096 + (long)(bytes / 50 * (i + 5));
+	for (unsigned int i = 0; i < 200; i++) {
+		long at = 4096 + (long)(bytes * (i + 20) / 250);
 		FILE *f = fopen(path, "r+");
 		int c;
 
@@ -195,7 +195,7 @@ static void test_play_when_a_byte_is_another_then_it_does_not_pass(void **state)
 		fputc(c, f);
 		fclose(f);
 	}
-	printf("# %u of 40 changes were found out\n", refused);
+	printf("# %u of 200 changes were found out\n", refused);
 	assert_true(refused > 5); /* most bytes are of signatures, whose checking is not repeated */
 	must_play(&r, digest);
 }
