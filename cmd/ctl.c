@@ -288,6 +288,7 @@ static const struct look_method {
 	{"stats", ctl_stats},
 	{"events", ctl_events},
 	{"verify", ctl_verify},
+	{"plan", ctl_plan},
 	{"converged", ctl_converged},
 	{"quarantine.list", ctl_quarantine_list},
 };

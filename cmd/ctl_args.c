@@ -63,6 +63,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"filter.list", CTL_BIT(service), 0},
 	{"filter.rm", CTL_BIT(prefix) | CTL_BIT(service), CTL_BIT(prefix)},
 	{"route.show", CTL_BIT(service), CTL_BIT(service)},
+	{"plan", CTL_BIT(kill) | CTL_BIT(load), 0},
 	{"stats", CTL_BIT(service), 0},
 	{"events", CTL_BIT(after) | CTL_BIT(count), 0},
 	{"verify", 0, 0},

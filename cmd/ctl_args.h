@@ -42,6 +42,8 @@
 	X(count, NUMBER, 1000000000)                                                               \
 	X(seconds, NUMBER, 86400)                                                                  \
 	X(after, NUMBER, 1000000000000)                                                            \
+	X(kill, TEXTS, MODEL_PORTS_MAX)                                                            \
+	X(load, NUMBER, 10000)                                                                     \
 	X(watch, NUMBER, 3600)                                                                     \
 	X(file, TEXT, 256)
 
@@ -66,8 +68,8 @@ struct ctl_args {
 	char watched[MODEL_WATCH_MAX], quic_id[16], verb[16], prefix[IP_TEXT_MAX];
 	char author[MODEL_NAME_MAX], reason[64];
 	char proto[8], src[80], dst[80], cid[41], node[MODEL_NAME_MAX], file[256];
-	uint64_t weight, every, count, seconds, after, watch;
-	struct ctl_texts policy, vips, ports, reasons;
+	uint64_t weight, every, count, seconds, after, watch, load;
+	struct ctl_texts policy, vips, ports, reasons, kill;
 };
 
 struct ctl_signature {

@@ -112,6 +112,8 @@ int ctl_route_show(const struct ctl_look *l, const struct ctl_args *a, struct ct
 int ctl_stats(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o, struct err *e);
 int ctl_events(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 	       struct err *e);
+/* ctl_plan.c */
+int ctl_plan(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o, struct err *e);
 int ctl_verify(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 	       struct err *e);
 int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,

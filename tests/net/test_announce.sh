@@ -65,6 +65,15 @@ hold e
 ok 'a connection from each region' grows c
 ok '  and the other' grows e
 
+what_if() {
+	is "$(lab_ctl fra-1 --json plan --kill node:fra-2 --load 30 |
+		jq -c '[.services[]|select(.service=="web")|.moved,.is_lost,(.regions[]|.region,.before,.after)]')" \
+		'[1000,false,"fra",1000,0,"nyc",0,1300]' &&
+		like "$(lab_ctl fra-1 plan --kill region:nyc)" '*nothing would happen*' &&
+		like "$(lab_ctl fra-1 plan --kill region:fra --kill region:nyc)" '*NOTHING SERVES IT*' &&
+		like "$(lab_ctl fra-1 plan --kill region:x 2>&1)" '*region:x is not known here*'
+}
+ok 'plan says where load would go, and what would break' what_if
 drain() {
 	lab_ctl fra-1 node drain fra-1 --reason kernel >/dev/null && lab_wait 'the route' 10 goes_to r-fra fra-2 && answers
 }

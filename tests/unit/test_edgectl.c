@@ -310,11 +310,11 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		const char *line, *want;
 	} row[] = {
 		{"", "command: missing, want status, node, region, service, backend, route, stats, "
-		     "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
+		     "top, trace, hist, capture, filter, verify, wait, quarantine, plan or events"},
 		{"nonsense",
 		 "command: got 'nonsense', want status, node, region, service, backend, route, "
 		 "stats, "
-		 "top, trace, hist, capture, filter, verify, wait, quarantine or events"},
+		 "top, trace, hist, capture, filter, verify, wait, quarantine, plan or events"},
 		{"node", "node: missing, want list, drain, undrain, rm or restore"},
 		{"region", "region: missing, want drain or undrain"},
 		{"backend frob",
@@ -339,7 +339,8 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		{"service add dns --vip 1.2.3.4 --port udp/53 --policy sticky",
 		 "service add: policy: got 'sticky', want hash=, pps=, source_pps=, prefix4=, "
 		 "prefix6=, "
-		 "syn_pps=, hop_pps=, return=, mtu=, reject=, quic=, closed=, eject=, rows="},
+		 "syn_pps=, hop_pps=, return=, mtu=, reject=, quic=, closed=, eject=, spill=, "
+		 "rows="},
 		{"service add dns --vip 1.2.3.4 --port udp/53 --policy hash=x",
 		 "service add: policy hash: got 'x', want 5tuple, source or packet"},
 		{"service set dns", "service set: KEY=VALUE: missing"},
