@@ -240,6 +240,7 @@ static void on_member(struct agent *a, const struct gossip_event *ev)
 		snprintf(sm.region, sizeof(sm.region), "%s", m->region);
 		/* A failure shows in store_get_status(), once; the commit's callback has nothing to add. */
 		(void)store_write_member(a->store, &sm, NULL, NULL);
+		agent_tables_newcomer(a, m);
 	}
 	if (is_down(m->state) && (ev->is_new || !is_down(ev->old_state))) {
 		/* Who left still serves: its word follows the tables that do without it. */

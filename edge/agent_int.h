@@ -286,6 +286,8 @@ const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TE
 
 /* agent_tables.c */
 void agent_tables_tick(struct agent *a);
+/* Who has just come has not heard what was said before. */
+void agent_tables_newcomer(struct agent *a, const struct gossip_member *m);
 
 /* agent_load.c: the store's records and members into the core, own records restated, facts filled. */
 int agent_load(struct agent *a, struct err *e);

@@ -151,6 +151,12 @@ static void say_again(struct agent *a)
 	say_tables(a, &t);
 }
 
+void agent_tables_newcomer(struct agent *a, const struct gossip_member *m)
+{
+	if (m->state == GOSSIP_ALIVE && a->tables_said.times > 1)
+		a->tables_said.times = 1;
+}
+
 void agent_tables_tick(struct agent *a)
 {
 	uint64_t now = agent_now_ms(a), every;

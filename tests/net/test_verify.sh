@@ -91,6 +91,7 @@ ok 'wait ends in time and names who is missing' in_vain
 lab_start fra-3 edged
 ok 'it is seen again' lab_wait alive 10 lab_state fra-1 fra-3 alive
 ok 'it is back: all know the same again' lab_ctl fra-1 wait --converged --timeout 20
+ok '... and it knows that of them' lab_ctl fra-3 wait --converged --timeout 20
 ok '... and nothing differs' verify_says fra-3 0 'as in memory'
 # What the daemon that was killed had been told, and the one that runs: played back, the same packets.
 plays() { # FILE
