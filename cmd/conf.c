@@ -259,6 +259,8 @@ static const struct key keys[] = {
 	 .want = "ADDRESS/LENGTH without host bits"},
 	{"worker", "uplink", LIST(uplink, uplink_count), .parse = parse_pattern, .want = WANT_PATTERN},
 	{"worker", "bridge", LIST(bridge, bridge_count), .parse = parse_pattern, .want = WANT_PATTERN},
+	{"worker", "check_dir", 0, parse_path, AT(check_dir), .want = WANT_PATH},
+	{"worker", "check_ca", 0, parse_path, AT(check_ca), .want = WANT_PATH},
 	{"regions", "order", LIST(order, order_count), .parse = parse_regions,
 	 .want = "region names, nearest first, blanks between"},
 	{"forwarder", "socket", 0, parse_path, AT(fwd_socket), .want = WANT_PATH, .def = "/run/edge/edgefwd.sock"},

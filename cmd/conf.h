@@ -9,7 +9,7 @@
  * [mesh]       device, address *, port (7946), cluster, key_file, seed * (ADDR:PORT), wireguard (manual | managed),
  *              endpoint (ADDR:PORT) and wireguard_pub (base64): this node's, for managed
  * [edge]       public * (interface pattern), vip_prefix *
- * [worker]     uplink * (interface pattern), bridge * (interface pattern)
+ * [worker]     uplink * (interface pattern), bridge * (interface pattern), check_dir, check_ca (of checks; none)
  * [regions]    order * (names, blanks between)
  * [forwarder]  socket (/run/edge/edgefwd.sock), pin_dir (/sys/fs/bpf/edge), user (edge), rows, services, backends,
  *              nodes, pages, flows, flows_new, xdp (auto | native | generic | off)
@@ -44,6 +44,7 @@ struct conf {
 	size_t uplink_count;
 	char bridge[AGENT_PATTERNS_MAX][32];
 	size_t bridge_count;
+	char check_dir[CONF_TEXT_MAX], check_ca[CONF_TEXT_MAX];
 	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX];
 	size_t order_count;
 	char fwd_socket[CONF_TEXT_MAX], pin_dir[CONF_TEXT_MAX], fwd_user[32];

@@ -8,7 +8,8 @@
  * backend.list   {backends: [backend]}; parameter service: only its ones, -ENOENT if there is neither
  *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", ports: "LO-HI" (nil = all
  *                 that nobody takes a part of), weight, quic_id: hex (nil = its chosen id is another's), check, health,
- *                 why, changed_ms, is_draining, is_overridden, is_usable, use: sentence, tier (nil = not in any route)}
+ *                 why, changed_ms, checked: {last: "good" | "warning" | "bad" | "none", output, ended_ms, took_us, streak,
+ *                 is_under_way, next_ms} (nil = another node's, or has no check), is_draining, is_overridden, is_usable, use: sentence, tier (nil = not in any route)}
  * route.show     {service, region, vips, ports, families: [family]}
  *   family       {family: 4 | 6, vips: [text], rows, part: "LO-HI" (nil = what is no part), is_shadowed, digest: hex of
  *                 the owners, prev_rows: that remember a previous owner, prev_digest: hex (nil = not in the maps),
@@ -217,6 +218,33 @@ static const char *cause_text(const struct model_health *h)
 	return h->state == MODEL_HEALTH_FAILING && h->cause < MODEL_CAUSES ? text[h->cause] : "";
 }
 
+/* What this node's own check of it did last. */
+static void put_checked(const struct ctl_look *l, size_t idx, struct ctl_out *o,
+			struct ctl_block *m)
+{
+	static const char *const last[] = {[CHECK_NO_RESULT] = "none",
+					   [CHECK_GOOD] = "good",
+					   [CHECK_WARN] = "warning",
+					   [CHECK_BAD] = "bad"};
+	struct check_look c;
+	struct ctl_block map;
+
+	if (!agent_check_look(l->cfg->agent, idx, &c)) {
+		ctl_key_nil(o, m, "checked");
+		return;
+	}
+	ctl_key(o, m, "checked");
+	ctl_map(o, &map);
+	ctl_key_text(o, &map, "last", last[c.last]);
+	ctl_key_text(o, &map, "output", c.output);
+	ctl_key_age(o, &map, "ended_ms", l->unix_ms, c.unix_ms);
+	ctl_key_uint(o, &map, "took_us", c.took_us);
+	ctl_key_uint(o, &map, "streak", c.streak);
+	ctl_key_bool(o, &map, "is_under_way", c.is_under_way);
+	ctl_key_uint(o, &map, "next_ms", c.next_ms);
+	ctl_end(o, &map);
+}
+
 void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 {
 	const struct route_view *v = l->v.view;
@@ -242,7 +270,10 @@ void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 	else
 		ctl_key_nil(o, &m, "quic_id");
 	ctl_key_text(o, &m, "check", model_check_text(&b->backend.check, check));
-	ctl_key_text(o, &m, "health", ctl_health_text(b->health));
+	ctl_key_text(o, &m, "health",
+		     h.is_warning && b->health == MODEL_HEALTH_PASSING
+			     ? "warning"
+			     : ctl_health_text(b->health));
 	ctl_key_text(o, &m, "why", h.why);
 	ctl_key_age(o, &m, "changed_ms", l->unix_ms, h.changed_unix_ms);
 	ctl_key_bool(o, &m, "is_draining", b->backend.is_draining);
@@ -255,6 +286,7 @@ void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 		ctl_key_nil(o, &m, "tier");
 	ctl_key_text(o, &m, "cause", cause_text(&h));
 	ctl_key_text(o, &m, "watch", b->backend.watch);
+	put_checked(l, idx, o, &m);
 	ctl_end(o, &m);
 }
 

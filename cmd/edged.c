@@ -222,7 +222,8 @@ static int open_agent(struct daemon *d, struct err *e)
 				 .has_seeds = c->seed_count > 0,
 				 .fwd_socket = has_forwarder(c) ? c->fwd_socket : NULL,
 				 .version = EDGE_VERSION,
-				 .state_dir = c->state_dir};
+				 .state_dir = c->state_dir,
+				 .checks = {.program_dir = c->check_dir, .ca_file = c->check_ca}};
 
 	snprintf(a.self.name, sizeof(a.self.name), "%s", c->name);
 	snprintf(a.self.region, sizeof(a.self.region), "%s", c->region);

@@ -444,7 +444,9 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 	a->compute_timer.data = a->tick_timer.data = a;
 	a->open_handles = 2;
 	agent_health_open(a);
-	err = find_self(a);
+	err = agent_health_checks(a);
+	if (!err)
+		err = find_self(a);
 	if (!err)
 		err = agent_report_open(a);
 	if (!err)

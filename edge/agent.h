@@ -21,6 +21,7 @@
 #include <uv.h>
 
 #include "edge/capture.h"
+#include "edge/check/check.h"
 #include "edge/fwd.h"
 #include "edge/hist.h"
 #include "edge/report.h"
@@ -47,6 +48,7 @@ struct agent_config {
 	bool manage_wireguard; /* ask edgefwd to set peers that node records name */
 	bool has_seeds; /* others are configured: wait longer before making a flow seed alone */
 	const char *version;
+	struct check_pool_config checks;
 	const char *state_dir; /* where the quarantine outlives this process; NULL = it doesn't */
 };
 
@@ -165,6 +167,8 @@ struct agent_view {
 void agent_look(struct agent *a, struct agent_view *ret_view);
 /* Health details of a backend of the view, for lists. */
 bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health);
+/* What its check did last; false: it is another node's, or has none. */
+bool agent_check_look(const struct agent *a, size_t backend_idx, struct check_look *ret_look);
 /* What changed lately. */
 const struct reports *agent_events(const struct agent *a);
 /* The filters, one after another, in no order; *cursor starts as NULL. */

@@ -25,8 +25,9 @@ static void on_watch(bool is_alive, const char *why, void *arg);
 
 /* ---- publishing */
 
-static void set_health(struct own_backend *o, enum model_health_state state,
-		       enum model_health_cause cause, uint64_t born_ns, const char *why)
+static void publish(struct own_backend *o, enum model_health_state state,
+		    enum model_health_cause cause, uint64_t born_ns, bool is_warning,
+		    const char *why)
 {
 	struct agent *a = o->agent;
 	bool is_other = o->health.state != state;
@@ -36,6 +37,7 @@ static void set_health(struct own_backend *o, enum model_health_state state,
 	if (is_other)
 		o->health.changed_unix_ms = agent_unix_ms();
 	o->health.state = (uint8_t)state;
+	o->health.is_warning = is_warning;
 	o->health.cause = (uint8_t)(state == MODEL_HEALTH_FAILING ? cause : MODEL_CAUSE_CHECK);
 	o->born_ns = born_ns;
 	o->said_ns = uv_hrtime();
@@ -48,6 +50,12 @@ static void set_health(struct own_backend *o, enum model_health_state state,
 		agent_log("error", "health_not_published", "backend=%s error=\"%s\"", o->key,
 			  strerror(-err));
 	agent_pump(a);
+}
+
+static void set_health(struct own_backend *o, enum model_health_state state,
+		       enum model_health_cause cause, uint64_t born_ns, const char *why)
+{
+	publish(o, state, cause, born_ns, false, why);
 }
 
 /* ---- how many may be out */
@@ -127,14 +135,19 @@ static void on_check(const struct check_result *r, void *arg)
 			o->distrust_ms = 0;
 	}
 	o->is_doubted = false;
-	if (r->is_first && is_good && o->health.state == MODEL_HEALTH_PASSING)
+	if (r->is_first && is_good && o->health.state == MODEL_HEALTH_PASSING &&
+	    r->is_warning == o->health.is_warning)
 		return; /* well, as it was */
-	set_health(o, r->state, MODEL_CAUSE_CHECK, uv_hrtime(), r->why);
+	publish(o, r->state, MODEL_CAUSE_CHECK, uv_hrtime(), r->is_warning, r->why);
 }
 
 void agent_check_start(struct own_backend *o)
 {
 	const struct model_backend *b = &o->model;
+	struct check_of of = {.addr = b->addr,
+			      .port = b->port,
+			      .state = (enum model_health_state)o->health.state,
+			      .is_warning = o->health.is_warning};
 	int err = b->watch[0] ? watch_open(o->agent->uv, b->watch, on_watch, o, &o->watch) : 0;
 
 	/* Before the check, so that one of kind none is not heard first. */
@@ -143,10 +156,8 @@ void agent_check_start(struct own_backend *o)
 		agent_log("error", "watch_not_started", "backend=%s watch=%s error=\"%s\"", o->key,
 			  b->watch, strerror(-err));
 	}
-	err = check_start(o->agent->uv, &b->addr, b->check.port ? b->check.port : b->port,
-			  &b->check, (enum model_health_state)o->health.state, on_check, o,
-			  &o->check);
-
+	snprintf(of.name, sizeof(of.name), "%s", o->key);
+	err = check_start(o->agent->checks, &of, &b->check, on_check, o, &o->check);
 	if (err) {
 		o->check = NULL;
 		agent_log("error", "check_not_started", "backend=%s error=\"%s\"", o->key,
@@ -285,10 +296,16 @@ static uint8_t check_proto(const struct model_check *c)
 {
 	switch ((enum model_check_kind)c->kind) {
 	case MODEL_CHECK_TCP:
+	case MODEL_CHECK_HTTP:
+	case MODEL_CHECK_HTTPS:
 		return IPPROTO_TCP;
 	case MODEL_CHECK_UDP:
 		return IPPROTO_UDP;
+	case MODEL_CHECK_DNS:
+		return c->is_dns_tcp ? IPPROTO_TCP : IPPROTO_UDP;
+	case MODEL_CHECK_EXEC:
 	case MODEL_CHECK_NONE:
+	case MODEL_CHECK_KINDS:
 		return 0;
 	}
 	return 0;
@@ -401,7 +418,22 @@ static void on_timer_closed(uv_handle_t *h)
 	agent_handle_closed(h->data);
 }
 
+static void on_checks_closed(void *arg)
+{
+	agent_handle_closed(arg);
+}
+
+int agent_health_checks(struct agent *a)
+{
+	int err = check_pool_open(a->uv, &a->cfg.checks, &a->checks);
+
+	if (!err)
+		a->open_handles++;
+	return err;
+}
+
 void agent_health_close(struct agent *a)
 {
+	check_pool_close(a->checks, on_checks_closed, a);
 	uv_close((uv_handle_t *)&a->health_timer, on_timer_closed);
 }

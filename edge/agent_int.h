@@ -169,6 +169,7 @@ struct agent {
 	/* own backends */
 	struct own_backends own;
 	size_t own_count;
+	struct check_pool *checks;
 	struct token_slot *slot; /* DP_LOCAL_MAX */
 	uint32_t next_slot;
 	uint16_t use_base; /* of slots nobody knows anything about */
@@ -348,6 +349,7 @@ void agent_health_watch(const struct own_backend *o, struct dp_local *l);
 void agent_health_maps(struct agent *a); /* new maps are in a->fds */
 void agent_health_no_maps(struct agent *a);
 void agent_health_open(struct agent *a);
+int agent_health_checks(struct agent *a); /* what they share; closed with the rest */
 void agent_health_close(struct agent *a);
 
 /* agent_report.c */

@@ -103,6 +103,23 @@ void agent_look(struct agent *a, struct agent_view *ret_view)
 	*ret_view = v;
 }
 
+bool agent_check_look(const struct agent *a, size_t backend_idx, struct check_look *ret_look)
+{
+	const struct route_view *v = &a->world->view;
+	const struct own_backend *o;
+	char key[MODEL_KEY_MAX];
+
+	if (backend_idx >= v->backend_count ||
+	    node_id_cmp(&v->node[v->backend[backend_idx].node_idx].id, &a->self) ||
+	    model_backend_key(&v->backend[backend_idx].backend, key))
+		return false;
+	o = agent_own_find((struct agent *)(uintptr_t)a, key);
+	if (!o || !o->check || o->model.check.kind == MODEL_CHECK_NONE)
+		return false;
+	check_see(o->check, ret_look);
+	return true;
+}
+
 bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health)
 {
 	if (backend_idx >= a->world->view.backend_count)

@@ -409,6 +409,8 @@ static int check_backend(struct agent *a, const struct model_backend *b, struct 
 		return err_set(e, -EEXIST, "backend %s exists already on this node", key);
 	if (b->quic_id && check_quic_id(a, b, e))
 		return -EEXIST;
+	if (check_pool_allows(a->checks, &b->check, e))
+		return e->code;
 	return deliver_find(&b->addr, a->cfg.bridge, a->cfg.bridge_count, &way, e);
 }
 

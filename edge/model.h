@@ -107,23 +107,56 @@ bool model_policy_next(const struct model_service *s, size_t *cursor,
 #define MODEL_POLICY_TEXT_MAX 320
 const char *model_policy_text(const struct model_service *s, char buf[MODEL_POLICY_TEXT_MAX]);
 
-enum model_check_kind { MODEL_CHECK_NONE, MODEL_CHECK_TCP, MODEL_CHECK_UDP };
+enum model_check_kind {
+	MODEL_CHECK_NONE,
+	MODEL_CHECK_TCP,
+	MODEL_CHECK_UDP,
+	MODEL_CHECK_HTTP,
+	MODEL_CHECK_HTTPS,
+	MODEL_CHECK_DNS,
+	MODEL_CHECK_EXEC,
+	MODEL_CHECK_KINDS
+};
+#define MODEL_CHECK_TARGET_MAX 128
+#define MODEL_CHECK_MATCH_MAX 96
+#define MODEL_CHECK_HOST_MAX 64
+#define MODEL_CHECK_REPEAT_MAX 32 /* in a pattern's {n,m}; there may be one of them */
+/* What one kind does not know is zero. */
 struct model_check {
 	uint8_t kind;	      /* enum model_check_kind */
 	uint16_t port;	      /* 0 = the backend's */
 	uint32_t interval_ms; /* default 1000 */
 	uint32_t timeout_ms;  /* default 500 */
 	uint8_t rise, fall;   /* results in a row that change the state; default 2, 2 */
-	uint8_t send[64];     /* udp: payload, default one zero byte */
-	uint8_t send_len;
-	uint8_t expect[64]; /* udp: prefix of the reply; empty = any reply */
-	uint8_t expect_len;
+	uint8_t send_len, expect_len;
+	union {
+		struct {
+			uint8_t send[64];   /* udp: payload, default one zero byte */
+			uint8_t expect[64]; /* udp: prefix of the reply; empty = any reply */
+		};
+		/* http: path; dns: the name asked for; exec: program, arguments, one blank between */
+		char target[MODEL_CHECK_TARGET_MAX];
+	};
+	char match[MODEL_CHECK_MATCH_MAX]; /* extended regular expression for the reply (udp) or
+					     * the body (http), "" = any */
+	char host[MODEL_CHECK_HOST_MAX];   /* http: Host header, "" = the address */
+	char sni[MODEL_CHECK_HOST_MAX];	   /* https: the name in TLS, "" = that of host */
+	uint16_t status_lo, status_hi;	   /* http: default 200 to 399 */
+	bool is_head, is_insecure;	   /* http: HEAD, not GET; https: any certificate will do */
+	bool is_dns_tcp;
+	uint8_t dns_rcode;
+	uint16_t dns_type, dns_class; /* default A, IN */
+	struct ip_addr answer;	      /* dns: an address among the answers, zero = any */
 };
-#define MODEL_CHECK_TEXT_MAX 384
-/* "none", "tcp", "tcp:interval=500ms,timeout=200ms,rise=1,fall=2,port=8080",
- * "udp:send=hex:00ff,expect=text:ok,interval=1s". e names what is wrong. */
+#define MODEL_CHECK_TEXT_MAX 768
+/* "none", "tcp", "tcp:interval=500ms,timeout=200ms,rise=1,fall=2,port=8080", "udp:send=hex:00ff,expect=text:ok",
+ * "https:path=/health,status=200-299,match=^ok,host=a.example", "dns:name=a.example,type=SOA", "exec:run=disk /var 90".
+ * In values \, is a comma. e names what is wrong. */
 int model_check_parse(const char *text, struct model_check *ret_check, struct err *e);
 const char *model_check_text(const struct model_check *c, char buf[MODEL_CHECK_TEXT_MAX]);
+/* "SERVFAIL", "SOA"; a number, where it has no name. */
+#define MODEL_DNS_TEXT_MAX 12
+const char *model_dns_rcode_text(uint8_t rcode, char buf[MODEL_DNS_TEXT_MAX]);
 
 struct model_backend {
 	char service[MODEL_NAME_MAX];
@@ -156,6 +189,7 @@ enum model_health_cause {
 struct model_health {
 	uint8_t state;		  /* enum model_health_state */
 	uint8_t cause;		  /* enum model_health_cause, of FAILING */
+	bool is_warning;	  /* of PASSING: its check says so, and it is used all the same */
 	char why[64];		  /* last check output, short */
 	uint64_t changed_unix_ms; /* for people only */
 };

@@ -142,13 +142,17 @@ int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
 
 	if (h->state > MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES)
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 3u + (h->cause != 0));
+	model_pack_begin(&p, buf, cap, 3u + (h->cause != 0) + h->is_warning);
 	model_pack_key_uint(&p, "s", h->state);
 	model_pack_text(&p, "w");
 	model_pack_free_text(&p, h->why, sizeof(h->why));
 	model_pack_key_uint(&p, "t", h->changed_unix_ms);
 	if (h->cause)
 		model_pack_key_uint(&p, "c", h->cause);
+	if (h->is_warning) {
+		model_pack_text(&p, "g");
+		msgpack_pack_true(&p.pk);
+	}
 	return model_pack_end(&p);
 }
 
@@ -175,6 +179,8 @@ int model_health_decode(const uint8_t *buf, size_t len, struct model_health *ret
 			rc = model_read_u8(&r, UINT8_MAX, &h.cause);
 			if (h.cause >= MODEL_CAUSES) /* a later version's */
 				h.cause = MODEL_CAUSE_CHECK;
+		} else if (model_map_is(&m, "g")) {
+			rc = mp_read_bool(&r, &h.is_warning);
 		} else {
 			rc = mp_skip(&r);
 		}

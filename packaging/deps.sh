@@ -10,7 +10,7 @@ gcc:gcc make:make clang:clang bpftool:bpftool pkg-config:pkg-config git:git
 /usr/include/bpf/libbpf.h:libbpf-dev /usr/include/libelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev
 /usr/include/uv.h:libuv1-dev /usr/include/msgpack.h:libmsgpack-dev /usr/include/sqlite3.h:libsqlite3-dev
 /usr/include/cmocka.h:libcmocka-dev /usr/include/sodium.h:libsodium-dev /usr/include/uthash.h:uthash-dev
-/usr/include/ini.h:libinih-dev /usr/include/jansson.h:libjansson-dev /usr/include/libmnl/libmnl.h:libmnl-dev
+curl-config:libcurl4-openssl-dev /usr/include/ini.h:libinih-dev /usr/include/jansson.h:libjansson-dev /usr/include/libmnl/libmnl.h:libmnl-dev
 ip:iproute2 tc:iproute2 wg:wireguard-tools wireguard-go:wireguard-go nsd:nsd dnsperf:dnsperf kdig:knot-dnsutils
 nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream tcpdump:tcpdump tshark:tshark nft:nftables socat:socat curl:curl jq:jq bc:bc pgrep:procps
 ping:iputils-ping traceroute:traceroute ethtool:ethtool iperf3:iperf3 openssl:openssl in.tftpd:tftpd-hpa /usr/include/ngtcp2/ngtcp2_crypto_gnutls.h:libngtcp2-crypto-gnutls-dev /usr/include/ngtcp2/ngtcp2.h:libngtcp2-dev

@@ -89,6 +89,28 @@ static int fill_author(struct ctl_args *a, struct err *e)
 	return 0;
 }
 
+/* "3.2 ms, 2s ago, the 4th like it; next in 700 ms" */
+static void show_checked(const msgpack_object *b)
+{
+	const msgpack_object *c = ectl_get(b, "checked");
+	char text[ECTL_TEXT_MAX], age[32], next[40] = "under way";
+
+	if (!c || c->type != MSGPACK_OBJECT_MAP)
+		return;
+	if (!ectl_bool(c, "is_under_way"))
+		snprintf(next, sizeof(next), "in %llu ms",
+			 (unsigned long long)ectl_uint(c, "next_ms"));
+	if (ectl_text(c, "output", text)[0])
+		ectl_line("output    %s", text);
+	if (ectl_uint(c, "streak"))
+		ectl_line("checked   %s, took %.1f ms, %s, %llu in a row; next %s",
+			  ectl_ago(c, "ended_ms", age), (double)ectl_uint(c, "took_us") / 1000,
+			  ectl_text(c, "last", text), (unsigned long long)ectl_uint(c, "streak"),
+			  next);
+	else
+		ectl_line("checked   not yet; next %s", next);
+}
+
 static void show_one(const msgpack_object *r)
 {
 	const msgpack_object *b = ectl_at(r, "backends", 0);
@@ -101,6 +123,7 @@ static void show_one(const msgpack_object *r)
 	ectl_line("check     %s", ectl_text(b, "check", text));
 	if (ectl_text(b, "why", text)[0])
 		ectl_line("it says   %s", text);
+	show_checked(b);
 	if (ectl_text(b, "watch", text)[0])
 		ectl_line("watched   %s", text);
 	if (ectl_text(b, "cause", text)[0])
@@ -131,9 +154,10 @@ const struct ectl_command ectl_backend_commands[] = {
 		   false},
 		  {"weight", CTL_A_weight, NULL, "W", "share of new flows, 1..1000 (100)", false},
 		  {"check", CTL_A_check, NULL, "SPEC",
-		   "none, tcp, udp with options: "
-		   "tcp:interval=1s,timeout=500ms,rise=2,fall=2,port=8080,\n"
-		   "                            udp:send=hex:00ff,expect=text:ok (none)",
+		   "none, tcp, udp, http, https, dns or exec with options: "
+		   "tcp:interval=1s,fall=3,\n"
+		   "                            http:path=/health,status=200, dns:name=a.example, "
+		   "exec:run=PROGRAM (none); man edgectl",
 		   false},
 		  {"quic-id", CTL_A_quic_id, NULL, "HEX",
 		   "8 hex digits: server id in QUIC connection ids (a hash of the backend)", false},

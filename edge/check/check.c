@@ -4,9 +4,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "edge/check/check_int.h"
 
@@ -15,20 +16,25 @@
 #define SIGNALLED_MAX_MS                                                                           \
 	500 /* the interval for a while after a signal, however long it is otherwise */
 #define INTERVAL_MIN_MS 20 /* nothing is checked more often, however fast it changes */
+#define SPREAD_MAX_MS 500  /* over which first probes after a start are spread */
 
 struct check {
 	uv_timer_t timer; /* waits for the next probe, or for the end of this one's time */
-	uv_loop_t *uv;
-	struct ip_addr addr;
-	uint16_t port;
+	struct check_pool *pool;
+	struct check_waiter waiter;
+	struct check_of of;
 	struct model_check spec;
+	regex_t match;
+	bool has_match, is_match_bad;
 	enum model_health_state state;
-	unsigned run; /* results in a row that disagree with the state */
+	bool is_warning;
+	unsigned run;	   /* results in a row that disagree with the state */
+	unsigned warn_run; /* with is_warning */
 	struct check_probe *probe;
-	uint64_t begun_ns;
 	uint64_t fast_until_ns;
 	bool is_signalled; /* no result since check_signal() */
 	uint32_t random;
+	struct check_look look;
 	check_cb cb;
 	void *arg;
 };
@@ -40,125 +46,57 @@ static const struct check_kind *kind_of(const struct check *c)
 		return &check_tcp;
 	case MODEL_CHECK_UDP:
 		return &check_udp;
+	case MODEL_CHECK_HTTP:
+	case MODEL_CHECK_HTTPS:
+		return &check_http;
+	case MODEL_CHECK_DNS:
+		return &check_dns;
+	case MODEL_CHECK_EXEC:
+		return &check_exec;
 	case MODEL_CHECK_NONE:
+	case MODEL_CHECK_KINDS:
 		return NULL;
 	}
 	return NULL;
 }
 
-/* A little disorder, so that a thousand checks started together do not stay together. xorshift32. */
-static uint64_t with_jitter(struct check *c, uint64_t ms)
+static bool is_program(const struct check *c)
 {
-	uint64_t span = ms * 2 * JITTER_PCT / 100;
-
-	c->random ^= c->random << 13;
-	c->random ^= c->random >> 17;
-	c->random ^= c->random << 5;
-	return ms - span / 2 + (span ? c->random % (span + 1) : 0);
+	return c->spec.kind == MODEL_CHECK_EXEC;
 }
 
-static void on_timer(uv_timer_t *t);
+/* ---- small things that kinds share */
 
-static void schedule(struct check *c)
+bool check_is_our_fault(int err)
 {
-	uint64_t ms = c->spec.interval_ms;
-
-	bool is_signalled = c->state == MODEL_HEALTH_FAILING && uv_hrtime() < c->fast_until_ns;
-
-	if (c->run > 0 || c->state == MODEL_HEALTH_UNKNOWN || is_signalled)
-		ms /= FAST_DIVISOR;
-	if (is_signalled && ms > SIGNALLED_MAX_MS)
-		ms = SIGNALLED_MAX_MS;
-	if (ms < INTERVAL_MIN_MS)
-		ms = INTERVAL_MIN_MS;
-	uv_timer_start(&c->timer, on_timer, with_jitter(c, ms), 0);
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS ||
+	       err == -EAGAIN || err == -EADDRNOTAVAIL;
 }
 
-static void result(struct check *c, bool is_ok, const char *why)
+double check_probe_age_ms(const struct check_probe *p)
 {
-	enum model_health_state seen = is_ok ? MODEL_HEALTH_PASSING : MODEL_HEALTH_FAILING;
-	unsigned needed = is_ok ? c->spec.rise : c->spec.fall;
-	struct check_result r = {.is_first = c->is_signalled};
-
-	c->is_signalled = false;
-	if (r.is_first)
-		needed = 1;
-
-	c->run = seen == c->state ? 0 : c->run + 1;
-	/* What was never known needs no run of results to become known. */
-	if (r.is_first || (c->run > 0 && (c->run >= needed || c->state == MODEL_HEALTH_UNKNOWN))) {
-		c->state = seen;
-		c->run = 0;
-		r.state = seen;
-		snprintf(r.why, sizeof(r.why), "%s", why);
-		schedule(c);
-		c->cb(&r, c->arg); /* last: it may stop us */
-		return;
-	}
-	schedule(c);
+	return (double)(uv_hrtime() - p->begun_ns) / 1e6;
 }
 
-static void on_probe_closed(uv_handle_t *h)
+bool check_matches(const regex_t *re, const char *data, size_t len)
 {
-	struct check_probe *p = h->data;
+	regmatch_t part = {.rm_so = 0, .rm_eo = (regoff_t)len};
 
-	close(p->fd);
-	free(p);
+	return !re || regexec(re, data, 1, &part, REG_STARTEND) == 0;
 }
 
-static void drop_probe(struct check_probe *p)
+void check_printable(char *text)
 {
-	p->check = NULL;
-	uv_poll_stop(&p->poll);
-	uv_close((uv_handle_t *)&p->poll, on_probe_closed);
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e)
+			text[i] = text[i] >= 0 && text[i] < 0x20 ? ' ' : '?';
+	while (len && text[len - 1] == ' ')
+		text[--len] = 0;
 }
 
-void check_probe_done(struct check_probe *p, bool is_ok, const char *fmt, ...)
-{
-	struct check *c = p->check;
-	char why[64];
-	va_list ap;
-
-	if (!c)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(why, sizeof(why), fmt, ap);
-	va_end(ap);
-	c->probe = NULL;
-	drop_probe(p);
-	result(c, is_ok, why);
-}
-
-uint64_t check_probe_age_us(const struct check_probe *p)
-{
-	return p->check ? (uv_hrtime() - p->check->begun_ns) / 1000 : 0;
-}
-
-static void on_poll(uv_poll_t *h, int status, int events)
-{
-	struct check_probe *p = h->data;
-
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	(void)events;
-	if (!p->check)
-		return;
-	if (status == 0) {
-		kind_of(p->check)->ready(p);
-		return;
-	}
-	/* libuv calls any error of a socket EBADF, and stops looking; the socket knows what it was. */
-	if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len))
-		error = errno;
-	if (!error)
-		error = -uv_poll_start(h, kind_of(p->check)->events, on_poll);
-	if (error)
-		check_probe_done(p, false, "%s", uv_strerror(-error));
-}
-
-static socklen_t to_sockaddr(const struct ip_addr *a, uint16_t port,
-			     struct sockaddr_storage *ret_ss)
+socklen_t check_sockaddr(const struct ip_addr *a, uint16_t port, struct sockaddr_storage *ret_ss)
 {
 	memset(ret_ss, 0, sizeof(*ret_ss));
 	if (ip_is_v4(a)) {
@@ -177,59 +115,169 @@ static socklen_t to_sockaddr(const struct ip_addr *a, uint16_t port,
 	return sizeof(*in6);
 }
 
-/* What this process lacks says nothing about the backend. */
-static bool is_our_fault(int err)
+/* ---- when */
+
+static uint32_t next_random(struct check *c) /* xorshift32 */
 {
-	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS ||
-	       err == -EAGAIN || err == -EADDRNOTAVAIL;
+	c->random ^= c->random << 13;
+	c->random ^= c->random >> 17;
+	c->random ^= c->random << 5;
+	return c->random;
 }
 
-/* Open, connect, watch. 0 or a negative errno with nothing left open. */
-static int begin_probe(struct check *c)
+/* A little disorder, so that a thousand checks started together do not stay together. */
+static uint64_t with_jitter(struct check *c, uint64_t ms)
+{
+	uint64_t span = ms * 2 * JITTER_PCT / 100;
+
+	return ms - span / 2 + (span ? next_random(c) % (span + 1) : 0);
+}
+
+static void on_timer(uv_timer_t *t);
+
+static void schedule(struct check *c)
+{
+	uint64_t ms = c->spec.interval_ms;
+	bool is_signalled = c->state == MODEL_HEALTH_FAILING && uv_hrtime() < c->fast_until_ns;
+
+	if (c->run > 0 || c->state == MODEL_HEALTH_UNKNOWN || is_signalled)
+		ms /= FAST_DIVISOR;
+	if (is_signalled && ms > SIGNALLED_MAX_MS)
+		ms = SIGNALLED_MAX_MS;
+	if (ms < INTERVAL_MIN_MS)
+		ms = INTERVAL_MIN_MS;
+	uv_timer_start(&c->timer, on_timer, with_jitter(c, ms), 0);
+}
+
+/* ---- what came of it */
+
+/* true: is_warning has changed. */
+static bool note_warning(struct check *c, enum check_verdict verdict)
+{
+	bool is_warning = verdict == CHECK_WARN;
+
+	c->warn_run = is_warning == c->is_warning ? 0 : c->warn_run + 1;
+	if (c->warn_run < (is_warning ? c->spec.fall : c->spec.rise))
+		return false;
+	c->warn_run = 0;
+	c->is_warning = is_warning;
+	return true;
+}
+
+static void result(struct check *c, enum check_verdict verdict)
+{
+	bool is_ok = verdict != CHECK_BAD, is_changed = false;
+	enum model_health_state seen = is_ok ? MODEL_HEALTH_PASSING : MODEL_HEALTH_FAILING;
+	unsigned needed = is_ok ? c->spec.rise : c->spec.fall;
+	struct check_result r = {.is_first = c->is_signalled};
+
+	c->is_signalled = false;
+	c->run = seen == c->state ? 0 : c->run + 1;
+	/* What was never known needs no run of results to become known. */
+	if (r.is_first || (c->run > 0 && (c->run >= needed || c->state == MODEL_HEALTH_UNKNOWN))) {
+		c->state = seen;
+		c->run = c->warn_run = 0;
+		c->is_warning = verdict == CHECK_WARN;
+		is_changed = true;
+	} else if (is_ok && c->state == MODEL_HEALTH_PASSING) {
+		is_changed = note_warning(c, verdict);
+	}
+	schedule(c);
+	if (!is_changed)
+		return;
+	r.state = c->state;
+	r.is_warning = c->is_warning;
+	snprintf(r.why, sizeof(r.why), "%.63s", c->look.output);
+	c->cb(&r, c->arg); /* last: it may stop us */
+}
+
+/* c->look.output is written. */
+static void end_probe(struct check *c, enum check_verdict verdict, uint64_t took_ns)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	check_printable(c->look.output);
+	c->look.unix_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	c->look.took_us = (uint32_t)(took_ns / 1000);
+	c->look.streak = verdict == c->look.last ? c->look.streak + 1 : 1;
+	c->look.last = verdict;
+	if (verdict == CHECK_NO_RESULT)
+		schedule(c);
+	else
+		result(c, verdict);
+}
+
+static void drop_probe(struct check_probe *p)
+{
+	p->check = NULL;
+	p->spec = NULL;
+	p->match = NULL;
+	p->name = NULL;
+	p->kind->drop(p);
+}
+
+void check_probe_done(struct check_probe *p, enum check_verdict verdict, const char *fmt, ...)
+{
+	struct check *c = p->check;
+	uint64_t took_ns = uv_hrtime() - p->begun_ns;
+	va_list ap;
+
+	if (!c)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(c->look.output, sizeof(c->look.output), fmt, ap);
+	va_end(ap);
+	c->probe = NULL;
+	drop_probe(p);
+	end_probe(c, verdict, took_ns);
+}
+
+/* ---- probes */
+
+static void begin_probe(struct check *c)
 {
 	const struct check_kind *k = kind_of(c);
-	struct check_probe *p = calloc(1, sizeof(*p));
-	struct sockaddr_storage ss;
-	socklen_t len = to_sockaddr(&c->addr, c->spec.port ? c->spec.port : c->port, &ss);
-	int rc;
+	struct check_probe *p;
+	struct err e = {0};
+	int rc = -ENOMEM;
 
-	if (!p)
-		return -ENOMEM;
-	p->check = c;
-	p->spec = &c->spec;
-	p->poll.data = p;
-	p->fd = socket(ss.ss_family, k->sock_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (p->fd < 0) {
-		rc = -errno;
-		free(p);
-		return rc;
+	if (!check_pool_take(c->pool, is_program(c), &c->waiter))
+		return;
+	p = calloc(1, k->probe_bytes);
+	if (!p) {
+		check_pool_release(c->pool, is_program(c));
+	} else {
+		p->check = c;
+		p->pool = c->pool;
+		p->kind = k;
+		p->spec = &c->spec;
+		p->match = c->has_match ? &c->match : NULL;
+		p->name = c->of.name;
+		p->addr = c->of.addr;
+		p->port = c->spec.port ? c->spec.port : c->of.port;
+		p->begun_ns = uv_hrtime();
+		rc = k->begin(p);
 	}
-	rc = connect(p->fd, (struct sockaddr *)&ss, len) && errno != EINPROGRESS ? -errno : 0;
-	if (!rc)
-		rc = uv_poll_init(c->uv, &p->poll, p->fd);
-	if (rc) {
-		close(p->fd);
-		free(p);
-		return rc;
+	if (!rc) {
+		c->probe = p;
+		uv_timer_start(&c->timer, on_timer, c->spec.timeout_ms, 0);
+		return;
 	}
-	rc = k->begin(p);
-	if (!rc)
-		rc = uv_poll_start(&p->poll, k->events, on_poll);
-	if (rc) {
+	if (p)
 		drop_probe(p);
-		return rc;
-	}
-	c->probe = p;
-	return 0;
+	snprintf(c->look.output, sizeof(c->look.output), "%s",
+		 check_pool_allows(c->pool, &c->spec, &e) ? e.text : uv_strerror(rc));
+	/* A program that can't be run says nothing about the backend. */
+	end_probe(c, is_program(c) || check_is_our_fault(rc) ? CHECK_NO_RESULT : CHECK_BAD, 0);
 }
 
 static void on_timer(uv_timer_t *t)
 {
 	struct check *c = t->data;
-	int rc;
 
 	if (c->probe) {
-		check_probe_done(c->probe, false, "no answer in %u ms", c->spec.timeout_ms);
+		check_probe_done(c->probe, CHECK_BAD, "timed out after %u ms", c->spec.timeout_ms);
 		return;
 	}
 	if (!kind_of(c)) {
@@ -238,49 +286,81 @@ static void on_timer(uv_timer_t *t)
 		c->cb(&r, c->arg);
 		return;
 	}
-	c->begun_ns = uv_hrtime();
-	rc = begin_probe(c);
-	if (!rc)
-		uv_timer_start(&c->timer, on_timer, c->spec.timeout_ms, 0);
-	else if (is_our_fault(rc))
-		schedule(c);
-	else
-		result(c, false, uv_strerror(rc));
+	if (c->is_match_bad) {
+		snprintf(c->look.output, sizeof(c->look.output), "pattern '%s' does not compile",
+			 c->spec.match);
+		end_probe(c, CHECK_NO_RESULT, 0);
+		return;
+	}
+	check_pool_forget(c->pool, is_program(c), &c->waiter);
+	begin_probe(c);
 }
 
-int check_start(uv_loop_t *uv, const struct ip_addr *addr, uint16_t port,
-		const struct model_check *spec, enum model_health_state state, check_cb cb,
-		void *arg, struct check **ret_check)
+/* There is room: in the next turn of the loop, for the one that made it is not done yet. */
+static void on_room(struct check_waiter *w)
+{
+	struct check *c = (struct check *)((char *)w - offsetof(struct check, waiter));
+
+	uv_timer_start(&c->timer, on_timer, 0, 0);
+}
+
+/* ---- life */
+
+static uint32_t hash_name(const char *name) /* FNV-1a */
+{
+	uint32_t h = 2166136261u;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 16777619u;
+	return h;
+}
+
+int check_start(struct check_pool *pool, const struct check_of *of, const struct model_check *spec,
+		check_cb cb, void *arg, struct check **ret_check)
 {
 	struct check *c = calloc(1, sizeof(*c));
+	uint64_t spread = spec->interval_ms / FAST_DIVISOR;
 	int rc;
 
 	if (!c)
 		return -ENOMEM;
-	c->uv = uv;
-	c->addr = *addr;
-	c->port = port;
+	c->pool = pool;
+	pool->wake = on_room;
+	c->of = *of;
 	c->spec = *spec;
-	c->state = state;
+	c->state = of->state;
+	c->is_warning = of->is_warning;
 	c->cb = cb;
 	c->arg = arg;
-	c->random = (uint32_t)uv_hrtime() ^ ((uint32_t)port << 16) ^ addr->b[15] ^ 0x9e3779b9u;
+	c->random = hash_name(of->name) ^ ((uint32_t)of->port << 16) ^ of->addr.b[15];
 	if (!c->random)
 		c->random = 1;
-	rc = uv_timer_init(uv, &c->timer);
+	rc = uv_timer_init(pool->uv, &c->timer);
 	if (rc) {
 		free(c);
 		return rc;
 	}
 	c->timer.data = c;
-	uv_timer_start(&c->timer, on_timer, 0, 0);
+	if (spec->match[0]) {
+		c->is_match_bad = regcomp(&c->match, spec->match, REG_EXTENDED) != 0;
+		c->has_match = !c->is_match_bad;
+	}
+	if (spread > SPREAD_MAX_MS)
+		spread = SPREAD_MAX_MS;
+	uv_timer_start(
+		&c->timer, on_timer,
+		c->state == MODEL_HEALTH_UNKNOWN || !kind_of(c) ? 0 : next_random(c) % spread, 0);
 	*ret_check = c;
 	return 0;
 }
 
 static void on_timer_closed(uv_handle_t *h)
 {
-	free(h->data);
+	struct check *c = h->data;
+
+	if (c->has_match)
+		regfree(&c->match);
+	free(c);
 }
 
 void check_stop(struct check *c)
@@ -290,6 +370,7 @@ void check_stop(struct check *c)
 	if (c->probe)
 		drop_probe(c->probe);
 	c->probe = NULL;
+	check_pool_forget(c->pool, is_program(c), &c->waiter);
 	uv_timer_stop(&c->timer);
 	uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
@@ -304,7 +385,8 @@ void check_signal(struct check *c, bool is_out)
 	c->is_signalled = true;
 	if (is_out) {
 		c->state = MODEL_HEALTH_FAILING;
-		c->run = 0;
+		c->is_warning = false;
+		c->run = c->warn_run = 0;
 		c->fast_until_ns = uv_hrtime() + CHECK_SIGNAL_MS * 1000000ull;
 	}
 	uv_timer_start(&c->timer, on_timer, 0, 0);
@@ -314,4 +396,11 @@ void check_kick(struct check *c)
 {
 	if (!c->probe && kind_of(c))
 		uv_timer_start(&c->timer, on_timer, 0, 0);
+}
+
+void check_see(const struct check *c, struct check_look *ret_look)
+{
+	*ret_look = c->look;
+	ret_look->is_under_way = c->probe || c->waiter.is_waiting;
+	ret_look->next_ms = ret_look->is_under_way ? 0 : uv_timer_get_due_in(&c->timer);
 }

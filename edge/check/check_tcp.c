@@ -1,32 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* A TCP check passes when the connection is made. */
-#include <errno.h>
-
 #include "edge/check/check_int.h"
+
+static void ready(struct sock_probe *s)
+{
+	int err = sock_error(s);
+
+	if (err)
+		sock_failed(s, err);
+	else
+		check_probe_done(&s->base, CHECK_GOOD, "connected in %.1f ms",
+				 check_probe_age_ms(&s->base));
+}
 
 static int begin(struct check_probe *p)
 {
-	(void)p; /* connect() is under way */
-	return 0;
-}
-
-static void ready(struct check_probe *p)
-{
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len))
-		error = errno;
-	if (error)
-		check_probe_done(p, false, "%s", uv_strerror(-error));
-	else
-		check_probe_done(p, true, "connected in %.1f ms",
-				 (double)check_probe_age_us(p) / 1000);
+	return sock_open((struct sock_probe *)p, SOCK_STREAM, UV_WRITABLE, ready);
 }
 
 const struct check_kind check_tcp = {
-	.sock_type = SOCK_STREAM,
-	.events = UV_WRITABLE,
+	.probe_bytes = sizeof(struct sock_probe),
 	.begin = begin,
-	.ready = ready,
+	.drop = sock_drop,
 };

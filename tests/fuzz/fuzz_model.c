@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Record values: the first byte chooses the noun. What is decoded must encode, and decode to the same bytes again. */
+#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,11 +68,16 @@ static void check_texts(const union noun *n)
 	char key[MODEL_KEY_MAX], text[MODEL_CHECK_TEXT_MAX], again[MODEL_CHECK_TEXT_MAX];
 	struct model_backend b;
 	struct model_check c;
+	regex_t re;
 
 	model_backend_key(&n->backend, key);
 	if (model_backend_key_parse(key, &b) || b.port != n->backend.port ||
 	    !ip_equal(&b.addr, &n->backend.addr))
 		abort();
+	/* Records are not compiled: a pattern that is none is found when its check starts. */
+	if (regcomp(&re, n->backend.check.match, REG_EXTENDED | REG_NOSUB))
+		return;
+	regfree(&re);
 	model_check_text(&n->backend.check, text);
 	if (model_check_parse(text, &c, NULL) || strcmp(model_check_text(&c, again), text) != 0)
 		abort();

@@ -347,7 +347,8 @@ static void test_args_backend_when_value_is_wrong_then_says_what_was_wanted(void
 		 "backend add: address: got '127.0.0.1:53', want an address that other hosts can "
 		 "reach: no "
 		 "loopback, wildcard or multicast"},
-		{"10.0.0.1:53", "http", "backend add: check: got 'http', want none, tcp or udp"},
+		{"10.0.0.1:53", "ftp",
+		 "backend add: check: got 'ftp', want none, tcp, udp, http, https, dns or exec"},
 	};
 
 	(void)state;

@@ -32,6 +32,14 @@ static void assert_same_check(const struct model_check *a, const struct model_ch
 		    a->send_len == b->send_len && a->expect_len == b->expect_len);
 	assert_memory_equal(a->send, b->send, sizeof(a->send));
 	assert_memory_equal(a->expect, b->expect, sizeof(a->expect));
+	assert_string_equal(a->match, b->match);
+	assert_string_equal(a->host, b->host);
+	assert_string_equal(a->sni, b->sni);
+	assert_true(a->status_lo == b->status_lo && a->status_hi == b->status_hi &&
+		    a->is_head == b->is_head && a->is_insecure == b->is_insecure &&
+		    a->is_dns_tcp == b->is_dns_tcp && a->dns_type == b->dns_type &&
+		    a->dns_class == b->dns_class && a->dns_rcode == b->dns_rcode &&
+		    ip_equal(&a->answer, &b->answer));
 }
 
 static struct model_node a_node(void)
@@ -177,10 +185,20 @@ static void test_encode_when_at_limits_then_fits_a_record(void **state)
 	memset(b.check.send, 1, sizeof(b.check.send));
 	memset(b.check.expect, 1, sizeof(b.check.expect));
 	b.check.send_len = b.check.expect_len = 64;
+	memset(b.check.match, 'x', sizeof(b.check.match) - 1);
 	b.token = 0xffffff;
 	b.ports = (struct ip_port_range){65534, 65535};
 	b.quic_id = UINT32_MAX;
 	memset(b.watch, 'x', sizeof(b.watch) - 1);
+	len = model_backend_encode(&b, buf, sizeof(buf));
+	print_message("# largest backend value with a UDP check: %d bytes\n", len);
+	assert_true(len > 0);
+	model_check_default(MODEL_CHECK_HTTPS, &b.check);
+	memset(b.check.target + 1, 'x', sizeof(b.check.target) - 2);
+	memset(b.check.match, 'x', sizeof(b.check.match) - 1);
+	memset(b.check.host, 'x', sizeof(b.check.host) - 1);
+	memset(b.check.sni, 'x', sizeof(b.check.sni) - 1);
+	b.check.interval_ms = 3600000, b.check.timeout_ms = 3599999, b.check.port = 65535;
 	len = model_backend_encode(&b, buf, sizeof(buf));
 	print_message("# largest backend value: %d bytes\n", len);
 	assert_true(len > 0);
@@ -512,6 +530,21 @@ static void test_check_parse_when_valid_then_text_round_trips(void **state)
 		{"tcp:interval=200ms", "tcp:interval=200ms"},
 		{"tcp:interval=3600s,timeout=3599999ms,rise=20,fall=20",
 		 "tcp:interval=3600s,timeout=3599999ms,rise=20,fall=20"},
+		{"udp:match=^HTTP/1\\.[01] (200|204)", "udp:match=^HTTP/1\\.[01] (200|204)"},
+		{"http", "http"},
+		{"http:path=/,status=200-399,method=GET", "http"},
+		{"http:path=/a\\,b,status=204,match=^a{1\\,3}=,method=GET",
+		 "http:path=/a\\,b,status=204,match=^a{1\\,3}="},
+		{"http:method=HEAD,host=[::1]:80,status=200-204",
+		 "http:status=200-204,host=[::1]:80,method=HEAD"},
+		{"https:insecure=on,sni=a.example,host=b.example,port=8443",
+		 "https:port=8443,host=b.example,sni=a.example,insecure=on"},
+		{"dns:name=example.org", "dns:name=example.org"},
+		{"dns:name=.,type=SOA,class=CH,rcode=REFUSED,proto=tcp",
+		 "dns:name=.,type=SOA,class=CH,rcode=REFUSED,proto=tcp"},
+		{"dns:type=28,name=a.,answer=2001:db8::1,rcode=9,class=7,proto=udp",
+		 "dns:name=a.,type=AAAA,class=7,rcode=9,answer=2001:db8::1"},
+		{"exec:run=disk /var 90%,interval=10s", "exec:interval=10s,run=disk /var 90%"},
 	};
 	char buf[MODEL_CHECK_TEXT_MAX];
 	struct model_check c, c2;
@@ -533,15 +566,74 @@ static void test_check_parse_when_valid_then_text_round_trips(void **state)
 	c.send_len = c.expect_len = 64;
 	memset(c.send, 0xff, 64);
 	memset(c.expect, 0xff, 64);
+	memset(c.match, ',', sizeof(c.match) - 1);
 	assert_int_equal(model_check_parse(model_check_text(&c, buf), &c2, &e), 0);
 	assert_same_check(&c, &c2);
+	model_check_default(MODEL_CHECK_HTTPS, &c);
+	c.interval_ms = 3599999, c.timeout_ms = 3599998, c.rise = c.fall = 20, c.port = 65535;
+	memset(c.target + 1, ',', sizeof(c.target) - 2);
+	memset(c.match, ',', sizeof(c.match) - 1);
+	memset(c.host, 'x', sizeof(c.host) - 1);
+	memset(c.sni, 'x', sizeof(c.sni) - 1);
+	c.status_lo = 201, c.status_hi = 202, c.is_insecure = true;
+	if (model_check_parse(model_check_text(&c, buf), &c2, &e))
+		fail_msg("%s", e.text);
+	assert_same_check(&c, &c2);
+}
+
+/* A backend's value: what every version reads, and `more` in its check. */
+static int decode_check(unsigned kind, void (*more)(msgpack_packer *pk), struct model_backend *b)
+{
+	struct value v;
+
+	begin(&v, 5);
+	text(&v, "s"), text(&v, "dns");
+	text(&v, "a"), msgpack_pack_bin_with_body(&v.pk, "\x0a\0\0\1", 4);
+	text(&v, "p"), msgpack_pack_uint8(&v.pk, 53);
+	text(&v, "t"), msgpack_pack_uint8(&v.pk, 1);
+	text(&v, "c"), msgpack_pack_map(&v.pk, 2);
+	text(&v, "k"), msgpack_pack_unsigned_int(&v.pk, kind);
+	text(&v, "x");
+	more(&v.pk);
+	return model_backend_decode(v.data, v.buf.len, b);
+}
+
+static void later_kind(msgpack_packer *pk)
+{
+	msgpack_pack_map(pk, 2);
+	msgpack_pack_str_with_body(pk, "k", 1), msgpack_pack_uint8(pk, 200);
+	msgpack_pack_str_with_body(pk, "zz", 2), msgpack_pack_nil(pk);
+}
+
+static void no_map(msgpack_packer *pk)
+{
+	msgpack_pack_nil(pk);
+}
+
+static void exec_of_a_path(msgpack_packer *pk)
+{
+	msgpack_pack_map(pk, 2);
+	msgpack_pack_str_with_body(pk, "k", 1), msgpack_pack_uint8(pk, MODEL_CHECK_EXEC);
+	msgpack_pack_str_with_body(pk, "g", 1), msgpack_pack_str_with_body(pk, "../sh", 5);
+}
+
+static void test_check_decode_when_kind_is_of_a_later_version_then_what_k_says(void **state)
+{
+	struct model_backend b;
+
+	(void)state;
+	assert_int_equal(decode_check(MODEL_CHECK_TCP, later_kind, &b), 0);
+	assert_int_equal(b.check.kind, MODEL_CHECK_TCP);
+	assert_int_equal(decode_check(MODEL_CHECK_HTTP, later_kind, &b), -EBADMSG);
+	assert_int_equal(decode_check(MODEL_CHECK_TCP, no_map, &b), -EBADMSG);
+	assert_int_equal(decode_check(MODEL_CHECK_TCP, exec_of_a_path, &b), -EBADMSG);
 }
 
 static void test_check_parse_when_bad_then_says_what(void **state)
 {
 	static const char *const row[][2] = {
-		{"", "want none, tcp or udp"},
-		{"http", "got 'http'"},
+		{"", "want none, tcp, udp, http"},
+		{"ftp", "got 'ftp'"},
 		{"TCP", "got 'TCP'"},
 		{"none:interval=1s", "takes no options"},
 		{"tcp:", "want option=value"},
@@ -568,6 +660,39 @@ static void test_check_parse_when_bad_then_says_what(void **state)
 		 "at most 64"},
 		{"tcp:bogus=1", "got option 'bogus'"},
 		{"tcp:interval=1s,,rise=1", "want option=value"},
+		{"tcp:match=x", "got option 'match'"},
+		{"http:sni=x", "got option 'sni'"},
+		{"http:path=x", "path: got 'x'"},
+		{"http:path=/a b", "no blank"},
+		{"http:status=99", "100 to 599"},
+		{"http:status=300-200", "100 to 599"},
+		{"http:status=200-", "100 to 599"},
+		{"http:method=POST", "GET or HEAD"},
+		{"http:method=HEAD,match=x", "no body"},
+		{"http:host=a b", "a host name"},
+		{"https:insecure=yes", "on or off"},
+		{"http:match=(", "Unmatched"},
+		{"http:match=a\\1", "no \\1 to"},
+		{"http:match=a{33}", "to 32"},
+		{"http:match=a{2}b{2}", "at most one"},
+		{"http:match=a\\", "at the end"},
+		{"udp:match=0123456789012345678901234567890123456789012345678901234567890123456789"
+		 "01234567890123456789012345",
+		 "got 96 characters, want at most 95"},
+		{"dns", "want name="},
+		{"dns:name=a..b", "a domain name"},
+		{"dns:name=a,type=X", "AAAA"},
+		{"dns:name=a,type=0", "1 to 65535"},
+		{"dns:name=a,rcode=16", "0 to 15"},
+		{"dns:name=a,class=XX", "CH"},
+		{"dns:name=a,answer=x", "an address"},
+		{"dns:name=a,proto=tls", "udp or tcp"},
+		{"exec", "want run="},
+		{"exec:run=/bin/sh", "a file name"},
+		{"exec:run=../sh", "a file name"},
+		{"exec:run=a  b", "one blank"},
+		{"exec:run=a ", "one blank"},
+		{"exec:run=a 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "at most 16"},
 	};
 	struct model_check c, was;
 	struct err e;
@@ -628,6 +753,8 @@ int main(void)
 		cmocka_unit_test(test_decode_when_ipv4_is_written_in_16_bytes_then_ebadmsg),
 		cmocka_unit_test(test_check_parse_when_valid_then_text_round_trips),
 		cmocka_unit_test(test_check_parse_when_bad_then_says_what),
+		cmocka_unit_test(
+			test_check_decode_when_kind_is_of_a_later_version_then_what_k_says),
 		cmocka_unit_test(test_backend_key_when_parsed_then_is_the_same),
 	};
 
