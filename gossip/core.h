@@ -111,6 +111,7 @@ struct origin {
 	struct digest sum;  /* all stored-scope records held */
 	struct digest gsum; /* those of `generation`, without the head */
 	size_t stored_count;
+	uint64_t share; /* of core.standing */
 	struct rec_list recs;
 	size_t rec_count;
 	uint32_t mark; /* named by the comparison under way */
@@ -162,7 +163,7 @@ struct member {
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	bool is_sums_sent; /* and not answered yet */
 	/* When it last had our very shared records: what we had taken, and the highest counter. */
-	uint64_t has_arrival, has_top;
+	uint64_t has_arrival, has_top, has_life;
 	struct sync_lag lag;
 	uint32_t mark; /* named by the comparison under way */
 	uint8_t told;  /* how often it was sent our present card */
@@ -266,7 +267,7 @@ struct gossip_core {
 	struct digest root;
 	struct digest bucket[WIRE_BUCKETS];
 	uint64_t
-		standing; /* of shared records, and of the ids of writers of own ones: changes seldom */
+		standing; /* of shared records, and of the lives of writers of own ones: changes seldom */
 	uint64_t seq, volatile_seq, shared_top;
 	uint64_t arrivals; /* shared records taken */
 	uint64_t

@@ -76,11 +76,16 @@ static uint64_t hash_card(const struct member *m)
 static void set_card(struct gossip_core *c, struct member *m, const struct wire_card *card,
 		     bool is_signed)
 {
+	struct origin *o;
+
 	c->members_digest -= m->card_hash;
 	m->card = *card;
 	m->has_card = is_signed;
 	m->card_hash = hash_card(m);
 	c->members_digest += m->card_hash;
+	o = table_origin(c, &m->id);
+	if (o)
+		origin_standing(c, o);
 }
 
 /* ---- ring */
@@ -120,6 +125,7 @@ static struct member *same_number(const struct gossip_core *c, const struct node
 
 static void drop(struct gossip_core *c, struct member *m)
 {
+	struct origin *o = table_origin(c, &m->id);
 	size_t at = member_ring_idx(c, m);
 
 	probe_forget(c, m);
@@ -130,6 +136,8 @@ static void drop(struct gossip_core *c, struct member *m)
 	memmove(c->ring + at, c->ring + at + 1, (c->ring_count - at) * sizeof(struct member *));
 	HASH_DEL(c->members, m);
 	free(m);
+	if (o)
+		origin_standing(c, o);
 }
 
 /* The table is full: who left longest ago goes, or else who died. Who lives stays. */

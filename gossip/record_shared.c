@@ -8,7 +8,8 @@
  * everyone drops those tombstones that it lists, and takes none up to it again. What is up to it and not listed, its writer has
  * never had: it was written by, or came from, somebody who was alone and had lost the count; it is written again under a new
  * counter. Every node: the members, and who ever wrote an own
- * record; these records, heads at least, outlive memories of members, and `standing` says that we know of the same ones.
+ * record; these records, heads at least, outlive memories of members, and `standing` says that we know of the same ones, in
+ * the same lives: a word given in a former life counts no more.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -96,9 +97,8 @@ static void note_removal(struct gossip_core *c, const struct rec *e, enum table_
 	}
 	if (o->is_removed == !r->is_tombstone)
 		return;
-	c->standing -= origin_share(o);
 	o->is_removed = !r->is_tombstone;
-	c->standing += origin_share(o);
+	origin_standing(c, o);
 	if (o->is_removed)
 		digest_sub(&c->root, &o->sum);
 	else
@@ -241,6 +241,7 @@ void shared_confirm(struct gossip_core *c, struct member *m)
 		return;
 	m->has_arrival = c->arrivals;
 	m->has_top = c->shared_top;
+	m->has_life = origin_life(c, &m->id);
 }
 
 /* Who had our records the longest time ago, of members and of all who ever wrote a record; NULL: there is no other. */
@@ -260,15 +261,19 @@ static const struct node_id *find_last(const struct gossip_core *c, uint64_t *re
 	}
 	for (size_t i = 0; i < c->ring_count; i++) {
 		const struct member *m = c->ring[i];
+		/* Started anew, it may have lost its disk, and learned from somebody who was away. */
+		bool is_same = m->has_life == origin_life(c, &m->id);
+		uint64_t has_arrival = is_same ? m->has_arrival : 0;
+		uint64_t has_top = is_same ? m->has_top : 0;
 
 		if (m->is_self || table_is_removed(c, &m->id))
 			continue;
-		if (!last || m->has_arrival < *ret_arrival) {
-			*ret_arrival = m->has_arrival;
+		if (!last || has_arrival < *ret_arrival) {
+			*ret_arrival = has_arrival;
 			last = &m->id;
 		}
-		if (m->has_top < *ret_top)
-			*ret_top = m->has_top;
+		if (has_top < *ret_top)
+			*ret_top = has_top;
 	}
 	return last;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gossip/dissem.h"
+#include "gossip/member.h"
 
 void digest_bytes(const struct digest *d, uint8_t ret[16])
 {
@@ -97,14 +98,31 @@ bool table_is_in_force(const struct rec *r)
 
 /* ---- sums */
 
-uint64_t origin_share(const struct origin *o)
+uint64_t origin_life(const struct gossip_core *c, const struct node_id *id)
 {
-	uint64_t h = 0;
+	const struct origin *o = table_origin(c, id);
+	const struct member *m = member_get(c, id);
+	uint64_t head = o && o->head ? o->head->blob->r.generation : 0;
+
+	return m && m->card.generation > head ? m->card.generation : head;
+}
+
+static uint64_t share_of(const struct gossip_core *c, const struct origin *o)
+{
+	uint64_t h = 0, life = origin_life(c, &o->id);
 
 	if (o->is_removed || o->stored_count == 0)
 		return 0;
 	core_fnv(&h, o->id.b, sizeof(o->id.b));
+	core_fnv(&h, &life, sizeof(life));
 	return h * 0x9e3779b97f4a7c15ull;
+}
+
+void origin_standing(struct gossip_core *c, struct origin *o)
+{
+	c->standing -= o->share;
+	o->share = share_of(c, o);
+	c->standing += o->share;
 }
 
 static void sums_change(struct gossip_core *c, struct rec *r, bool is_added)
@@ -122,9 +140,7 @@ static void sums_change(struct gossip_core *c, struct rec *r, bool is_added)
 		return;
 	}
 	origin_changed(c, o);
-	c->standing -= origin_share(o);
 	o->stored_count += is_added ? 1 : -(size_t)1;
-	c->standing += origin_share(o);
 	op(&o->sum, &r->hash);
 	if (rec_is_in_gsum(r))
 		op(&o->gsum, &r->hash);
@@ -163,6 +179,7 @@ static void unlink_rec(struct gossip_core *c, struct rec *r)
 			o->head = NULL;
 		if (o == c->own && r->blob->r.is_tombstone)
 			c->own_tombstones--;
+		origin_standing(c, o);
 	} else if (r->blob->r.is_tombstone) {
 		c->shared_tombstones--;
 	}
@@ -273,6 +290,8 @@ int table_put(struct gossip_core *c, const struct record *r, struct rec *e, uint
 		c->own_tombstones++;
 	if (o && r->kind == RECORD_KIND_HEAD)
 		o->head = e;
+	if (o)
+		origin_standing(c, o);
 	if (!o) {
 		e->arrival = ++c->arrivals;
 		c->shared_tombstones += r->is_tombstone;
@@ -338,7 +357,8 @@ void table_check(const struct gossip_core *c)
 	HASH_ITER(hh, c->origins, o, next)
 	{
 		check_origin(c, o);
-		standing += origin_share(o);
+		assert(o->share == share_of(c, o));
+		standing += o->share;
 	}
 	assert(standing == c->standing);
 	assert(c->own->top == c->seq && c->own->verified == c->seq);

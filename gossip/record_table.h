@@ -79,8 +79,10 @@ bool floor_decode(const struct record *r, struct floor *ret_floor);
 
 /* record_origin.c */
 
-/* Its part of core.standing. */
-uint64_t origin_share(const struct origin *o);
+/* The latest life of a node that we know of: generation of its head, or its card. */
+uint64_t origin_life(const struct gossip_core *c, const struct node_id *id);
+/* Its part of core.standing may have changed. */
+void origin_standing(struct gossip_core *c, struct origin *o);
 /* A record of a generation not seen before. */
 void origin_raise(struct origin *o, uint64_t generation);
 /* `r` was taken: count it if it is the next. */

@@ -156,6 +156,8 @@ bool sim_is_converged(struct sim *s, void *arg);
 bool sim_is_equal(struct sim *s, void *arg);
 /* Two nodes contiguous to the same place of a writer's generation hold the same; prints and returns false otherwise. */
 bool sim_watermarks_hold(struct sim *s);
+/* The writer lost its disk and gave this number to two generations. */
+bool sim_is_used_twice(const struct sim *s, const struct origin *o);
 /* true: these two don't. */
 bool sim_watermarks_broken(struct sim *s, size_t *ret_a, size_t *ret_b);
 

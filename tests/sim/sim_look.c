@@ -120,7 +120,7 @@ static bool knows(const struct origin *a, const struct gossip_core *b_core, cons
 	return true;
 }
 
-static bool is_used_twice(const struct sim *s, const struct origin *o)
+bool sim_is_used_twice(const struct sim *s, const struct origin *o)
 {
 	for (size_t i = 0; i < s->cfg.nodes; i++) {
 		const struct sim_node *n = &s->node[i];
@@ -142,7 +142,7 @@ static bool pair_holds(const struct sim *s, struct gossip_core *a, struct gossip
 	{
 		x = table_origin(b, &o->id);
 		if (!x || x->generation != o->generation || x->watermark != o->watermark ||
-		    x->is_removed || o->is_removed || is_used_twice(s, o))
+		    x->is_removed || o->is_removed || sim_is_used_twice(s, o))
 			continue;
 		if (!knows(o, b, x) || !knows(x, a, o))
 			return false;

@@ -12,7 +12,7 @@
 
 #include "gossip/record_table.h"
 
-#define STORY_LEN 32768
+#define STORY_LEN 131072
 #define STORY_TOLD 70	/* lines per node concerned */
 #define FLIGHT_MAX 4096 /* packets under way, per node */
 
@@ -101,9 +101,16 @@ static void tell_packet(const struct story *t)
 	printf(", %zu bytes%s\n", t->payload->len, t->is_lost ? ", cut off" : "");
 }
 
+/* STORY=all: of every node, as far back as is known. */
+static bool is_all_told(void)
+{
+	return getenv("STORY") != NULL;
+}
+
 static bool concerns(const struct story *t, size_t a, size_t b)
 {
-	return t->node == a || t->node == b || (t->node == SIZE_MAX && t->peer == SIZE_MAX);
+	return is_all_told() || t->node == a || t->node == b ||
+	       (t->node == SIZE_MAX && t->peer == SIZE_MAX);
 }
 
 static void tell(struct sim *s, size_t a, size_t b)
@@ -113,7 +120,7 @@ static void tell(struct sim *s, size_t a, size_t b)
 	uint64_t from = w->story_count;
 	unsigned int lines = 0;
 
-	while (from > first && lines < 2 * STORY_TOLD)
+	while (from > first && (lines < 2 * STORY_TOLD || is_all_told()))
 		lines += concerns(&w->story[--from % STORY_LEN], a, b);
 	for (uint64_t i = from; i < w->story_count; i++) {
 		const struct story *t = &w->story[i % STORY_LEN];
@@ -372,7 +379,7 @@ void sim_watch_agree(struct sim *s)
 			HASH_ITER(hh, s->node[i].core->origins, o, next)
 			{
 				x = table_origin(s->node[k].core, &o->id);
-				if (x && !heads_agree(o, x))
+				if (x && !heads_agree(o, x) && !sim_is_used_twice(s, o))
 					sim_watch_fail(s, i, k,
 						       "n%zu and n%zu: one head of n%zu, two sets",
 						       i, k, node_of(s, &o->id));
