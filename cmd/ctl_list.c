@@ -210,12 +210,15 @@ static void put_part(struct ctl_out *o, struct ctl_block *m, const char *key,
 		ctl_key_nil(o, m, key);
 }
 
-/* What took it out, "" = nothing has. */
+/* What took it out, or who says so where its node is headless; "" = nothing has, nobody but its node. */
 static const char *cause_text(const struct model_health *h)
 {
-	static const char *const text[] = {"check", "signal", "gone"};
+	static const char *const text[] = {"check", "signal", "gone", "others", "stale"};
 
-	return h->state == MODEL_HEALTH_FAILING && h->cause < MODEL_CAUSES ? text[h->cause] : "";
+	return h->cause <= MODEL_CAUSE_STALE &&
+			       (h->state == MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES)
+		       ? text[h->cause]
+		       : "";
 }
 
 /* What this node's own check of it did last. */

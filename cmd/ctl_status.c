@@ -182,10 +182,15 @@ static void add_backends(const struct ctl_look *l, struct problems *p)
 		char spec[CTL_SPEC_MAX], text[32];
 		struct model_health h;
 
-		if (b->health != MODEL_HEALTH_FAILING)
-			continue;
 		if (!agent_health(l->cfg->agent, l->by_service[i], &h))
 			h = (struct model_health){0};
+		if (h.cause == MODEL_CAUSE_STALE && b->backend.check.kind != MODEL_CHECK_NONE)
+			add(p,
+			    "backend %s is checked by nobody: its node is headless, and no other "
+			    "reaches it",
+			    ctl_backend_spec(v, l->by_service[i], spec));
+		if (b->health != MODEL_HEALTH_FAILING)
+			continue;
 		add(p, "backend %s is failing%s%s%s", ctl_backend_spec(v, l->by_service[i], spec),
 		    since(l->unix_ms, h.changed_unix_ms, text), h.why[0] ? ": " : "", h.why);
 	}

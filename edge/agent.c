@@ -324,10 +324,12 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 	}
 	a->record_now = &ev->record;
 	a->record_us = uv_hrtime() / 1000;
-	if (ev->kind == GOSSIP_EV_RECORD && ev->record.kind == REPORT_KIND &&
-	    !poison_is_held(a->poison, &ev->record)) {
+	if (ev->record.kind == REPORT_KIND && !poison_is_held(a->poison, &ev->record)) {
 		poison_begin(a->poison, &ev->record, NULL, 0);
-		agent_report_record(a, &ev->record);
+		if (agent_judge_record(a, &ev->record, ev->kind == GOSSIP_EV_RECORD_GONE))
+			agent_kick(a, true);
+		if (ev->kind == GOSSIP_EV_RECORD)
+			agent_report_record(a, &ev->record);
 		poison_end(a->poison, false);
 	}
 	change = ev->kind == GOSSIP_EV_RECORD ? agent_fact_apply(a, &ev->record)
@@ -394,6 +396,7 @@ static void on_tick(uv_timer_t *t)
 		agent_kick(a, true);
 	if (agent_stale_tick(a, agent_now_ms(a)))
 		agent_fwd_announce(a);
+	agent_judge_tick(a);
 	agent_maps_tick(a);
 	agent_tables_tick(a);
 	agent_traces_fail(a, agent_now_ms(a), "edgefwd gave no answer");
@@ -449,6 +452,8 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 		err = find_self(a);
 	if (!err)
 		err = agent_report_open(a);
+	if (!err)
+		err = agent_judge_open(a);
 	if (!err)
 		err = agent_poison_open(a);
 	if (!err)
@@ -513,6 +518,7 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg)
 	agent_ops_cancel(a);
 	agent_see_close(a);
 	forget_generations(a);
+	agent_judge_close(a);
 	agent_backends_close(a);
 	agent_maps_close(a);
 	uv_close((uv_handle_t *)&a->compute_timer, on_timer_closed);

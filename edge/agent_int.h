@@ -7,6 +7,7 @@
  *   agent_view.c     facts (decoded records) and the view and routes made from them
  *   agent_backend.c  this node's backends: tokens, delivery
  *   agent_health.c   their health: checks, what packets tell
+ *   agent_judge.c    checking the backends of headless nodes
  *   agent_report.c   what changed, and how long changes of health took to reach edges' maps
  *   agent_load.c     what the store remembers, at start
  *   agent_tables.c   what it says of its tables, and whether the maps are what they should be
@@ -208,6 +209,8 @@ struct agent {
 
 	struct agent_tables tables_said;
 	uint64_t tables_ms, tables_computed_ms;
+	struct judging *judging;
+
 	/* reports */
 	struct reports *reports;
 	const struct record *record_now; /* whose event is being handled, since record_us */
@@ -351,6 +354,17 @@ void agent_health_no_maps(struct agent *a);
 void agent_health_open(struct agent *a);
 int agent_health_checks(struct agent *a); /* what they share; closed with the rest */
 void agent_health_close(struct agent *a);
+
+/* agent_judge.c */
+int agent_judge_open(struct agent *a);
+void agent_judge_tick(struct agent *a);
+/* A record of kind REPORT_KIND came or went: true if a verdict changed by it. */
+bool agent_judge_record(struct agent *a, const struct record *r, bool is_gone);
+/* What is thought of a backend (key) of this node, where health is its own word: others' verdicts, if it is headless. */
+void agent_judge_apply(const struct agent *a, const struct route_node *node, size_t node_count,
+		       const struct route_node *owner, const char *key,
+		       struct model_health *health);
+void agent_judge_close(struct agent *a);
 
 /* agent_report.c */
 int agent_report_open(struct agent *a);

@@ -307,7 +307,8 @@ void agent_report_record(struct agent *a, const struct record *r)
 	uint32_t from = report_node_num(&r->writer);
 	struct report_msg m;
 
-	if (r->is_tombstone || !node_id_cmp(&r->writer, &a->self) ||
+	if (r->is_tombstone || r->key_len != strlen(REPORT_KEY) ||
+	    memcmp(r->key, REPORT_KEY, r->key_len) != 0 || !node_id_cmp(&r->writer, &a->self) ||
 	    report_decode(r->value, r->value_len, &m))
 		return;
 	for (size_t i = 0; i < m.told_count; i++)

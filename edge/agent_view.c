@@ -307,11 +307,11 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 		b->node_idx = (size_t)(n - w->node);
 		b->backend = fact[i]->u.backend;
 		h = agent_fact_find(a, &fact[i]->id.writer, MODEL_KIND_HEALTH, fact[i]->id.key);
-		b->health = MODEL_HEALTH_UNKNOWN;
-		if (h) {
+		if (h)
 			w->health[w->view.backend_count] = h->health;
-			b->health = (enum model_health_state)h->health.state;
-		}
+		agent_judge_apply(a, w->node, w->view.node_count, n, fact[i]->id.key,
+				  &w->health[w->view.backend_count]);
+		b->health = (enum model_health_state)w->health[w->view.backend_count].state;
 		b->is_overridden = has_overrides && override_stands(a, n, fact[i]->id.key, now_s);
 		w->view.backend_count++;
 	}

@@ -184,7 +184,10 @@ enum model_health_cause {
 	MODEL_CAUSE_CHECK,  /* a check's result */
 	MODEL_CAUSE_SIGNAL, /* a passive signal, and no check has said so yet */
 	MODEL_CAUSE_GONE,   /* its process, its address or the way to it is gone */
-	MODEL_CAUSES
+	MODEL_CAUSES,
+	/* What a node thinks of another's word, and never writes: */
+	MODEL_CAUSE_OTHERS = MODEL_CAUSES, /* of a headless node; two others say so */
+	MODEL_CAUSE_STALE, /* of a headless node; nobody else can tell: its last word stands */
 };
 struct model_health {
 	uint8_t state;		  /* enum model_health_state */

@@ -3,12 +3,17 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cmd/edgectl/edgectl.h"
 
 static const char *flags(const msgpack_object *b)
 {
+	char cause[ECTL_TEXT_MAX];
+
+	if (!strcmp(ectl_text(b, "cause", cause), "stale"))
+		return " (stale)";
 	if (ectl_bool(b, "is_overridden"))
 		return " (drained)";
 	return ectl_bool(b, "is_draining") ? " (draining)" : "";
@@ -126,7 +131,11 @@ static void show_one(const msgpack_object *r)
 	show_checked(b);
 	if (ectl_text(b, "watch", text)[0])
 		ectl_line("watched   %s", text);
-	if (ectl_text(b, "cause", text)[0])
+	if (!strcmp(ectl_text(b, "cause", text), "others"))
+		ectl_line("said by   other nodes: its own is headless");
+	else if (!strcmp(text, "stale"))
+		ectl_line("said by   nobody now: its node is headless, and no other reaches it");
+	else if (text[0])
 		ectl_line("out by    %s", text);
 	ectl_line("weight    %llu", (unsigned long long)ectl_uint(b, "weight"));
 	ectl_line("use       %s", ectl_text(b, "use", text));
