@@ -6,18 +6,18 @@
 #include "gossip/suspect.h"
 
 #define TX_FACTOR 3 /* news rides on this many packets, times log2 of the members */
-#define TX_FRESH                                                                                   \
-	6 /* the first of them are the next that go out: both neighbours on the ring hear at once */
-#define TX_TOLD_ALL 1	 /* the same for what went to everyone already */
+#define TX_FRESH 6  /* the first of them go before older news: both ring neighbours hear at once */
+#define TX_TOLD_ALL 1	 /* the factor for what went to everyone already */
+#define KNOWN_COST 3	 /* packets that an older piece of news loses when we are told it, too */
 #define DEATHS_BYTES 200 /* kept free of records: deaths always find room */
 #define MISSES_MAX 4	 /* after so many that don't fit we stop looking */
-#define PICK_MAX 64
+#define PICK_MAX 64	 /* members looked at for a packet when any is in doubt: votes are small */
+#define PICK_FEW 16	 /* more cards or records than fit */
 #define TOLD_TIMES 2	 /* a member is sent our card so often after it changed */
 #define SEALED_EXTRA 100 /* what the seal adds */
 #define REFILL_MAX_MS (2 * CORE_URGENT_BURST_BYTES / (CORE_URGENT_BYTES_S / 1000))
-#define RELAYS 2 /* by each who hears urgent news */
-#define RELAYS_MANY                                                                                \
-	5 /* when it could not be sent to everyone: two would leave one in twenty to the probes */
+#define RELAYS 2      /* by each who hears urgent news */
+#define RELAYS_MANY 5 /* if it could not go to all: two would leave one in twenty to the probes */
 
 static uint8_t tx_budget(const struct gossip_core *c, unsigned int factor)
 {
@@ -74,7 +74,12 @@ void dissem_member(struct gossip_core *c, struct member *m, enum dissem_way way)
 
 void dissem_known_record(struct gossip_core *c, struct rec *r)
 {
-	if (!r->in_news || (r->tx_left > 0 && --r->tx_left > 0))
+	uint8_t cost = r->tx_fresh > 0 ? 1 : KNOWN_COST;
+
+	if (!r->in_news)
+		return;
+	r->tx_left = r->tx_left > cost ? (uint8_t)(r->tx_left - cost) : 0;
+	if (r->tx_left > 0)
 		return;
 	TAILQ_REMOVE(&c->news, r, news);
 	r->in_news = false;
@@ -82,8 +87,13 @@ void dissem_known_record(struct gossip_core *c, struct rec *r)
 
 void dissem_known_member(struct gossip_core *c, struct member *m)
 {
-	/* A card alone: that its bearer shares our doubts about it is not said. */
-	if (!m->in_news || m->state != GOSSIP_ALIVE || (m->tx_left > 0 && --m->tx_left > 0))
+	/* A card alone counts: that its bearer shares our doubts about it is not said. */
+	uint8_t cost = m->tx_fresh > 0 ? 1 : KNOWN_COST;
+
+	if (!m->in_news || m->state != GOSSIP_ALIVE)
+		return;
+	m->tx_left = m->tx_left > cost ? (uint8_t)(m->tx_left - cost) : 0;
+	if (m->tx_left > 0)
 		return;
 	TAILQ_REMOVE(&c->member_news, m, news);
 	m->in_news = false;
@@ -150,12 +160,16 @@ struct picked {
 
 static void pick_members(struct gossip_core *c, struct picked *ret, const struct member *dest)
 {
+	bool is_doubt = c->state_count[GOSSIP_HEADLESS] + c->state_count[GOSSIP_SUSPECT] +
+				c->state_count[GOSSIP_DEAD] >
+			0;
+	size_t max = is_doubt ? PICK_MAX : PICK_FEW;
 	struct member *m;
 
 	ret->count = 0;
 	TAILQ_FOREACH(m, &c->member_news, news)
 	{
-		if (ret->count >= PICK_MAX)
+		if (ret->count >= max)
 			break;
 		if (m != dest)
 			ret->m[ret->count++] = m;
@@ -253,13 +267,13 @@ static void fill_row(struct gossip_core *c, struct wire_out *o, struct member *d
 
 static void fill_records(struct gossip_core *c, struct wire_out *o, struct member *dest)
 {
-	struct rec *picked[PICK_MAX], *r;
+	struct rec *picked[PICK_FEW], *r;
 	unsigned int misses = 0;
 	size_t n = 0;
 
 	TAILQ_FOREACH(r, &c->news, news)
 	{
-		if (n >= PICK_MAX)
+		if (n >= PICK_FEW)
 			break;
 		picked[n++] = r;
 	}

@@ -15,12 +15,21 @@ die() {
 	exit 1
 }
 
+dir='' pids=()
+clean() {
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+	wait
+	[ -z "$dir" ] || rm -rf "$dir"
+	dir='' pids=()
+}
+
 real() {
-	local dir kind pids=() pid
+	local kind pid
 	[ "$(id -u)" -eq 0 ] || die "got user $(id -un), want root: namespaces and nft need it"
 	dir=$(mktemp -d /run/edge-bench-XXXXXX)
-	# The namespaces go with the last process in them; a daemon's parent ends it on any error.
-	trap 'kill "${pids[@]}" 2>/dev/null || true; wait; rm -rf "$dir"' EXIT
+	# The namespaces go with the last process in them.
+	trap clean EXIT
+	trap 'exit 130' INT TERM
 	for kind in edged serf; do
 		if [ "$kind" = serf ] && ! command -v serf >/dev/null; then
 			echo "bench: serf not installed: its column stays empty (apt-get install serf)" >&2
@@ -45,6 +54,7 @@ real() {
 			ratio = $1 in serf && serf[$1] > 0 && $2 >= 0 ? sprintf("%.3g", $2 / serf[$1]) : ""
 			printf "| %s | %s | %s | %s |\n", $1, $2, $1 in serf ? serf[$1] : "", ratio
 		}' "$dir/serf.txt" "$dir/edged.txt"
+	clean
 }
 
 sim() {

@@ -469,6 +469,9 @@ static void measure_partition(unsigned int seconds)
 	nft("add rule ip bench part ip daddr 10.77.%u.1-10.77.%u.%zu ip saddr "
 	    "10.77.%u.%zu-10.77.%u.254 drop",
 	    net, net, half, net, half + 1, net);
+	/* serf's streams leave from the address they go to, whoever's they are: all are cut then. */
+	if (!m.has_suspects)
+		nft("add rule ip bench part tcp dport 7946 drop");
 	m.pump(&m, seconds * 1000);
 	if (m.shared->node[0].alive > half + 1)
 		fprintf(stderr, "bench: %s: the halves still see each other\n", m.name);
