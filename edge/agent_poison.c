@@ -243,8 +243,8 @@ static void child_all(struct agent *a, size_t k)
 	compute_and_end(a);
 }
 
-/* Does a computation with the first k of them die? */
-static bool dies(struct agent *a, size_t k)
+/* Does a computation with the first k of them die? is_all: of the facts, else of the suspects. */
+static bool dies(struct agent *a, bool is_all, size_t k)
 {
 	int status = 0;
 	pid_t pid = fork(), got;
@@ -252,7 +252,7 @@ static bool dies(struct agent *a, size_t k)
 	if (pid < 0)
 		return false;
 	if (pid == 0) {
-		if (poison_trial(a->poison) == POISON_TRY_ALL)
+		if (is_all)
 			child_all(a, k);
 		else
 			child_suspects(a, k);
@@ -263,19 +263,19 @@ static bool dies(struct agent *a, size_t k)
 	return got == pid && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL;
 }
 
-/* The smallest k that dies, n + 1 if none does. */
-static size_t first_deadly(struct agent *a, size_t n)
+/* The smallest k that dies; 0: it is none of these. n + 1: nothing dies. */
+static size_t first_deadly(struct agent *a, bool is_all, size_t n)
 {
 	size_t lo = 0, hi = n; /* lo lives, hi dies */
 
-	if (!dies(a, n))
+	if (!dies(a, is_all, n))
 		return n + 1;
-	if (dies(a, 0))
-		return n + 1; /* whatever it is, it is none of these */
+	if (dies(a, is_all, 0))
+		return 0;
 	while (hi - lo > 1) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (dies(a, mid))
+		if (dies(a, is_all, mid))
 			hi = mid;
 		else
 			lo = mid;
@@ -306,8 +306,8 @@ static bool try_all(struct agent *a)
 	size_t found = 0, n, k;
 
 	for (; found < CONVICTS_MAX && (n = HASH_COUNT(a->facts)) > 0; found++) {
-		k = first_deadly(a, n);
-		if (k > n)
+		k = first_deadly(a, true, n);
+		if (k == 0 || k > n)
 			break;
 		convict_fact(a, k);
 	}
@@ -321,8 +321,10 @@ static bool try_suspects(struct agent *a)
 	for (; found < CONVICTS_MAX && (n = poison_suspect_count(a->poison)) > 0; found++) {
 		struct record r;
 
-		k = first_deadly(a, n);
-		if (k > n)
+		k = first_deadly(a, false, n);
+		if (k == 0 && try_all(a))
+			continue; /* what was there before was deadly too, or alone */
+		if (k == 0 || k > n)
 			break;
 		r = record_of(poison_suspect_at(a->poison, k - 1));
 		log_held(a, &r, "this process dies of it");

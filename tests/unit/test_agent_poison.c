@@ -5,12 +5,14 @@
 
 #include <sys/wait.h>
 
+static bool is_harmless; /* for a while */
+
 /* Instead of edge/poison_hook.c: a service "bad" with pps=666 crashes routes; "pair-b" crashes the plan where "pair-a" is. */
 void poison_hook(enum poison_step step, const struct model_service *service, size_t count)
 {
 	bool has_a = false, has_b = false;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count && !is_harmless; i++) {
 		has_a |= !strcmp(service[i].name, "pair-a");
 		has_b |= !strcmp(service[i].name, "pair-b");
 		if (step == POISON_ROUTE && !strcmp(service[i].name, "bad") &&
@@ -21,23 +23,29 @@ void poison_hook(enum poison_step step, const struct model_service *service, siz
 		raise(SIGSEGV);
 }
 
-static enum agent_change apply(const char *name, uint32_t pps, uint64_t seq)
+static size_t encode(const char *name, uint32_t pps, uint8_t value[RECORD_VALUE_MAX])
 {
 	struct model_service s = {.policy = {.pps = pps}, .vip_count = 1, .port_count = 1};
+	int len;
+
+	snprintf(s.name, sizeof(s.name), "%s", name);
+	assert_int_equal(ip_parse("198.51.100.1", &s.vip[0]), 0);
+	s.port[0] = (struct model_port){.l4_proto = IPPROTO_UDP, .ports = {53, 53}};
+	len = model_service_encode(&s, value, RECORD_VALUE_MAX);
+	assert_true(len > 0);
+	return (size_t)len;
+}
+
+static enum agent_change apply(const char *name, uint32_t pps, uint64_t seq)
+{
 	uint8_t value[RECORD_VALUE_MAX];
 	struct record r = {.kind = MODEL_KIND_SERVICE,
 			   .seq = seq,
 			   .key = (const uint8_t *)name,
 			   .key_len = strlen(name),
 			   .value = value};
-	int len;
 
-	snprintf(s.name, sizeof(s.name), "%s", name);
-	assert_int_equal(ip_parse("198.51.100.1", &s.vip[0]), 0);
-	s.port[0] = (struct model_port){.l4_proto = IPPROTO_UDP, .ports = {53, 53}};
-	len = model_service_encode(&s, value, sizeof(value));
-	assert_true(len > 0);
-	r.value_len = (size_t)len;
+	r.value_len = encode(name, pps, value);
 	return agent_fact_apply(current->agent, &r);
 }
 
@@ -128,6 +136,94 @@ static void test_start_after_death_of_a_pair_then_the_later_one_is_held(void **s
 	node_stop(*state);
 }
 
+static bool is_stored(void)
+{
+	struct store_status st;
+
+	store_get_status(current->store, &st);
+	return st.queued == 0 && st.commits > 0;
+}
+
+/* A life in which nothing is poison, and "bad" is stored with others. */
+static void store_poison(struct node *n)
+{
+	static const char *const name[] = {"a", "b", "bad", "c", "d"};
+	uint8_t value[RECORD_VALUE_MAX];
+
+	is_harmless = true;
+	node_start(n, false);
+	for (size_t i = 0; i < 5; i++) {
+		size_t len = encode(name[i], i == 2 ? 666 : 1, value);
+
+		assert_int_equal(gossip_core_put(n->core, now_ms, MODEL_KIND_SERVICE, name[i],
+						 value, len, false),
+				 0);
+	}
+	pump();
+	turn_until(is_stored);
+	node_stop(n);
+	is_harmless = false;
+}
+
+static void test_start_when_the_suspects_are_innocent_then_all_are_tried(void **state)
+{
+	struct node *n = *state;
+	const struct rlimit none = {0, 0};
+	int status;
+	pid_t pid;
+
+	store_poison(n);
+	pid = fork();
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &none);
+		is_harmless = true;
+		node_start(n, false);
+		agent_compute(n->agent);
+		is_harmless = false;
+		apply("e", 1, 90);
+		apply("f", 1, 91);
+		agent_compute(n->agent);
+		_exit(0);
+	}
+	n->generation++;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	node_start(n, false);
+	assert_int_equal(poison_count(n->agent->poison), 1);
+	assert_memory_equal(poison_at(n->agent->poison, 0)->key, "bad", 3);
+	apply("e", 1, 90);
+	assert_int_equal(pps_of("e"), 1);
+	agent_compute(n->agent);
+	node_stop(n);
+}
+
+/* A program that can't stand what an older one could, and stored: nobody in particular is suspected. */
+static void test_start_when_the_store_holds_poison_then_all_are_tried(void **state)
+{
+	struct node *n = *state;
+	const struct rlimit none = {0, 0};
+	int status;
+	pid_t pid;
+
+	store_poison(n);
+	pid = fork();
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &none);
+		node_start(n, false);
+		_exit(0);
+	}
+	n->generation++;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	node_start(n, false);
+	assert_int_equal(poison_count(n->agent->poison), 1);
+	assert_memory_equal(poison_at(n->agent->poison, 0)->key, "bad", 3);
+	assert_int_equal(pps_of("bad"), UINT32_MAX);
+	assert_int_equal(pps_of("d"), 1);
+	agent_compute(n->agent);
+	node_stop(n);
+}
+
 static void test_release_when_it_is_no_more_known_then_just_forgotten(void **state)
 {
 	static const char *const name[] = {"bad"};
@@ -148,6 +244,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_start_after_death_of_many_then_trial_finds_the_one),
 		CASE(test_start_after_death_of_a_pair_then_the_later_one_is_held),
+		CASE(test_start_when_the_store_holds_poison_then_all_are_tried),
+		CASE(test_start_when_the_suspects_are_innocent_then_all_are_tried),
 		CASE(test_release_when_it_is_no_more_known_then_just_forgotten),
 	};
 #undef CASE
