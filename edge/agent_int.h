@@ -40,6 +40,7 @@
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
 #define AGENT_TEXT_MAX 240
 #define AGENT_HEARD_MAX 32 /* changes of health that are not told yet */
+#define AGENT_REACH_MAX 8
 #define AGENT_TRACES_MAX 8 /* under way at a time */
 /* edgefwd beats every second; a busy host is not yet a stuck daemon. */
 #define AGENT_BEAT_SILENT_S 5
@@ -239,6 +240,9 @@ struct agent {
 	generations; /* writes of this node's generation that wait for the store */
 	char conflict_text[AGENT_TEXT_MAX];
 	uint64_t conflict_ms;
+	char reach_text[AGENT_REACH_MAX][AGENT_TEXT_MAX]; /* who hears whom, as far as not at all */
+	size_t reach_count;
+	uint64_t reach_ms;
 
 	/* loop */
 	uv_timer_t compute_timer, tick_timer;

@@ -3,6 +3,9 @@
 #include <string.h>
 
 #include "edge/agent_int.h"
+#include "edge/reach_text.h"
+
+#define REACH_EVERY_MS 2000 /* findings are looked for again after so long */
 
 static void add_problem(struct agent *a, struct agent_view *v, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -53,6 +56,35 @@ static void add_forwarder_problem(struct agent *a, struct agent_view *v)
 			    (unsigned long long)(now_s - beat_s));
 }
 
+static void add_reach_problems(struct agent *a, struct agent_view *v)
+{
+	uint64_t now = agent_now_ms(a);
+	struct gossip_addr at;
+	struct reach_look l;
+	char text[IP_TEXT_MAX];
+
+	if (gossip_core_has_yielded(a->core, &at))
+		add_problem(
+			a, v,
+			"another machine has this node's key, at %s, and keeps its id: this node "
+			"is out of the mesh until it gets a key of its own, or that one goes",
+			ip_port_text((const struct ip_addr *)(const void *)at.ip, at.port, text));
+	if (!a->reach_ms || now >= a->reach_ms + REACH_EVERY_MS) {
+		a->reach_ms = now;
+		a->reach_count = 0;
+		if (reach_look_begin(a->core, &l))
+			return;
+		while (a->reach_count < l.found_count && a->reach_count < AGENT_REACH_MAX) {
+			reach_finding_text(&l, &l.found[a->reach_count],
+					   a->reach_text[a->reach_count]);
+			a->reach_count++;
+		}
+		reach_look_end(&l);
+	}
+	for (size_t i = 0; i < a->reach_count; i++)
+		add_problem(a, v, "%s", a->reach_text[i]);
+}
+
 static void add_problems(struct agent *a, struct agent_view *v)
 {
 	struct store_status st;
@@ -78,6 +110,7 @@ static void add_problems(struct agent *a, struct agent_view *v)
 	if (a->cfg.fwd_socket && !agent_seed(a) &&
 	    agent_now_ms(a) - a->opened_ms > AGENT_SEED_UNREACHED_MS)
 		add_problem(a, v, "no flow seed yet: nothing is forwarded until a node makes it");
+	add_reach_problems(a, v);
 	add_record_problems(a, v);
 }
 

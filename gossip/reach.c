@@ -10,10 +10,14 @@
 #include "gossip/suspect_probe.h"
 
 #define TICK_MS 1000
-#define FAILS_MIN 8	   /* so many probes in a row that only others had answered */
-#define PINGS_MIN 12	   /* so many data-path pings in a row without an answer */
+#define FAILS_MIN 8	  /* so many probes in a row that only others had answered */
+#define FAILS_MIN_CLEAN 3 /* where hardly anything is lost */
+#define PINGS_MIN 12	  /* so many data-path pings in a row without an answer */
+#define PINGS_MIN_CLEAN 5
+#define CLEAN_SAMPLES 40
+#define CLEAN_PCT 3	   /* of round trips lost, and less */
 #define PING_EVERY_MS 2000 /* to a node that we probe anyway */
-#define PING_DOUBT 3	   /* after so many without an answer */
+#define PING_DOUBT 1	   /* after so many without an answer */
 #define PING_DOUBT_MS 400
 #define HEARD_FRESH_MS 5000 /* heard so lately: it is our packets that don't arrive */
 #define FLAP 100	    /* one return, in hundredths */
@@ -47,14 +51,6 @@ void reach_on_answer(struct gossip_core *c, struct member *m)
 	m->reach.bad_ms = 0;
 }
 
-void reach_on_detour(struct gossip_core *c, struct member *m)
-{
-	if (m->reach.fails < FAILS_MIN)
-		m->reach.fails++;
-	if (m->reach.fails >= FAILS_MIN && !m->reach.bad_ms)
-		m->reach.bad_ms = c->now_ms;
-}
-
 static struct reach_view *find_view(struct gossip_core *c, const struct member *m)
 {
 	for (size_t i = 0; i < c->reach.view_count; i++)
@@ -79,6 +75,22 @@ static struct reach_view *view_of(struct gossip_core *c, const struct member *m)
 				      .seen_ms = c->now_ms};
 	memcpy(oldest->name, m->card.region, sizeof(oldest->name));
 	return oldest;
+}
+
+/* Are so few lost on the way there that some in a row mean something? */
+static bool is_clean(struct gossip_core *c, const struct member *m)
+{
+	const struct reach_view *v = find_view(c, m);
+
+	return v && v->sent >= CLEAN_SAMPLES && v->lost * 100 < v->sent * CLEAN_PCT;
+}
+
+void reach_on_detour(struct gossip_core *c, struct member *m)
+{
+	if (m->reach.fails < FAILS_MIN)
+		m->reach.fails++;
+	if (m->reach.fails >= (is_clean(c, m) ? FAILS_MIN_CLEAN : FAILS_MIN) && !m->reach.bad_ms)
+		m->reach.bad_ms = c->now_ms;
 }
 
 void reach_on_sample(struct gossip_core *c, const struct member *m, bool is_lost)
@@ -110,7 +122,8 @@ void reach_on_ping(struct gossip_core *c, struct member *m)
 	if (p->ping_ms && m->data_heard_ms < p->ping_ms && m->heard_ms > p->ping_ms) {
 		if (p->ping_fails < PINGS_MIN)
 			p->ping_fails++;
-		if (p->ping_fails >= PINGS_MIN && !p->data_bad_ms)
+		if (p->ping_fails >= (is_clean(c, m) ? PINGS_MIN_CLEAN : PINGS_MIN) &&
+		    !p->data_bad_ms)
 			p->data_bad_ms = c->now_ms;
 	}
 	p->ping_ms = c->now_ms;
