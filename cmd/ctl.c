@@ -291,6 +291,10 @@ static const struct look_method {
 	{"plan", ctl_plan},
 	{"converged", ctl_converged},
 	{"quarantine.list", ctl_quarantine_list},
+	{"keys.list", ctl_keys_list},
+	{"keys.add", ctl_keys_add},
+	{"keys.use", ctl_keys_use},
+	{"keys.rm", ctl_keys_rm},
 };
 
 static int (*find_look(const char *name))(const struct ctl_look *, const struct ctl_args *,

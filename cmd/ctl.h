@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "edge/agent.h"
+#include "gossip/keyring.h"
 
 #define CTL_CLIENTS_MAX 32
 #define CTL_REQUEST_MAX 65536
@@ -32,6 +33,7 @@ struct ctl_config {
 	struct gossip_core *core;
 	struct gossip_loop *loop;
 	struct store *store;
+	struct keyring *keyring; /* NULL = none */
 	const char *version;
 	const char *cluster; /* shown in status; may be NULL */
 	uint32_t idle_ms;    /* 0 = CTL_IDLE_MS */

@@ -118,6 +118,15 @@ int ctl_verify(const struct ctl_look *l, const struct ctl_args *a, struct ctl_ou
 	       struct err *e);
 int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e);
+/* ctl_keys.c */
+int ctl_keys_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		  struct err *e);
+int ctl_keys_add(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		 struct err *e);
+int ctl_keys_use(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		 struct err *e);
+int ctl_keys_rm(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		struct err *e);
 int ctl_quarantine_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 			struct err *e);
 

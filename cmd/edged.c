@@ -24,6 +24,7 @@
 
 #include "cmd/conf.h"
 #include "cmd/ctl.h"
+#include "cmd/keys.h"
 #include "gossip/blackbox.h"
 
 #define CONF_PATH "/etc/edge/edge.conf"
@@ -40,6 +41,7 @@ struct daemon {
 	struct gossip_core *core;
 	struct agent *agent;
 	struct gossip_loop *loop;
+	struct keys *keys;
 	struct ctl *ctl;
 	uv_signal_t sig[3];
 	uv_timer_t leave_timer;
@@ -242,6 +244,42 @@ static int open_agent(struct daemon *d, struct err *e)
 	return agent_open(&d->uv, &a, d->core, d->store, &d->agent, e);
 }
 
+static void on_event(const struct gossip_event *ev, void *arg)
+{
+	struct daemon *d = arg;
+
+	keys_event(d->keys, ev);
+	agent_event(ev, d->agent);
+}
+
+/* The keys are known: now it may speak. */
+static void on_keys(void *arg)
+{
+	struct daemon *d = arg;
+	int err = gossip_core_join(d->core, gossip_loop_now_ms(d->loop), d->conf.seed,
+				   d->conf.seed_count);
+
+	if (err)
+		say("error", "failed", "why=\"can't join: %s\"", strerror(-err));
+	gossip_loop_hold(d->loop, false);
+	gossip_loop_pump(d->loop);
+}
+
+static int open_keys(struct daemon *d, struct err *e)
+{
+	struct keys_config k = {.state_dir = d->conf.state_dir,
+				.cluster = d->conf.cluster,
+				.seeds = d->conf.seed,
+				.seed_count = d->conf.seed_count,
+				.key = d->key,
+				.seal = d->seal,
+				.core = d->core,
+				.ready_cb = on_keys,
+				.arg = d};
+
+	return keys_open(&d->uv, &k, &d->keys, e);
+}
+
 static int open_network(struct daemon *d, struct err *e)
 {
 	const struct conf *c = &d->conf;
@@ -249,14 +287,17 @@ static int open_network(struct daemon *d, struct err *e)
 				       .ping_port = DP_PING_PORT,
 				       .core = d->core,
 				       .seal = d->seal,
-				       .event_cb = agent_event,
-				       .arg = d->agent};
+				       .event_cb = on_event,
+				       .arg = d,
+				       .clear_cb = keys_clear,
+				       .clear_arg = d->keys};
 	struct ctl_config ctl = {.path = c->control,
 				 .group = c->group[0] ? c->group : NULL,
 				 .cluster = c->cluster,
 				 .agent = d->agent,
 				 .core = d->core,
 				 .store = d->store,
+				 .keyring = keys_ring(d->keys),
 				 .version = EDGE_VERSION};
 	int err;
 
@@ -270,10 +311,8 @@ static int open_network(struct daemon *d, struct err *e)
 	err = ctl_open(&d->uv, &ctl, &d->ctl, e);
 	if (err)
 		return err;
-	err = gossip_core_join(d->core, gossip_loop_now_ms(d->loop), c->seed, c->seed_count);
-	if (err)
-		return err_set(e, err, "can't join: %s", strerror(-err));
-	gossip_loop_pump(d->loop);
+	gossip_loop_hold(d->loop, true);
+	keys_start(d->keys, d->loop);
 	return 0;
 }
 
@@ -292,6 +331,7 @@ static void on_store_closed(void *arg)
 	for (size_t i = 0; i < 3; i++)
 		if (!uv_is_closing((uv_handle_t *)&d->sig[i]))
 			uv_close((uv_handle_t *)&d->sig[i], on_handle_closed);
+	keys_stop(d->keys);
 	if (!uv_is_closing((uv_handle_t *)&d->leave_timer))
 		uv_close((uv_handle_t *)&d->leave_timer, on_handle_closed);
 }
@@ -385,6 +425,8 @@ static int start(struct daemon *d, struct err *e)
 	if (!err)
 		err = open_agent(d, e);
 	if (!err)
+		err = open_keys(d, e);
+	if (!err)
 		err = open_network(d, e);
 	if (!err)
 		err = open_signals(d, e);
@@ -424,6 +466,7 @@ static int run(struct daemon *d)
 		say("error", "unclean", "why=\"a handle is still open: %s\"", uv_strerror(err));
 		d->status = 1;
 	}
+	keys_free(d->keys);
 	if (d->core)
 		gossip_core_free(d->core);
 	blackbox_close(d->box);

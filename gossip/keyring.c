@@ -449,7 +449,7 @@ int keyring_open(const struct keyring_config *cfg, struct keyring **ret_ring, st
 		free(k);
 		return err_set(e, -EINVAL, "cluster name %s: too long", cfg->cluster);
 	}
-	strcpy(k->cluster, cfg->cluster);
+	memcpy(k->cluster, cfg->cluster, strlen(cfg->cluster) + 1);
 	node_key_pub(cfg->self, pub);
 	node_id_of_pub(pub, &k->self);
 	r = keyring_read(k, e);

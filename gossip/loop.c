@@ -69,6 +69,15 @@ void gossip_loop_counters(const struct gossip_loop *l, struct gossip_loop_counte
 	*ret_counters = l->counters;
 }
 
+void gossip_loop_hold(struct gossip_loop *l, bool is_held)
+{
+	l->is_held = is_held;
+	if (is_held)
+		uv_idle_stop(&l->idle);
+	else
+		loop_mark(l);
+}
+
 static void idle_cb(uv_idle_t *h)
 {
 	(void)h; /* its being active is what matters */
@@ -77,7 +86,7 @@ static void idle_cb(uv_idle_t *h)
 void loop_mark(struct gossip_loop *l)
 {
 	l->is_marked = true;
-	if (!l->is_closing)
+	if (!l->is_closing && !l->is_held)
 		uv_idle_start(&l->idle, idle_cb); /* can't fail with a callback */
 }
 
@@ -101,7 +110,11 @@ int loop_deliver(struct gossip_loop *l, enum gossip_via via, const struct gossip
 		 const uint8_t *msg, size_t len)
 {
 	struct gossip_sender sender;
-	int n = seal_open_message(l->cfg.seal, via, msg, len, l->plain, sizeof(l->plain), &sender);
+	int n;
+
+	if (l->is_held)
+		return -EAGAIN;
+	n = seal_open_message(l->cfg.seal, via, msg, len, l->plain, sizeof(l->plain), &sender);
 
 	if (n == -EALREADY)
 		l->counters.replayed++;
@@ -169,7 +182,7 @@ void gossip_loop_pump(struct gossip_loop *l)
 	int budget = PUMP_MAX;
 	bool is_more = true;
 
-	if (l->is_pumping || l->is_closing)
+	if (l->is_pumping || l->is_closing || l->is_held)
 		return; /* the outer one goes on until the core is empty */
 	l->is_pumping = true;
 	while (is_more && budget > 0 && !l->is_closing) {
@@ -221,7 +234,7 @@ static void check_cb(uv_check_t *h)
 	struct gossip_loop *l = h->data;
 	uint64_t now_ms, deadline_ms;
 
-	if (!l->is_marked || l->is_closing)
+	if (!l->is_marked || l->is_closing || l->is_held)
 		return;
 	l->is_marked = false;
 	uv_idle_stop(&l->idle);

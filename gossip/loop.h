@@ -69,6 +69,9 @@ int gossip_loop_open(uv_loop_t *uv, const struct gossip_loop_config *cfg,
 		     struct gossip_loop **ret_loop, struct err *e);
 /* After any direct call into the core (put, del, join): sends what it queued, reports what happened, arms the timer. */
 void gossip_loop_pump(struct gossip_loop *l);
+/* From the beginning, if it is called before the event loop runs: nothing sealed goes in or out, and no time passes for the
+ * core; clear datagrams do. */
+void gossip_loop_hold(struct gossip_loop *l, bool is_held);
 /* One datagram as it is. What fails is lost. */
 void gossip_loop_send_clear(struct gossip_loop *l, const struct gossip_addr *to, const uint8_t *buf,
 			    size_t len);

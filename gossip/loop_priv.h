@@ -50,7 +50,7 @@ struct gossip_loop {
 	uv_idle_t
 		idle; /* runs while work is marked, so that the poll phase doesn't sleep before uv_check */
 	size_t handle_count; /* initialised and not yet closed */
-	bool is_closing, is_marked, is_pumping;
+	bool is_closing, is_marked, is_pumping, is_held;
 	void (*close_cb)(void *arg);
 	void *close_arg;
 

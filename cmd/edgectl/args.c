@@ -12,8 +12,8 @@ static const struct ectl_command *const tables[] = {
 	ectl_status_commands,  ectl_node_commands,  ectl_region_commands,     ectl_service_commands,
 	ectl_backend_commands, ectl_route_commands, ectl_stats_commands,      ectl_top_commands,
 	ectl_trace_commands,   ectl_hist_commands,  ectl_capture_commands,    ectl_filter_commands,
-	ectl_verify_commands,  ectl_wait_commands,  ectl_quarantine_commands, ectl_plan_commands,
-	ectl_events_commands};
+	ectl_verify_commands,  ectl_wait_commands,  ectl_quarantine_commands, ectl_keys_commands,
+	ectl_plan_commands,    ectl_events_commands};
 #define TABLE_COUNT (sizeof(tables) / sizeof(tables[0]))
 
 /* ---- finding the command */

@@ -59,7 +59,7 @@ extern const struct ectl_command ectl_status_commands[], ectl_node_commands[],
 	ectl_route_commands[], ectl_stats_commands[], ectl_top_commands[], ectl_trace_commands[],
 	ectl_hist_commands[], ectl_capture_commands[], ectl_filter_commands[],
 	ectl_events_commands[], ectl_plan_commands[], ectl_verify_commands[], ectl_wait_commands[],
-	ectl_quarantine_commands[]; /* noun NULL ends each */
+	ectl_quarantine_commands[], ectl_keys_commands[]; /* noun NULL ends each */
 extern bool ectl_is_wide;
 
 /* ---- args.c: the command line */

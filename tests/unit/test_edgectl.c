@@ -310,11 +310,13 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		const char *line, *want;
 	} row[] = {
 		{"", "command: missing, want status, node, region, service, backend, route, stats, "
-		     "top, trace, hist, capture, filter, verify, wait, quarantine, plan or events"},
+		     "top, trace, hist, capture, filter, verify, wait, quarantine, keys, plan or "
+		     "events"},
 		{"nonsense",
 		 "command: got 'nonsense', want status, node, region, service, backend, route, "
 		 "stats, "
-		 "top, trace, hist, capture, filter, verify, wait, quarantine, plan or events"},
+		 "top, trace, hist, capture, filter, verify, wait, quarantine, keys, plan or "
+		 "events"},
 		{"node", "node: missing, want list, drain, undrain, rm or restore"},
 		{"region", "region: missing, want drain or undrain"},
 		{"backend frob",
