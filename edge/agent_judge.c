@@ -134,12 +134,14 @@ static void stop(struct agent *a, struct judged *j)
 
 static void want(struct agent *a, const struct route_node *owner, const struct model_backend *b)
 {
+	struct check_of of = {.state = MODEL_HEALTH_UNKNOWN};
 	struct judging *g = a->judging;
 	char key[MODEL_KEY_MAX];
 	struct judged *j;
 
-	if (b->check.kind == MODEL_CHECK_NONE || ip_is_zero(&owner->node.mesh_addr) ||
-	    model_backend_key(b, key))
+	/* Programs are run for own backends only: a record of another's must not choose one. */
+	if (b->check.kind == MODEL_CHECK_NONE || b->check.kind == MODEL_CHECK_EXEC ||
+	    ip_is_zero(&owner->node.mesh_addr) || model_backend_key(b, key))
 		return;
 	TAILQ_FOREACH(j, &g->judged, link)
 	if (!node_id_cmp(&j->owner, &owner->id) && !strcmp(j->key, key)) {
@@ -155,8 +157,10 @@ static void want(struct agent *a, const struct route_node *owner, const struct m
 	j->is_proven = ip_equal(&b->addr, &owner->node.mesh_addr);
 	memcpy(j->key, key, sizeof(j->key));
 	record_key(owner, key, j->record);
-	if (check_start(a->uv, &owner->node.mesh_addr, b->check.port ? b->check.port : b->port,
-			&b->check, MODEL_HEALTH_UNKNOWN, on_check, j, &j->check)) {
+	of.addr = owner->node.mesh_addr;
+	of.port = b->port;
+	snprintf(of.name, sizeof(of.name), "%s", key);
+	if (check_start(a->checks, &of, &b->check, on_check, j, &j->check)) {
 		free(j);
 		return;
 	}

@@ -342,7 +342,7 @@ int check_start(struct check_pool *pool, const struct check_of *of, const struct
 	}
 	c->timer.data = c;
 	if (spec->match[0]) {
-		c->is_match_bad = regcomp(&c->match, spec->match, REG_EXTENDED) != 0;
+		c->is_match_bad = regcomp(&c->match, spec->match, REG_EXTENDED | REG_NEWLINE) != 0;
 		c->has_match = !c->is_match_bad;
 	}
 	if (spread > SPREAD_MAX_MS)
