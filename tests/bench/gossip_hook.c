@@ -12,6 +12,8 @@
 #include "gossip/loop.h"
 #include "tests/bench/gossip.h"
 
+#define KEYS 32 /* of a node: so many changes later one takes the place of another */
+
 static struct bench_node *me;
 static int bell_fd;
 static struct gossip_core *the_core;
@@ -106,7 +108,7 @@ static void put_change(uint64_t v)
 
 	for (int k = 0; k < 8; k++)
 		value[4 + k] = (uint8_t)(v >> (8 * (7 - k)));
-	snprintf(key, sizeof(key), "change-%u", (unsigned int)(v % 4));
+	snprintf(key, sizeof(key), "change-%u", (unsigned int)(v % KEYS));
 	me->put_ns[v] = bench_now_ns();
 	(void)gossip_core_put(the_core, gossip_loop_now_ms(the_loop), BENCH_KIND, key, value,
 			      sizeof(value), true);

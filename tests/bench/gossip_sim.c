@@ -15,6 +15,7 @@
 #define CHANGES 40
 #define VICTIMS 5
 #define UDP_BYTES 28 /* header of IPv4 and UDP */
+#define FALSE_NODES_MAX 100
 #define DAY_MS 86400000ull
 
 static char cell[ROWS_MAX][SIZES_MAX][32];
@@ -30,6 +31,11 @@ static void row(const char *what, double v)
 		 : v < 100		   ? 1
 					   : 0,
 		 v);
+}
+
+static void row_none(const char *what)
+{
+	row_name[row_next++] = what;
 }
 
 static struct sim_samples each, last;
@@ -82,8 +88,7 @@ static struct sim *make(size_t nodes, unsigned int loss_pct)
 						     .jitter_pct = 10,
 						     .check_every = 1u << 30,
 						     .has_no_disk = true,
-						     .has_one_seed = true,
-						     .cold_after_ms = 180000});
+						     .has_one_seed = true});
 
 	victim_id = NULL;
 	victim = SIZE_MAX;
@@ -121,6 +126,13 @@ static bool is_whole(struct sim *s, void *arg)
 	return true;
 }
 
+/* From now on a tunnel is cold at its first use and after 180 s without one: 5 s are lost then. */
+static void make_cold(struct sim *s)
+{
+	s->cfg.cold_after_ms = 180000;
+	sim_run(s, 30000);
+}
+
 static void settle(struct sim *s)
 {
 	if (sim_run_until(s, sim_is_converged, NULL, 120000) < 0)
@@ -138,6 +150,8 @@ static void measure_join(struct sim *s)
 	row("all join one at once: the last sees all, ms", (double)ms);
 	settle(s);
 	t = traffic(s);
+	make_cold(s);
+	settle(s);
 	row("until all are equal: sent by a node, kB", (double)t.bytes / n / 1000);
 	sim_run(s, 60000);
 	t = traffic(s);
@@ -209,11 +223,19 @@ static void measure_end(struct sim *s, void (*end)(struct sim *s, size_t i),
 static void measure_false(size_t nodes, unsigned int loss_pct, unsigned int slow_pct,
 			  const char *deaths, const char *suspects)
 {
-	struct sim *s = make(nodes, 0);
+	struct sim *s;
 
+	/* A day of many nodes takes minutes each: the one that matters most. */
+	if (nodes > FALSE_NODES_MAX && (loss_pct != 1 || slow_pct)) {
+		row_none(deaths);
+		row_none(suspects);
+		return;
+	}
+	s = make(nodes, 0);
 	sim_start_all(s, 1000);
 	(void)sim_run_until(s, is_whole, NULL, 120000);
-	sim_run(s, 10000);
+	make_cold(s);
+	settle(s);
 	s->cfg.loss_pct = loss_pct;
 	for (size_t i = 0; i < nodes * slow_pct / 100; i++)
 		s->node[(i * 10 + 3) % nodes].slow_ms = 300;
@@ -252,7 +274,7 @@ static void measure(size_t nodes)
 
 int main(int argc, char **argv)
 {
-	size_t sizes[SIZES_MAX] = {100, 300, 1000}, count = 3;
+	size_t sizes[SIZES_MAX] = {100, 300}, count = 2;
 	struct timespec a, b;
 
 	if (argc > 1)
