@@ -224,6 +224,30 @@ static int parse_regions(struct conf *c, const struct key *k, const char *value)
 	return 0;
 }
 
+static int parse_writers(struct conf *c, const struct key *k, const char *value)
+{
+	char copy[LINE_MAX_BYTES + 1], *save = NULL;
+
+	if (strcmp(value, "all") == 0)
+		return c->writer_count ? -EINVAL : 0;
+	if (copy_text(copy, sizeof(copy), value))
+		return -EINVAL;
+	for (char *w = strtok_r(copy, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
+		struct node_id id;
+		size_t len;
+		int rc;
+
+		if (strlen(w) != 2 * NODE_ID_BYTES ||
+		    sodium_hex2bin(id.b, sizeof(id.b), w, strlen(w), NULL, &len, NULL) ||
+		    len != sizeof(id.b))
+			return -EINVAL;
+		rc = append(c, k, WRITERS_MAX, &id, sizeof(id));
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
 /* ---- the table */
 
 #define WANT_NAME "1 to 31 of a-z, 0-9 and hyphens, none at either end"
@@ -250,6 +274,8 @@ static const struct key keys[] = {
 	{"mesh", "cluster", KEY_REQUIRED, parse_name, AT(cluster), .want = WANT_NAME},
 	{"mesh", "key_file", KEY_REQUIRED, parse_path, AT(key_file), .want = WANT_PATH},
 	{"mesh", "seed", LIST(seed, seed_count), .parse = parse_seed, .want = WANT_ENDPOINT},
+	{"mesh", "service_writers", LIST(writer, writer_count), .parse = parse_writers,
+	 .want = "all, or ids of nodes (32 hex digits each), blanks between"},
 	{"mesh", "transport", 0, parse_transport, .want = "wireguard or fabric", .def = "wireguard"},
 	{"mesh", "wireguard", 0, parse_wireguard, .want = "manual or managed", .def = "manual"},
 	{"mesh", "wireguard_pub", 0, parse_wireguard_pub, .want = "a WireGuard public key in base64"},

@@ -7,7 +7,8 @@
  *
  * [node]       name, region, state_dir (/var/lib/edge), control (/run/edge/edged.sock), group (edge)
  * [mesh]       device, address *, port (7946), cluster, key_file, seed * (ADDR:PORT), wireguard (manual | managed),
- *              endpoint (ADDR:PORT) and wireguard_pub (base64): this node's, for managed
+ *              endpoint (ADDR:PORT) and wireguard_pub (base64): this node's, for managed;
+ *              service_writers * (all, or node ids, blanks between)
  * [edge]       public * (interface pattern), vip_prefix *
  * [worker]     uplink * (interface pattern), bridge * (interface pattern), check_dir, check_ca (of checks; none)
  * [regions]    order * (names, blanks between)
@@ -18,6 +19,7 @@
 #define CMD_CONF_H
 
 #include "edge/agent.h"
+#include "gossip/writers.h"
 
 #define CONF_TEXT_MAX 108 /* fits sun_path */
 
@@ -31,6 +33,8 @@ struct conf {
 	char cluster[MODEL_NAME_MAX], key_file[CONF_TEXT_MAX];
 	struct gossip_addr seed[16];
 	size_t seed_count;
+	struct node_id writer[WRITERS_MAX]; /* none: all */
+	size_t writer_count;
 	bool wireguard_managed;
 	bool mesh_fabric; /* transport = fabric */
 	struct ip_addr wg_endpoint;

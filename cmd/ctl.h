@@ -33,7 +33,8 @@ struct ctl_config {
 	struct gossip_core *core;
 	struct gossip_loop *loop;
 	struct store *store;
-	struct keyring *keyring; /* NULL = none */
+	struct keyring *keyring;    /* NULL = none */
+	const uint8_t *writers_sum; /* gossip/writers.h; NULL = unknown */
 	const char *version;
 	const char *cluster; /* shown in status; may be NULL */
 	uint32_t idle_ms;    /* 0 = CTL_IDLE_MS */

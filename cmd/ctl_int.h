@@ -119,6 +119,8 @@ int ctl_verify(const struct ctl_look *l, const struct ctl_args *a, struct ctl_ou
 int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e);
 /* ctl_keys.c */
+/* Does that node let others write than this one? */
+bool ctl_keys_writers_differ(const struct ctl_look *l, const struct node_id *id);
 int ctl_keys_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e);
 int ctl_keys_add(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,

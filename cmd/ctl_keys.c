@@ -16,6 +16,14 @@ static int no_ring(const struct ctl_look *l, struct err *e)
 	return l->cfg->keyring ? 0 : err_set(e, -EOPNOTSUPP, "this edged has no key ring");
 }
 
+bool ctl_keys_writers_differ(const struct ctl_look *l, const struct node_id *id)
+{
+	struct keyring_told t;
+
+	return l->cfg->writers_sum && keyring_told_of(l->cfg->core, id, &t) &&
+	       memcmp(t.writers_sum, l->cfg->writers_sum, sizeof(t.writers_sum)) != 0;
+}
+
 static const char *state_text(enum keyring_state s)
 {
 	switch (s) {

@@ -230,6 +230,19 @@ static void add_behind(const struct ctl_look *l, struct problems *p)
 	}
 }
 
+/* Such nodes never have the same records, once somebody writes whom only one of them lets. */
+static void add_writers(const struct ctl_look *l, struct problems *p)
+{
+	for (size_t i = 0; i < gossip_core_member_count(l->cfg->core); i++) {
+		struct gossip_member m;
+
+		gossip_core_member_at(l->cfg->core, i, &m);
+		if (!m.is_self && m.state == GOSSIP_ALIVE && ctl_keys_writers_differ(l, &m.id))
+			add(p, "node %s (%s) has another service_writers than this one", m.name,
+			    m.region);
+	}
+}
+
 /* Deletions that can't be forgotten, long before there is no room for more. */
 static void add_tombstones(const struct ctl_look *l, struct problems *p)
 {
@@ -266,6 +279,7 @@ static void put_problems(const struct ctl_look *l, struct ctl_out *o, struct ctl
 	add_nodes(l, GOSSIP_SUSPECT, "silent, packets go elsewhere", &p);
 	add_backends(l, &p);
 	add_behind(l, &p);
+	add_writers(l, &p);
 	add_tombstones(l, &p);
 	if (p.left_out) {
 		char text[48];

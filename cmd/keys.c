@@ -41,6 +41,7 @@ int keys_open(uv_loop_t *uv, const struct keys_config *cfg, struct keys **ret_ke
 				      .core = cfg->core,
 				      .seeds = cfg->seeds,
 				      .seed_count = cfg->seed_count,
+				      .writers_sum = cfg->writers_sum,
 				      .send = on_send,
 				      .say = on_say};
 	int r;

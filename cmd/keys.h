@@ -18,6 +18,7 @@ struct keys_config {
 	const char *state_dir, *cluster;
 	const struct gossip_addr *seeds; /* borrowed, as all of these */
 	size_t seed_count;
+	const uint8_t *writers_sum;
 	struct node_key *key;
 	struct seal *seal;
 	struct gossip_core *core;

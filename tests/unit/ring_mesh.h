@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "gossip/keyring.h"
+#include "gossip/writers.h"
 
 #define NODES 8
 #define STORED_MAX 512
@@ -38,6 +39,7 @@ struct tnode {
 	uint64_t generation, boot, refused, ring_ms;
 	char path[128];
 	uint8_t file_key[SEAL_KEY_BYTES];
+	struct writers writers;
 	struct stored *stored;
 	size_t stored_count;
 	struct gossip_member member[NODES];
@@ -185,6 +187,7 @@ static inline int node_open(size_t i, struct err *e)
 	g.boot_nonce = n->boot;
 	g.seed = rnd(1u << 31);
 	g.signer = node_key_signer(n->key);
+	writers_guard(&n->writers, &n->id, &g.signer);
 	assert_int_equal(gossip_core_new(&g, now, &n->core, e), 0);
 	k.seal = n->seal;
 	memcpy(n->seeds,

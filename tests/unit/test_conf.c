@@ -164,10 +164,16 @@ static void test_load_when_a_line_is_wrong_then_file_line_key_value_and_want(voi
 		{"wireguard = maybe\n", ":9: wireguard: got 'maybe', want manual or managed"},
 		{"wireguard_pub = AAECAw==\n",
 		 ":9: wireguard_pub: got 'AAECAw==', want a WireGuard public key in base64"},
+		{"service_writers = fra-1\n", ":9: service_writers: got 'fra-1', want all, or ids "
+					      "of nodes (32 hex digits each), blanks "
+					      "between"},
+		{"service_writers = 00112233445566778899aabbccddeeff\nservice_writers = all\n",
+		 ":10: service_writers: got 'all', want all, or ids of nodes (32 hex digits each), "
+		 "blanks between"},
 		{"endpoint = ams:1\n",
 		 ":9: endpoint: got 'ams:1', want ADDRESS:PORT, [ADDRESS]:PORT for IPv6"},
 		{"prot = 1\n", ":9: key: got 'prot', want device, address, port, cluster, "
-			       "key_file, seed, transport, wireguard, "
+			       "key_file, seed, service_writers, transport, wireguard, "
 			       "wireguard_pub or endpoint"},
 		{"[mash]\n",
 		 ":9: section: got 'mash', want node, mesh, edge, worker, regions or forwarder"},
