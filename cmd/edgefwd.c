@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "cmd/conf.h"
+#include "cmd/watchdog.h"
 #include "edge/keeper.h"
 
 #define CONF_PATH "/etc/edge/edge.conf"
@@ -125,7 +126,9 @@ static void stop_cb(uv_signal_t *s, int signum)
 static int run(const struct keeper_config *cfg, struct err *e)
 {
 	static const int signals[] = {SIGTERM, SIGINT};
+	struct watchdog *dog = NULL;
 	struct stopper st = {};
+	struct err unwatched;
 	uv_loop_t loop;
 	int rc = uv_loop_init(&loop);
 
@@ -137,9 +140,17 @@ static int run(const struct keeper_config *cfg, struct err *e)
 		st.sig[i].data = &st;
 		(void)uv_signal_start(&st.sig[i], stop_cb, signals[i]);
 	}
-	if (rc == 0)
+	if (rc == 0) {
+		/* Without a thread to look, it runs all the same. */
+		if (watchdog_start(&loop, "edgefwd", WATCHDOG_LIMIT_MS, &dog, &unwatched))
+			keeper_log("warn", "unwatched", "text=\"%s\"", unwatched.text);
+		else
+			watchdog_ready(dog);
 		keeper_log("info", "ready", "socket=%s", cfg->socket_path);
+	}
 	uv_run(&loop, UV_RUN_DEFAULT); /* after a failure: closes what was open */
+	watchdog_stop(dog);
+	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
 	return rc;
 }
