@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* First byte: 0 datagram, 1 stream: the rest arrives as it is. 2: the rest is a message; sealed, it must open to the
- * same once, and with the byte that its first two bytes point at changed it must not. */
+ * same once, and with the byte that its first two bytes point at changed it must not. 3: what a
+ * node says of its keys. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gossip/keyring.h"
 #include "gossip/seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -58,7 +60,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (size == 0)
 		return 0;
-	if (data[0] == 2) {
+	if (data[0] == 3) {
+		struct keyring_told t;
+
+		if (keyring_told_decode(data + 1, size - 1, &t) == 0 && t.count > SEAL_KEYS_MAX)
+			abort();
+	} else if (data[0] == 2) {
 		round_trip(a, b, data + 1, size - 1);
 	} else {
 		/* as much room as the caller has, on the heap: a byte too many shows */
