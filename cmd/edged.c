@@ -26,6 +26,7 @@
 #include "cmd/ctl.h"
 #include "cmd/keys.h"
 #include "cmd/watchdog.h"
+#include "gossip/writers.h"
 #include "gossip/blackbox.h"
 
 #define CONF_PATH "/etc/edge/edge.conf"
@@ -43,6 +44,8 @@ struct daemon {
 	struct gossip_core *core;
 	struct agent *agent;
 	struct gossip_loop *loop;
+	struct writers writers;
+	uint8_t writers_sum[WRITERS_SUM_BYTES];
 	struct keys *keys;
 	struct ctl *ctl;
 	uv_signal_t sig[3];
@@ -186,6 +189,24 @@ static void open_box(struct daemon *d)
 		say("warn", "no_blackbox", "why=\"%s\"", e.text);
 }
 
+/* Kinds of shared records that not everybody may write: removal, service, override, filter, key ring. */
+#define GUARDED_KINDS                                                                              \
+	(1ull << (RECORD_KIND_REMOVAL - 64) | 1ull << (MODEL_KIND_SERVICE - 64) |                  \
+	 1ull << (MODEL_KIND_OVERRIDE - 64) | 1ull << (MODEL_KIND_FILTER - 64) |                   \
+	 1ull << (KEYRING_KIND - 64))
+
+static void guard(struct daemon *d, struct gossip_config *g)
+{
+	struct node_id self;
+
+	node_id_of_pub(g->pub, &self);
+	d->writers.guarded = GUARDED_KINDS;
+	d->writers.count = d->conf.writer_count;
+	memcpy(d->writers.id, d->conf.writer, sizeof(d->writers.id));
+	writers_guard(&d->writers, &self, &g->signer);
+	writers_sum(&d->writers, d->writers_sum);
+}
+
 static int open_core(struct daemon *d, struct err *e)
 {
 	const struct conf *c = &d->conf;
@@ -210,6 +231,7 @@ static int open_core(struct daemon *d, struct err *e)
 	memcpy(g.addr.ip, c->mesh_addr[0].b, sizeof(g.addr.ip));
 	g.addr.port = c->mesh_port;
 	g.signer = node_key_signer(d->key);
+	guard(d, &g);
 	open_box(d);
 	if (d->box)
 		blackbox_attach(d->box, &g);
@@ -273,6 +295,7 @@ static int open_keys(struct daemon *d, struct err *e)
 				.cluster = d->conf.cluster,
 				.seeds = d->conf.seed,
 				.seed_count = d->conf.seed_count,
+				.writers_sum = d->writers_sum,
 				.key = d->key,
 				.seal = d->seal,
 				.core = d->core,
@@ -300,6 +323,7 @@ static int open_network(struct daemon *d, struct err *e)
 				 .core = d->core,
 				 .store = d->store,
 				 .keyring = keys_ring(d->keys),
+				 .writers_sum = d->writers_sum,
 				 .version = EDGE_VERSION};
 	int err;
 
