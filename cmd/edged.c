@@ -378,6 +378,7 @@ static void on_agent_closed(void *arg)
 	struct daemon *d = arg;
 
 	d->agent = NULL;
+	keys_stop(d->keys); /* its timer sends through the loop */
 	if (d->loop)
 		gossip_loop_close(d->loop, on_loop_closed, d);
 	else
