@@ -33,7 +33,7 @@ struct http_probe {
 	bool is_headers_huge;
 	size_t headers_bytes, body_bytes;
 	char error[CURL_ERROR_SIZE];
-	char *body; /* BODY_MAX, if a pattern is to see it */
+	char *body; /* BODY_MAX and a NUL, if a pattern is to see it */
 };
 
 /* ---- what came of it */
@@ -334,7 +334,7 @@ static int begin(struct check_probe *p)
 		return rc;
 	h->easy = curl_easy_init();
 	if (p->match)
-		h->body = malloc(BODY_MAX);
+		h->body = calloc(1, BODY_MAX + 1);
 	if (!h->easy || (p->match && !h->body))
 		return -ENOMEM;
 	rc = set_target(h);

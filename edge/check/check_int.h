@@ -42,6 +42,7 @@ check_probe_done(struct check_probe *p, enum check_verdict verdict, const char *
 double check_probe_age_ms(const struct check_probe *p);
 /* What this process lacks says nothing about the backend. */
 bool check_is_our_fault(int err);
+/* A NUL stands behind data; there may be more of them in it. */
 bool check_matches(const regex_t *re, const char *data, size_t len);
 /* Printable ASCII, one line. */
 void check_printable(char *text);

@@ -11,10 +11,11 @@
 static void ready(struct sock_probe *s)
 {
 	const struct model_check *spec = s->base.spec;
-	char reply[REPLY_MAX];
-	ssize_t n = recv(s->fd, reply, sizeof(reply), MSG_DONTWAIT | MSG_TRUNC);
-	size_t kept = n < 0 ? 0 : (size_t)n < sizeof(reply) ? (size_t)n : sizeof(reply);
+	char reply[REPLY_MAX + 1];
+	ssize_t n = recv(s->fd, reply, REPLY_MAX, MSG_DONTWAIT | MSG_TRUNC);
+	size_t kept = n < 0 ? 0 : (size_t)n < REPLY_MAX ? (size_t)n : REPLY_MAX;
 
+	reply[kept] = 0;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0)

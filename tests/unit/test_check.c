@@ -226,6 +226,8 @@ static void test_check_when_backend_answers_then_passing(void **state)
 		{"127.0.0.3", UDP PATIENT, "5 bytes in ", SOCK_DGRAM},
 		{"::1", UDP PATIENT, "5 bytes in ", SOCK_DGRAM},
 		{"127.0.0.3", "udp:send=text:ping" PATIENT, "5 bytes in ", SOCK_DGRAM},
+		{"127.0.0.3", "udp:send=text:ping,match=^po[mn]g!$" PATIENT, "5 bytes in ",
+		 SOCK_DGRAM},
 	};
 
 	for (size_t i = 0; i < COUNT(row); i++) {
@@ -259,6 +261,9 @@ static void test_check_when_backend_is_bad_then_failing_and_says_why(void **stat
 		{"udp refused, IPv6", "::1", UDP ",interval=60s,timeout=60s", "connection refused"},
 		{"udp wrong reply", "127.0.0.3", UDP ",interval=60s,timeout=60s",
 		 "reply of 5 bytes is not as expected"},
+		{"udp wrong, no match", "127.0.0.3",
+		 "udp:send=text:ping,match=g$,interval=60s,timeout=60s",
+		 "reply of 5 bytes does not match 'g$'"},
 		{"udp silent", "127.0.0.3", UDP ",interval=60s,timeout=30ms",
 		 "timed out after 30 ms"},
 		{"tcp silent", "127.0.0.4", "tcp:interval=60s,timeout=30ms",
