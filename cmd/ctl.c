@@ -279,6 +279,7 @@ static const struct look_method {
 } look_methods[] = {
 	{"status", ctl_status},
 	{"node.list", ctl_node_list},
+	{"node.show", ctl_node_show},
 	{"service.list", ctl_service_list},
 	{"service.show", ctl_service_show},
 	{"backend.list", ctl_backend_list},

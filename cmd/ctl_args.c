@@ -49,6 +49,7 @@ const struct ctl_signature ctl_signatures[] = {
 	{"backend.set", CTL_BIT(spec) | CTL_BIT(weight), CTL_BIT(spec) | CTL_BIT(weight)},
 	{"backend.drain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
 	{"backend.undrain", CTL_BIT(spec) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(spec)},
+	{"node.show", CTL_BIT(name), CTL_BIT(name)},
 	{"node.drain", CTL_BIT(name) | CTL_BIT(seconds) | CTL_BIT(author) | CTL_BIT(reason),
 	 CTL_BIT(name)},
 	{"node.rm", CTL_BIT(name) | CTL_BIT(author) | CTL_BIT(reason), CTL_BIT(name)},

@@ -97,6 +97,8 @@ int ctl_status(const struct ctl_look *l, const struct ctl_args *a, struct ctl_ou
 	       struct err *e);
 int ctl_node_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e);
+int ctl_node_show(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
+		  struct err *e);
 int ctl_service_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		     struct err *e);
 int ctl_backend_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
@@ -134,6 +136,7 @@ int ctl_quarantine_list(const struct ctl_look *l, const struct ctl_args *a, stru
 
 /* Parts that status and the lists share: "services": [...], "backends": [...] into the open map. */
 void ctl_put_services(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m);
+void ctl_put_node(const struct ctl_look *l, const struct gossip_member *m, struct ctl_out *o);
 void ctl_put_service(const struct ctl_look *l, size_t service_idx, struct ctl_out *o);
 void ctl_put_backend(const struct ctl_look *l, size_t backend_idx, struct ctl_out *o);
 const struct model_service *ctl_find_service(const struct route_view *v, const char *name,

@@ -27,7 +27,7 @@ static void hex(const uint8_t *p, size_t len, char *buf)
 
 /* ---- nodes */
 
-static void put_node(const struct ctl_look *l, const struct gossip_member *m, struct ctl_out *o)
+void ctl_put_node(const struct ctl_look *l, const struct gossip_member *m, struct ctl_out *o)
 {
 	const struct route_node *n = ctl_look_node(l, &m->id);
 	char id[2 * NODE_ID_BYTES + 1], addr[IP_TEXT_MAX];
@@ -83,7 +83,7 @@ static void put_nodes(const struct ctl_look *l, struct ctl_out *o, struct ctl_bl
 
 		gossip_core_member_at(l->cfg->core, i, &member);
 		ctl_item(&list);
-		put_node(l, &member, o);
+		ctl_put_node(l, &member, o);
 	}
 	ctl_end(o, &list);
 }

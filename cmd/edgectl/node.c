@@ -73,6 +73,57 @@ static void show_list(const msgpack_object *r)
 	ectl_show_nodes(r, "  ");
 }
 
+static void show_words(const msgpack_object *r, const char *key, const char *before)
+{
+	char node[ECTL_TEXT_MAX], cause[ECTL_TEXT_MAX], age[32];
+
+	for (size_t i = 0; i < ectl_count(r, key); i++) {
+		const msgpack_object *w = ectl_at(r, key, i);
+
+		ectl_line("  %s %s: %s, for %s", before, ectl_text(w, "node", node),
+			  ectl_text(w, "cause", cause), ectl_span(w, "for_ms", age));
+	}
+}
+
+static void show_node(const msgpack_object *r)
+{
+	static const char *const heads[] = {"TO REGION", ">ROUND TRIP", "LOSS", NULL};
+	char text[ECTL_TEXT_MAX], age[32];
+	struct ectl_table *t;
+
+	ectl_show_nodes(r, "  ");
+	for (size_t i = 0; i < ectl_count(r, "findings"); i++) {
+		const msgpack_object *f = ectl_at(r, "findings", i);
+
+		if (f->type == MSGPACK_OBJECT_STR)
+			ectl_line("problem: %.*s", (int)f->via.str.size, f->via.str.ptr);
+	}
+	if (ectl_count(r, "says") + ectl_count(r, "said") > 0)
+		puts("who hears whom, where something is wrong:");
+	show_words(r, "says", "it, of");
+	show_words(r, "said", "of it,");
+	if (!ectl_has(r, "row_ms")) {
+		puts("it has not said whom it hears");
+		return;
+	}
+	if (ectl_uint(r, "stall_pct"))
+		ectl_line("it stood still for over %llu %% of half a minute",
+			  (unsigned long long)ectl_uint(r, "stall_pct"));
+	t = ectl_table_new(heads);
+	for (size_t i = 0; i < ectl_count(r, "regions"); i++) {
+		const msgpack_object *g = ectl_at(r, "regions", i);
+
+		ectl_cell(t, "%s", ectl_text(g, "region", text));
+		if (ectl_has(g, "rtt_below_ms"))
+			ectl_cell(t, "< %llu ms", (unsigned long long)ectl_uint(g, "rtt_below_ms"));
+		else
+			ectl_cell(t, "far");
+		ectl_cell(t, "%s", ectl_text(g, "loss", text));
+	}
+	ectl_table_print(t, "  ");
+	ectl_line("as it said %s ago", ectl_span(r, "row_ms", age));
+}
+
 static int fill_author(struct ctl_args *a, struct err *e)
 {
 	(void)e;
@@ -86,6 +137,12 @@ const struct ectl_command ectl_node_commands[] = {
 	 .method = "node.list",
 	 .help = "All nodes that this one knows, by region, and when it heard them last.",
 	 .show = show_list},
+	{.noun = "node",
+	 .verb = "show",
+	 .method = "node.show",
+	 .help = "One node, whom it hears and who hears it, and how far the regions are from it.",
+	 .positional = {{"NODE", CTL_A_name, false}},
+	 .show = show_node},
 	{.noun = "node",
 	 .verb = "drain",
 	 .method = "node.drain",

@@ -85,6 +85,16 @@ static void test_lists_when_asked_then_show_their_part(void **state)
 	(void)state;
 	must_start();
 	must_have(ask("node.list", NULL), "{\"nodes\"=>[{\"name\"=>\"a1\"");
+	set(&a, "node.show", CTL_A_name, "f1");
+	must_have(ask("node.show", &a),
+		  "\"findings\"=>[\"node f1 (fra) is half dead: it stands still for a part of the "
+		  "time\"], \"says\"=>[], \"said\"=>[{\"node\"=>\"a1\", \"cause\"=>\"does not "
+		  "hear it\", \"for_ms\"=>5000}], \"regions\"=>[], \"stall_pct\"=>30, "
+		  "\"row_ms\"=>2000}");
+	a = (struct ctl_args){0};
+	set(&a, "node.show", CTL_A_name, "x1");
+	must_refuse("node.show", &a, -ENOENT, "no node is called x1");
+	a = (struct ctl_args){0};
 	must_have(ask("service.list", NULL),
 		  "\"regions\"=>[{\"region\"=>\"sin\", \"usable\"=>0, \"backends\"=>1}, "
 		  "{\"region\"=>\"fra\", \"usable\"=>0, \"backends\"=>1}, "

@@ -145,6 +145,15 @@ static void test_lists_when_asked_then_tables(void **state)
 	must_start();
 	assert_int_equal(run("node list"), 0);
 	must_print("  NODE  STATE     FOR    HEARD");
+	assert_int_equal(run("node show a1"), 0);
+	must_print("it, of f1: does not hear it, for 5.0 s\n");
+	must_print("  TO REGION  ROUND TRIP  LOSS\n  fra           < 60 ms  1 to 5 %\n");
+	must_print("as it said 2.0 s ago\n");
+	assert_int_equal(run("node show f1"), 0);
+	must_print("problem: node f1 (fra) is half dead: it stands still for a part of the time\n");
+	must_print("of it, a1: does not hear it, for 5.0 s\n");
+	assert_int_equal(run("node show s2"), 0);
+	must_print("it has not said whom it hears\n");
 	assert_int_equal(run("service list"), 0);
 	must_print("web      192.0.2.80");
 	assert_int_equal(run("backend list dns"), 0);
@@ -317,7 +326,7 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		 "stats, "
 		 "top, trace, hist, capture, filter, verify, wait, quarantine, keys, plan or "
 		 "events"},
-		{"node", "node: missing, want list, drain, undrain, rm or restore"},
+		{"node", "node: missing, want list, show, drain, undrain, rm or restore"},
 		{"region", "region: missing, want drain or undrain"},
 		{"backend frob",
 		 "backend: got 'frob', want add, list, show, rm, set, drain or undrain"},
