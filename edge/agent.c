@@ -397,6 +397,7 @@ static void on_tick(uv_timer_t *t)
 	if (agent_stale_tick(a, agent_now_ms(a)))
 		agent_fwd_announce(a);
 	agent_judge_tick(a);
+	agent_tiers_tick(a, agent_now_ms(a));
 	agent_maps_tick(a);
 	agent_tables_tick(a);
 	agent_traces_fail(a, agent_now_ms(a), "edgefwd gave no answer");

@@ -393,8 +393,7 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	w->view.service = w->service;
 	w->view.backend = w->backend;
 	memcpy(w->view.region, a->cfg.self.region, sizeof(w->view.region));
-	memcpy(w->view.order, a->cfg.order, sizeof(w->view.order));
-	w->view.order_count = a->cfg.order_count;
+	agent_tiers(a, &w->view);
 	poison_hook(POISON_VIEW, w->service, w->view.service_count);
 	err = route_compute_from(&w->view, a->world ? a->world->routes : NULL, &w->routes);
 	if (!err)

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The order of other regions: what is configured, then distance, then names. */
+#include "gossip/reach.h"
+#include "tests/unit/agent_fake.h"
+
+static void add_member(uint8_t key, const char *region)
+{
+	const uint8_t seed[SEAL_KEY_BYTES] = {key};
+	struct gossip_member m = {.generation = 5};
+	struct node_key *k;
+
+	snprintf(m.name, sizeof(m.name), "n%u", key);
+	snprintf(m.region, sizeof(m.region), "%s", region);
+	assert_int_equal(node_key_from_seed(seed, &k), 0);
+	node_key_pub(k, m.pub);
+	node_id_of_pub(m.pub, &m.id);
+	node_key_free(k);
+	assert_int_equal(inet_pton(AF_INET6, "::ffff:10.80.0.9", m.addr.ip), 1);
+	m.addr.ip[15] = key;
+	m.addr.port = 7946;
+	assert_int_equal(gossip_core_load_member(current->core, &m), 0);
+}
+
+/* This node says how far the others are. */
+static void say(uint8_t near_rtt, uint8_t far_rtt)
+{
+	struct reach_row row = {.region = {{reach_region_of("aaa"), {far_rtt, 0}},
+					   {reach_region_of("zzz"), {near_rtt, 0}}},
+				.region_count = 2};
+	uint8_t buf[REACH_ROW_BYTES_MAX];
+	int len = reach_encode(&row, buf, sizeof(buf));
+
+	assert_true(len > 0);
+	assert_int_equal(gossip_core_put(current->core, agent_now_ms(current->agent), REACH_KIND,
+					 REACH_KEY, buf, (size_t)len, false),
+			 0);
+}
+
+static void order_is(const char *want)
+{
+	const struct route_view *v;
+	char got[256] = "";
+
+	agent_compute(current->agent);
+	v = &current->agent->world->view;
+	for (size_t i = 0; i < v->order_count; i++)
+		snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", i ? " " : "",
+			 v->order[i]);
+	assert_string_equal(got, want);
+}
+
+static void test_tiers_when_regions_are_known_then_configured_near_named(void **state)
+{
+	node_ready(*state);
+	add_member(50, "aaa");
+	add_member(51, "zzz");
+	add_member(52, "mmm");
+	order_is("aaa mmm zzz"); /* nobody says anything: by name */
+	say(2, 9);
+	order_is("zzz aaa mmm"); /* nobody knows how far mmm is: last */
+	snprintf(current->agent->cfg.order[0], MODEL_NAME_MAX, "mmm");
+	current->agent->cfg.order_count = 1;
+	order_is("mmm zzz aaa");
+	node_stop(*state);
+}
+
+static void test_tiers_when_distance_changes_then_the_tick_sees_it(void **state)
+{
+	node_ready(*state);
+	add_member(50, "aaa");
+	add_member(51, "zzz");
+	say(2, 9);
+	order_is("zzz aaa");
+	say(9, 2);
+	agent_tiers_tick(current->agent, agent_now_ms(current->agent) + 60000);
+	assert_true(current->agent->is_compute_armed || current->agent->is_dirty);
+	order_is("aaa zzz");
+	current->agent->is_dirty = false;
+	node_stop(*state);
+}
+
+static int setup_net(void **state)
+{
+	(void)state;
+	/* The namespace dies with this process. */
+	if (unshare(CLONE_NEWNET) || system("ip link set lo up")) {
+		fprintf(stderr, "needs root and ip(8)\n");
+		return -1;
+	}
+	return 0;
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(test_tiers_when_regions_are_known_then_configured_near_named),
+		CASE(test_tiers_when_distance_changes_then_the_tick_sees_it),
+	};
+
+	return cmocka_run_group_tests_name("agent_tiers", tests, setup_net, NULL);
+}
