@@ -113,7 +113,9 @@ ok 'backend show says when, how long, how often, what next' text
 
 # ---- a restart: what was known stays until the first result
 ok 'a check that will take long' checks slow "exec:run=slow,interval=20s,timeout=20s,fall=1" passing fast
+stored() { is "$(lab_ctl fra-1 --json status | jq .store.queued)" 0; }
 restart() {
+	lab_wait 'the store' 10 stored || return 1
 	rm "$LAB_DIR/fast"
 	lab_kill fra-1 edged KILL || return 1
 	lab_start fra-1 edged
