@@ -276,6 +276,7 @@ static const struct look_method {
 	const char *name;
 	int (*fn)(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e);
+	bool is_write; /* goes into the log */
 } look_methods[] = {
 	{"status", ctl_status},
 	{"node.list", ctl_node_list},
@@ -293,31 +294,36 @@ static const struct look_method {
 	{"converged", ctl_converged},
 	{"quarantine.list", ctl_quarantine_list},
 	{"keys.list", ctl_keys_list},
-	{"keys.add", ctl_keys_add},
-	{"keys.use", ctl_keys_use},
-	{"keys.rm", ctl_keys_rm},
+	{"keys.add", ctl_keys_add, true},
+	{"keys.use", ctl_keys_use, true},
+	{"keys.rm", ctl_keys_rm, true},
 };
 
-static int (*find_look(const char *name))(const struct ctl_look *, const struct ctl_args *,
-					  struct ctl_out *, struct err *)
+static const struct look_method *find_look(const char *name)
 {
 	for (size_t i = 0; i < sizeof(look_methods) / sizeof(look_methods[0]); i++)
 		if (strcmp(look_methods[i].name, name) == 0)
-			return look_methods[i].fn;
+			return &look_methods[i];
 	return NULL;
 }
 
 static void look(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
 {
+	const struct look_method *m = find_look(q->method);
 	struct err e = {0};
 	struct ctl_look l;
+	int status;
 
 	if (ctl_look_begin(&p->ctl->cfg, &l)) {
 		reply_error(p, q->id, -ENOMEM, "out of memory");
 		return;
 	}
 	ctl_out_result(&p->out, q->id);
-	if (find_look(q->method)(&l, a, &p->out, &e))
+	status = m->fn(&l, a, &p->out, &e);
+	if (m->is_write)
+		say("info", "write", "method=%s uid=%ld status=%d", q->method, (long)p->uid,
+		    status);
+	if (status)
 		ctl_out_error(&p->out, q->id, e.code, e.text);
 	else if (p->out.is_full)
 		ctl_out_error(&p->out, q->id, -EMSGSIZE, "the answer is too large for this socket");
