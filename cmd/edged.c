@@ -265,6 +265,8 @@ static int open_agent(struct daemon *d, struct err *e)
 	memcpy(a.order, c->order, sizeof(a.order));
 	memcpy(a.vip_prefix, c->vip_prefix, sizeof(a.vip_prefix));
 	memcpy(a.bridge, c->bridge, sizeof(a.bridge));
+	if (c->check_dir[0] && check_dir_trust(c->check_dir, e))
+		return e->code;
 	return agent_open(&d->uv, &a, d->core, d->store, &d->agent, e);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "edge/check/check_int.h"
@@ -58,6 +59,27 @@ int check_pool_allows(const struct check_pool *pool, const struct model_check *s
 	snprintf(path, sizeof(path), "%s/%.*s", pool->program_dir, name_len, spec->target);
 	if (access(path, X_OK))
 		return err_set(e, -errno, "check: run: %.120s: %s", path, strerror(errno));
+	return 0;
+}
+
+int check_dir_trust(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_set(e, -errno, "check_dir %s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, -ENOTDIR, "check_dir %s: not a directory", path);
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return err_set(e, -EPERM,
+			       "check_dir %s: belongs to user %u, want root or user %u, who runs "
+			       "the programs",
+			       path, (unsigned int)st.st_uid, (unsigned int)geteuid());
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return err_set(e, -EPERM,
+			       "check_dir %s: mode %04o, group or others may write there; want "
+			       "0755 or less",
+			       path, (unsigned int)st.st_mode & 07777);
 	return 0;
 }
 

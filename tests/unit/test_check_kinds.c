@@ -501,6 +501,37 @@ static void test_exec_when_it_may_not_run_then_no_result(void **state)
 	check_pool_close(none, NULL, NULL);
 }
 
+static void test_check_dir_trust_when_others_may_write_then_refused(void **state)
+{
+	char file[sizeof(bed.dir) + 8];
+	struct err e;
+
+	(void)state;
+	assert_int_equal(check_dir_trust(bed.dir, &e), 0); /* 0700, ours */
+	assert_int_equal(chmod(bed.dir, 0755), 0);
+	assert_int_equal(check_dir_trust(bed.dir, &e), 0);
+	assert_int_equal(chmod(bed.dir, 0775), 0);
+	assert_int_equal(check_dir_trust(bed.dir, &e), -EPERM);
+	assert_non_null(strstr(e.text, bed.dir));
+	assert_non_null(strstr(e.text, "mode 0775"));
+	assert_int_equal(chmod(bed.dir, 01757), 0);
+	assert_int_equal(check_dir_trust(bed.dir, &e), -EPERM);
+	assert_non_null(strstr(e.text, "mode 1757"));
+	assert_int_equal(chmod(bed.dir, 0755), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(bed.dir, 12345, (gid_t)-1), 0);
+		assert_int_equal(check_dir_trust(bed.dir, &e), -EPERM);
+		assert_non_null(strstr(e.text, "belongs to user 12345"));
+		assert_int_equal(seteuid(12345), 0); /* its owner runs it */
+		assert_int_equal(check_dir_trust(bed.dir, &e), 0);
+		assert_int_equal(seteuid(0), 0);
+		assert_int_equal(chown(bed.dir, 0, (gid_t)-1), 0);
+	}
+	snprintf(file, sizeof(file), "%s/none", bed.dir);
+	assert_int_equal(check_dir_trust(file, &e), -ENOENT);
+	assert_int_equal(check_dir_trust("/dev/null", &e), -ENOTDIR);
+}
+
 static void test_warning_when_it_varies_then_after_fall_and_rise(void **state)
 {
 	struct check_look look;
@@ -556,6 +587,7 @@ int main(void)
 		BED(test_exec_when_run_then_its_code_decides),
 		BED(test_exec_when_time_is_over_then_all_of_it_is_killed),
 		BED(test_exec_when_it_may_not_run_then_no_result),
+		BED(test_check_dir_trust_when_others_may_write_then_refused),
 		BED(test_warning_when_it_varies_then_after_fall_and_rise),
 		BED(test_pool_when_full_then_others_wait_their_turn),
 	};
