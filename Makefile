@@ -245,6 +245,10 @@ $(OUT)/lab/replay: $(OUT)/tests/sim/replay.o $(OUT)/libedge.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(LINK)
+$(OUT)/lab/sealflood: $(OUT)/tests/lab/sealflood.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(LINK)
 $(OUT)/lab/quicecho: TOOL_LIBS = $(shell pkg-config --libs $(QUIC_PKGS))
 $(OUT)/lab/%: $(OUT)/tests/lab/%.o
 	$(call say,LD,$@)

@@ -2,6 +2,7 @@
 /* abuse WHAT ... - a sender of bytes that nobody should send. The same seed sends the same bytes.
  *
  *   dgrams  ADDR PORT COUNT SEED [PCAP]   datagrams: random, and those of a bare-IP capture, mutated and as they were
+ *   replay  ADDR PORT COUNT PCAP          datagrams of such a capture as they were, again and again
  *   frames  ADDR PORT COUNT SEED          TCP streams: random, cut short, great lengths; each is closed again
  *   idle    ADDR PORT COUNT               TCP streams held open until stdin ends; "held N" when they are up
  *   ctl     PATH COUNT SEED               control socket: garbage, partial requests, wrong types, great sizes
@@ -146,6 +147,20 @@ static void send_dgrams(char **a, int count_args)
 		pace(i);
 	}
 	printf("sent %ld, %zu captured\n", count, n);
+}
+
+static void replay_dgrams(char **a)
+{
+	size_t n = read_capture(a[3]);
+	int fd = inet_to(a[0], a[1], SOCK_DGRAM);
+
+	if (n == 0)
+		die("nothing captured");
+	for (long i = 0; i < atol(a[2]); i++) {
+		(void)!send(fd, captured[(size_t)i % n].bytes, captured[(size_t)i % n].len, 0);
+		pace(i);
+	}
+	printf("sent %s, %zu captured\n", a[2], n);
 }
 
 static void send_frames(char **a)
@@ -495,7 +510,7 @@ int main(int argc, char **argv)
 		const char *what;
 		int args;
 	} forms[] = {{"dgrams", 4},  {"frames", 4}, {"idle", 3},    {"ctl", 3}, {"ctlidle", 2},
-		     {"ctlslow", 2}, {"fwd", 3},    {"packets", 6}, {"gre", 8}};
+		     {"ctlslow", 2}, {"fwd", 3},    {"packets", 6}, {"gre", 8}, {"replay", 4}};
 	char **a = argv + 2;
 	size_t i = 0;
 
@@ -503,12 +518,12 @@ int main(int argc, char **argv)
 	       (argc < 2 || strcmp(argv[1], forms[i].what) != 0))
 		i++;
 	if (i == sizeof(forms) / sizeof(forms[0]) || argc - 2 < forms[i].args) {
-		fprintf(stderr,
-			"usage: abuse dgrams|frames|idle|ctl|ctlidle|ctlslow|fwd|packets|gre "
-			"ARGS, see the source\n");
+		fprintf(stderr, "usage: abuse "
+				"dgrams|replay|frames|idle|ctl|ctlidle|ctlslow|fwd|packets|gre "
+				"ARGS, see the source\n");
 		return 2;
 	}
-	if (forms[i].args > 2 && forms[i].args < 6 && i != 2)
+	if (forms[i].args > 2 && forms[i].args < 6 && i != 2 && i != 9)
 		seed = strtoull(a[forms[i].args - 1], NULL, 10);
 	switch (i) {
 	case 0:
@@ -531,6 +546,9 @@ int main(int argc, char **argv)
 		break;
 	case 6:
 		send_fwd(a);
+		break;
+	case 9:
+		replay_dgrams(a);
 		break;
 	default:
 		send_packets(a, i == 8, argc - 2);

@@ -37,6 +37,8 @@ more() { # FUNCTION NAME BEFORE: a counter has grown
 fra1() { counter fra-1 "$1"; }
 fra2() { counter fra-2 "$1"; }
 
+within() { [ "$1" -le "$2" ] || { echo "$1 KiB, want at most $2"; return 1; }; }
+
 # ---- gossip
 sees() { lab_sees fra-1 2 && lab_sees fra-2 2; }
 capture() {
@@ -56,6 +58,36 @@ write_spreads() { lab_ctl fra-1 service add spread --vip 198.51.100.60 --port tc
 ok 'a write spreads all the same' write_spreads
 exec 8>&-
 ok 'both nodes alive' lab_wait 'both' 10 sees
+
+# ---- a flood of what nobody can open, and of what was there before
+FLOOD=20000
+counted() { echo $(($(gossip_counter unsealed) + $(gossip_counter replayed))); }
+cpu() { awk '{print $14 + $15}' "/proc/$PID/stat"; } # ticks
+lives() { lab_state fra-2 fra-1 alive && lab_state fra-1 fra-2 alive; }
+never_dead() { ! grep -E 'state=dead' "$LAB_DIR"/fra-[12]/edged.log; }
+flood() { # COUNTER COMMAND...: in the middle of it DNS answers, and both nodes see each other alive
+	local counter=$1 before all cpu_was rss_was start us n pid rc=0
+	shift
+	before=$(gossip_counter "$counter") all=$(counted) cpu_was=$(cpu) rss_was=$(rss fra-1 edged) start=${EPOCHREALTIME/./}
+	lab_in mallory "$@" &
+	pid=$!
+	lab_wait 'the first' 10 more gossip_counter "$counter" "$before" || rc=1
+	answers && lives || rc=1
+	wait $pid || rc=1
+	us=$((${EPOCHREALTIME/./} - start)) n=$(($(counted) - all))
+	lab_wait 'a quarter of them counted' 5 more gossip_counter "$counter" $((before + FLOOD / 4)) || rc=1
+	echo "# $counter: $n of $FLOOD came, $((n * 1000000 / us)) dropped a second, $((($(cpu) - cpu_was) * 1000000 / $(getconf CLK_TCK) / (n ? n : 1))) us of CPU each, \
+$(($(rss fra-1 edged) - rss_was)) KiB more" >>"$LAB_DIR/flood"
+	[ "${OUT##*/}" != std ] || within "$(rss fra-1 edged)" $((rss_was + 2048)) || rc=1
+	lab_wait 'both alive' 5 lives || rc=1
+	return $rc
+}
+ok 'a flood of noise' flood unsealed "$ABUSE" dgrams "$M" 7946 $FLOOD 20
+ok '... sealed with another key' flood unsealed "$OUT/lab/sealflood" "$M" 7946 $FLOOD - lab
+ok '... for another cluster with our key' flood unsealed "$OUT/lab/sealflood" "$M" 7946 $FLOOD "$LAB_DIR/cluster.key" bal
+ok '... of real datagrams again' flood replayed "$ABUSE" replay "$M" 7946 $FLOOD "$LAB_DIR/gossip.pcap"
+cat "$LAB_DIR/flood"
+ok 'nobody was taken for dead' never_dead
 
 # ---- control socket
 ok 'garbage on the control socket' "$ABUSE" ctl "$CTL" 200 4
@@ -212,7 +244,6 @@ ok 'edged is the one of before' is "$(pid fra-1 edged) $(kill -0 "$PID" && echo 
 ok 'edgefwd is the one of before' is "$(pid fra-1 edgefwd) $(kill -0 "$FWD_PID" && echo lives)" "$FWD_PID lives"
 few_fds() { [ "$(fds fra-1 edged)" -le $((FDS + 4)) ]; } # its own streams come and go
 ok 'edged holds no more file descriptors' lab_wait "at most $((FDS + 4)), not $(fds fra-1 edged)" 25 few_fds
-within() { [ "$1" -le "$2" ] || { echo "$1 KiB, want at most $2"; return 1; }; }
 [ "${OUT##*/}" = std ] && ok 'edged has grown by less than 8 MiB' within "$(rss fra-1 edged)" $((RSS + 8192))
 ok 'edgefwd has grown by less than 1 MiB' within "$(rss fra-1 edgefwd)" $((FWD_RSS + 1024))
 no_findings() { ! grep -E 'runtime error|Sanitizer' "$LAB_DIR"/*/edged.log; }
