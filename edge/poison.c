@@ -207,7 +207,7 @@ static enum poison_trial judge(struct page *g)
 	for (uint32_t i = 0; i < g->fresh_count; i++)
 		g->fresh[i].is_seen = 0;
 	for (uint32_t i = 0; i < g->held_count; i++)
-		g->held[i].is_past *= 2;
+		g->held[i].is_past = g->held[i].is_past ? 2 : 0;
 	g->doing = DOING_NOTHING;
 	g->signal = 0;
 	g->is_many = 1; /* all that will be loaded */

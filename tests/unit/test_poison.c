@@ -150,6 +150,26 @@ static void test_outdated_when_an_older_one_applies_then_the_newer_is_still_held
 	poison_close(p);
 }
 
+/* Its newer one may never come again: it was removed, and the store has forgotten that too. */
+static void test_open_when_an_outdated_one_stays_for_many_starts_then_others_are_held(void **state)
+{
+	struct record r = record("a", "bad"), other = record("b", "bad"), newer = record("a", "");
+	struct poison *p = open_it();
+
+	(void)state;
+	poison_hold(p, &r, POISON_DEATH, NULL, 0);
+	poison_hold(p, &other, POISON_DEATH, NULL, 0);
+	newer.seq = r.seq + 1;
+	poison_outdated(p, &newer);
+	for (size_t i = 0; i < 10; i++) {
+		poison_close(p);
+		p = open_it();
+		assert_int_equal(poison_count(p), 1);
+		assert_true(poison_is_held(p, &other));
+	}
+	poison_close(p);
+}
+
 static void test_open_after_kill_in_one_then_the_second_time_holds_it(void **state)
 {
 	(void)state;
@@ -317,6 +337,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_open_after_a_seen_crash_in_one_then_it_is_held_with_its_former_value),
 		CASE(test_outdated_when_an_older_one_applies_then_the_newer_is_still_held),
+		CASE(test_open_when_an_outdated_one_stays_for_many_starts_then_others_are_held),
 		CASE(test_open_after_kill_in_one_then_the_second_time_holds_it),
 		CASE(test_open_when_it_went_well_in_between_then_the_strike_is_gone),
 		CASE(test_open_after_deaths_while_idle_then_nobody_is_held),
