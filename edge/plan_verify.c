@@ -88,6 +88,13 @@ static int verify_nodes(struct verify *v)
 	return 0;
 }
 
+/* Rows are what the maps held when they were adopted: any number may stand there. */
+static const struct plan_backend_ent *entry_at(const struct plan_state *s,
+					       const struct plan_backend_ent **by_idx, uint32_t idx)
+{
+	return idx < s->sizes.backends ? by_idx[idx] : NULL;
+}
+
 static void backend_text(const struct verify *v, uint32_t idx, char buf[80])
 {
 	const struct plan_backend_ent *b = idx < v->s->sizes.backends ? v->by_idx[idx] : NULL;
@@ -238,7 +245,7 @@ static void verify_routes(struct verify *v, const struct route_view *view,
 		for (uint32_t k = 0; k < e->row_count; k++) {
 			struct plan_backend_key key;
 			const struct plan_backend_ent *b =
-				v->by_idx[plan_rows_of(svc->rows)[k].owner];
+				entry_at(v->s, v->by_idx, plan_rows_of(svc->rows)[k].owner);
 
 			plan_backend_key_of(view, e->row[k], &key);
 			wrong += !b || plan_backend_key_cmp(&b->key, &key) != 0;
@@ -290,8 +297,8 @@ int plan_verify(const struct plan_state *s, const struct plan_image *image,
 
 /* ---- sums for others to compare with */
 
-static uint32_t column_hash(const struct plan_svc_ent *svc, const struct plan_backend_ent **by_idx,
-			    bool is_prev)
+static uint32_t column_hash(const struct plan_state *s, const struct plan_svc_ent *svc,
+			    const struct plan_backend_ent **by_idx, bool is_prev)
 {
 	uint64_t h = maglev_hash_add(MAGLEV_HASH_INIT, svc->name, strlen(svc->name) + 1);
 	uint32_t last = 0;
@@ -302,7 +309,7 @@ static uint32_t column_hash(const struct plan_svc_ent *svc, const struct plan_ba
 	for (uint32_t i = 0; svc->rows && i < svc->value.rows; i++) {
 		const struct dp_row *row = &plan_rows_of(svc->rows)[i];
 		uint32_t idx = is_prev ? row->prev : row->owner;
-		const struct plan_backend_ent *b = by_idx[idx];
+		const struct plan_backend_ent *b = entry_at(s, by_idx, idx);
 
 		if (idx != last) {
 			last_hash = 0;
@@ -339,8 +346,8 @@ int plan_sums(const struct plan_state *s, struct plan_sums *ret_sums)
 	for (size_t i = 0; i < s->svc_count; i++) {
 		unsigned int k = plan_sums_bucket(s->svc[i].name);
 
-		sums.owners[k] += column_hash(&s->svc[i], by_idx, false);
-		sums.prevs[k] += column_hash(&s->svc[i], by_idx, true);
+		sums.owners[k] += column_hash(s, &s->svc[i], by_idx, false);
+		sums.prevs[k] += column_hash(s, &s->svc[i], by_idx, true);
 	}
 	free(by_idx);
 	*ret_sums = sums;
