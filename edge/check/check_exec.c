@@ -117,6 +117,8 @@ static void on_end(uv_poll_t *h, int status, int events)
 
 	(void)status;
 	(void)events;
+	/* What it left running goes with it, while its own number is still taken. */
+	(void)kill(-x->pid, SIGKILL);
 	if (waitid(P_PID, (id_t)x->pid, &end, WEXITED | WNOHANG) && errno == EINTR)
 		return;
 	uv_poll_stop(h);
