@@ -489,8 +489,7 @@ static int run(struct daemon *d)
 		/* Without a thread to look, it runs all the same. */
 		if (watchdog_start(&d->uv, "edged", WATCHDOG_LIMIT_MS, &d->dog, &e))
 			say("warn", "unwatched", "why=\"%s\"", e.text);
-		else
-			watchdog_ready(d->dog);
+		watchdog_ready(d->dog);
 		say("info", "started", "node=%s region=%s version=%s", d->conf.name, d->conf.region,
 		    EDGE_VERSION);
 	}

@@ -144,8 +144,7 @@ static int run(const struct keeper_config *cfg, struct err *e)
 		/* Without a thread to look, it runs all the same. */
 		if (watchdog_start(&loop, "edgefwd", WATCHDOG_LIMIT_MS, &dog, &unwatched))
 			keeper_log("warn", "unwatched", "text=\"%s\"", unwatched.text);
-		else
-			watchdog_ready(dog);
+		watchdog_ready(dog);
 		keeper_log("info", "ready", "socket=%s", cfg->socket_path);
 	}
 	uv_run(&loop, UV_RUN_DEFAULT); /* after a failure: closes what was open */

@@ -131,7 +131,7 @@ int watchdog_start(uv_loop_t *uv, const char *name, uint32_t limit_ms,
 	rc = pthread_create(&w->thread, NULL, look, w);
 	if (rc) {
 		w->thread = 0;
-		watchdog_stop(w);
+		*ret_watchdog = w;
 		return err_set(e, -rc, "watchdog: no thread: %s", strerror(rc));
 	}
 	*ret_watchdog = w;
@@ -140,7 +140,8 @@ int watchdog_start(uv_loop_t *uv, const char *name, uint32_t limit_ms,
 
 void watchdog_ready(struct watchdog *w)
 {
-	notify(w, "READY=1");
+	if (w)
+		notify(w, "READY=1");
 }
 
 static void on_closed(uv_handle_t *h)

@@ -18,10 +18,10 @@
 #define WATCHDOG_LIMIT_MS 10000u
 
 struct watchdog;
-/* name: for the line that is said. -ENOMEM, -EAGAIN: no thread. */
+/* name: for the line that is said. -ENOMEM | another error: no thread, but ret_watchdog is set: the manager alone looks. */
 int watchdog_start(uv_loop_t *uv, const char *name, uint32_t limit_ms,
 		   struct watchdog **ret_watchdog, struct err *e);
-/* Up: tells systemd. */
+/* Up: tells systemd. NULL is harmless. */
 void watchdog_ready(struct watchdog *w);
 /* Ends the thread, closes the timer; the loop must run once more. NULL is harmless. */
 void watchdog_stop(struct watchdog *w);
