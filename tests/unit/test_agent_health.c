@@ -87,7 +87,7 @@ static void test_signal_when_there_is_no_check_then_back_ever_later(void **state
 		assert_int_equal(own(8001)->health.state, FAILING);
 		assert_int_equal(own(8001)->backoff_ms, 5000 << i);
 		assert_int_equal(own(8001)->return_ms, now_ms + (5000 << i));
-		now_ms += 5000 << i;
+		now_ms += 5000ull << i;
 		until(8001, PASSING, MODEL_CAUSE_CHECK);
 	}
 	/* Long after that it begins anew. */
