@@ -382,6 +382,9 @@ void agent_event(const struct gossip_event *ev, void *arg)
 	case GOSSIP_EV_ORIGIN:
 		agent_origin_store(a, &ev->origin);
 		break;
+	case GOSSIP_EV_SUMMARY:
+	case GOSSIP_EV_REGION:
+		break;
 	}
 }
 

@@ -171,6 +171,9 @@ static void put_input(struct blackbox *b, const struct gossip_input *in)
 	case GOSSIP_IN_LOAD_MEMBER:
 		e.what_len = sizeof(struct gossip_member);
 		break;
+	case GOSSIP_IN_LOAD_SUMMARY:
+		e.what_len = sizeof(struct gossip_summary);
+		break;
 	case GOSSIP_IN_PACKET: /* its hash is enough */
 		e.number = what ? box_packet_hash(what) : 0;
 		e.flags |= what ? BOX_BUF : 0;
@@ -184,6 +187,7 @@ static void put_input(struct blackbox *b, const struct gossip_input *in)
 	case GOSSIP_IN_DEL:
 		e.key_len = (uint32_t)strnlen(key, RECORD_KEY_MAX + 1);
 		break;
+	case GOSSIP_IN_PUT_SUMMARY:
 	case GOSSIP_IN_SEND_FAILED:
 	case GOSSIP_IN_TICK:
 	case GOSSIP_IN_LEAVE:
@@ -205,7 +209,7 @@ static void on_input(void *arg, const struct gossip_core *c, const struct gossip
 
 	/* These tell of something that is being done: no place for a copy. */
 	if (in->kind != GOSSIP_IN_PACKET && in->kind != GOSSIP_IN_EVENT) {
-		if (!c || h->is_cut || h->used + BOX_RESERVE > b->head->half_bytes)
+		if (!c || h->is_cut || h->used + BOX_RESERVE + in->len > b->head->half_bytes)
 			begin_half(b, c);
 		if (c && ++b->since_digest >= BOX_CHECK_EVERY) {
 			b->since_digest = 0;

@@ -10,6 +10,7 @@
 
 #include "gossip/blackbox_file.h"
 #include "gossip/core.h"
+#include "gossip/region.h"
 
 struct play {
 	const uint8_t *file;
@@ -34,7 +35,8 @@ uint64_t box_layout(void)
 				sizeof(struct probe),	      sizeof(struct record),
 				sizeof(struct gossip_member), sizeof(struct gossip_origin),
 				sizeof(struct wire_card),     sizeof(struct out),
-				sizeof(struct queued_event),  offsetof(struct gossip_core, out)};
+				sizeof(struct queued_event),  sizeof(struct region),
+				sizeof(struct regions),	      offsetof(struct gossip_core, out)};
 
 	return box_hash(box_hash(0xcbf29ce484222325ull, sizes, sizeof(sizes)), EDGE_VERSION,
 			sizeof(EDGE_VERSION));
@@ -265,6 +267,7 @@ static int feed(struct play *p, const struct entry *x, const struct gossip_input
 	struct gossip_sender sender;
 	struct gossip_origin origin;
 	struct gossip_member member;
+	struct gossip_summary summary;
 	struct record r;
 
 	switch (in->kind) {
@@ -319,6 +322,16 @@ static int feed(struct play *p, const struct entry *x, const struct gossip_input
 		return 0;
 	case GOSSIP_IN_SET_GENERATION:
 		gossip_core_set_generation(p->core, in->now_ms, in->number);
+		return 0;
+	case GOSSIP_IN_PUT_SUMMARY:
+		(void)gossip_core_put_summary(p->core, in->now_ms, in->buf, in->len);
+		return 0;
+	case GOSSIP_IN_LOAD_SUMMARY:
+		if (!what_of(x, &summary, sizeof(summary)))
+			break;
+		summary.value = x->buf;
+		summary.len = x->e.buf_len;
+		(void)gossip_core_load_summary(p->core, &summary);
 		return 0;
 	case GOSSIP_IN_PACKET:
 		return play_packet(p, x);

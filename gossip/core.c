@@ -9,6 +9,7 @@
 #include "gossip/dissem.h"
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
@@ -123,6 +124,8 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 	err = member_add_self(c);
 	if (!err)
 		err = table_add_self(c);
+	if (!err)
+		err = region_begin(c);
 	if (err) {
 		gossip_core_free(c);
 		return err_set(e, err, "own card could not be signed");
@@ -139,6 +142,7 @@ void gossip_core_free(struct gossip_core *c)
 	queue_free_all(c);
 	table_free_all(c);
 	member_free_all(c);
+	region_free_all(c);
 	free(c->stream);
 	free(c);
 }

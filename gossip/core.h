@@ -8,6 +8,7 @@
  *   record_origin.c writers: counting, heads               record_own.c  what this node writes
  *   record_shared.c removals                               twin.c  two machines with one key
  *                                                          reach.c, reach_row.c, reach_find.c  who hears whom
+ *                                                          region*.c  other regions, by summaries
  *
  * Memory    members live until the core is freed, so pointers to them stay good, but for those that left or died when the
  *           table is full (member.c evict()); records may go at any time
@@ -212,10 +213,13 @@ struct out {
 };
 TAILQ_HEAD(out_list, out);
 
+struct region_value;
 struct queued_event {
 	TAILQ_ENTRY(queued_event) link;
 	struct gossip_event e;
 	struct rblob *blob;
+	struct region_value *value;
+	struct gossip_region *region;
 };
 TAILQ_HEAD(event_list, queued_event);
 
@@ -286,6 +290,10 @@ struct gossip_core {
 	int64_t urgent_bytes; /* may still be spent; below 0: overdrawn by one packet */
 	uint64_t urgent_ms;   /* when it was filled last */
 
+	struct regions *regions; /* region.h; NULL: everyone knows everyone */
+	struct gossip_mismatch mismatch[GOSSIP_MISMATCHES_MAX];
+	size_t mismatch_count;
+
 	struct out_list out;
 	size_t out_count, out_bytes;
 	struct out *out_current;
@@ -308,6 +316,9 @@ void queue_packet(struct gossip_core *c, enum gossip_via via, const struct gossi
 void queue_member_event(struct gossip_core *c, enum gossip_event_kind kind, const struct member *m,
 			enum gossip_state old_state, bool is_new);
 void queue_record_event(struct gossip_core *c, enum gossip_event_kind kind, struct rblob *blob);
+void queue_summary_event(struct gossip_core *c, const struct gossip_summary *s,
+			 struct region_value *value);
+void queue_region_event(struct gossip_core *c, const struct gossip_region *r, bool is_new);
 void queue_generation_event(struct gossip_core *c, uint64_t generation);
 void queue_drop_all(struct gossip_core *c); /* packets */
 void queue_free_all(struct gossip_core *c);

@@ -7,6 +7,7 @@
 #include "gossip/dissem.h"
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 
 void rblob_unref(struct rblob *b)
 {
@@ -119,6 +120,34 @@ void queue_record_event(struct gossip_core *c, enum gossip_event_kind kind, stru
 	q->e.generation = blob->r.generation;
 }
 
+void queue_summary_event(struct gossip_core *c, const struct gossip_summary *s,
+			 struct region_value *value)
+{
+	struct queued_event *q = queue_event(c, GOSSIP_EV_SUMMARY);
+
+	if (!q)
+		return;
+	value->refs++;
+	q->value = value;
+	q->e.summary = *s;
+}
+
+void queue_region_event(struct gossip_core *c, const struct gossip_region *r, bool is_new)
+{
+	struct gossip_region *copy = malloc(sizeof(*copy));
+	struct queued_event *q = copy ? queue_event(c, GOSSIP_EV_REGION) : NULL;
+
+	if (!q) {
+		free(copy);
+		return;
+	}
+	*copy = *r;
+	copy->value = NULL; /* may be gone when this is told */
+	q->region = copy;
+	q->e.region = copy;
+	q->e.is_new = is_new;
+}
+
 void queue_generation_event(struct gossip_core *c, uint64_t generation)
 {
 	struct queued_event *q = queue_event(c, GOSSIP_EV_GENERATION);
@@ -132,6 +161,8 @@ static void event_free(struct queued_event *q)
 	if (!q)
 		return;
 	rblob_unref(q->blob);
+	region_value_unref(q->value);
+	free(q->region);
 	free(q);
 }
 
@@ -141,8 +172,12 @@ static bool next_event(struct gossip_core *c, struct gossip_event *ret_event)
 
 	event_free(c->event_current);
 	c->event_current = q;
-	if (!q)
-		return origin_next_event(c, ret_event);
+	if (!q) {
+		if (origin_next_event(c, ret_event))
+			return true;
+		region_drained(c);
+		return false;
+	}
 	TAILQ_REMOVE(&c->events, q, link);
 	*ret_event = q->e;
 	return true;

@@ -65,7 +65,9 @@ enum gossip_input_kind {
 	GOSSIP_IN_LOAD_MEMBER,
 	GOSSIP_IN_SET_GENERATION,
 	GOSSIP_IN_PACKET, /* one was given out, or buf NULL: none was there */
-	GOSSIP_IN_EVENT	  /* likewise, by what; number: its kind */
+	GOSSIP_IN_EVENT,  /* likewise, by what; number: its kind */
+	GOSSIP_IN_PUT_SUMMARY,
+	GOSSIP_IN_LOAD_SUMMARY /* what: summary; buf: its value */
 };
 struct gossip_input {
 	enum gossip_input_kind kind;
@@ -99,7 +101,8 @@ struct gossip_config {
 	uint32_t probe_interval_ms; /* 0 = default 200 */
 	uint32_t suspicion_min_ms;  /* 0 = default 1500 */
 	struct gossip_tap tap;	    /* may be empty */
-	struct arena *arena;	    /* where its memory comes from; NULL = the heap */
+	bool has_regions;    /* summaries between regions: "regions" below; the same on all nodes */
+	struct arena *arena; /* where its memory comes from; NULL = the heap */
 };
 
 int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gossip_core **ret_core,
@@ -189,7 +192,92 @@ struct gossip_member {
 	 * writers, and so many shared ones; of so many writers it had more than we. */
 	size_t lacks_records, lacks_writers, lacks_shared, ahead_writers;
 };
+/* -EXDEV: with has_regions, of another region; it is not kept, and the store need not either. Records of such nodes that were
+ * loaded go at gossip_core_join(), each with its GOSSIP_EV_RECORD_GONE. */
 int gossip_core_load_member(struct gossip_core *c, const struct gossip_member *m);
+
+/* ---- regions. With has_regions members and own records are those of this node's region alone; of each other region there is
+ * a summary, and its three lowest live nodes. Shared records reach everyone. */
+
+#define GOSSIP_REGIONS_MAX 48
+#define GOSSIP_SUMMARY_MAX (256u << 10)
+#define GOSSIP_DOWN_MAX 128
+#define GOSSIP_SENDERS_MAX 3
+
+/* Of a summary. Compared in this order; of two with the same numbers the lower hash is the newer one. */
+struct gossip_version {
+	uint64_t
+		removals; /* highest counter of a removal of a node, or of its lifting, or of what collected one */
+	uint64_t lives;	 /* sum of the writers' generations */
+	uint64_t marks;	 /* sum of their watermarks, and the highest counter of shared records */
+	uint8_t hash[8]; /* of the value */
+};
+int gossip_version_cmp(const struct gossip_version *a, const struct gossip_version *b);
+
+/* A region's value as an application makes it from all that it was told by events until the last gossip_core_next_event() that
+ * was false; a function of records alone, so that each node of the region makes the same. To be called after each change of
+ * records, also with the same value: that raises its version. Other regions get it from this node only while it is one of the
+ * two lowest that live. -ENOTSUP without has_regions | -EMSGSIZE | -ENOMEM */
+int gossip_core_put_summary(struct gossip_core *c, uint64_t now_ms, const uint8_t *value,
+			    size_t len);
+
+struct gossip_summary {
+	char region[GOSSIP_NAME_MAX];
+	struct gossip_version version;
+	const uint8_t *value;
+	size_t len;
+	struct node_id from; /* who sent it; zero: it was loaded */
+};
+/* At start, before join: another region's, as GOSSIP_EV_SUMMARY had it. What is newer takes its place.
+ * -ENOTSUP | -EINVAL a name, or this node's own region | -EBADMSG hash or length | -ENOSPC | -ENOMEM */
+int gossip_core_load_summary(struct gossip_core *c, const struct gossip_summary *s);
+
+struct gossip_region {
+	char name[GOSSIP_NAME_MAX];
+	bool is_own;
+	bool is_dead; /* none of it answers those of us that ask: its ways in are not to be used */
+	bool has_value;
+	struct gossip_version version;
+	const uint8_t *value; /* valid until the next call */
+	size_t len;
+	struct node_id from;
+	uint64_t since_ms; /* is_dead is as it is */
+	uint64_t value_ms; /* when the value came */
+	uint64_t
+		heard_ms; /* this node heard of it itself; only the three lowest of a region ask others. 0 = never */
+	uint32_t rtt_us; /* likewise; 0 = not measured */
+	/* Its lowest nodes: who can speak for it. The one that counts says how many of its members live, and who is suspect or
+	 * dead there. */
+	struct gossip_contact {
+		struct node_id id;
+		char name[GOSSIP_NAME_MAX];
+		struct gossip_addr addr;
+		bool counts;
+		uint64_t heard_ms;
+	} senders[GOSSIP_SENDERS_MAX];
+	size_t sender_count;
+	size_t live_count;
+	uint8_t down[GOSSIP_DOWN_MAX][4]; /* node numbers: the first bytes of ids */
+	size_t down_count;
+	/* Somebody has a newer version, since then. */
+	bool is_behind;
+	struct gossip_version newest;
+	struct node_id newest_from;
+	uint64_t behind_since_ms;
+};
+/* Own region first, then by name. 0 without has_regions. */
+size_t gossip_core_region_count(const struct gossip_core *c);
+void gossip_core_region_at(const struct gossip_core *c, size_t i, struct gossip_region *ret_region);
+
+/* Nodes heard lately that have the other mode, in either mode; newest first. */
+struct gossip_mismatch {
+	struct node_id id;
+	struct gossip_addr addr;
+	uint64_t heard_ms;
+};
+#define GOSSIP_MISMATCHES_MAX 8
+size_t gossip_core_mismatches(const struct gossip_core *c,
+			      struct gossip_mismatch ret[GOSSIP_MISMATCHES_MAX]);
 
 /* ---- out */
 
@@ -213,6 +301,9 @@ enum gossip_event_kind {
 	GOSSIP_EV_CONFLICT, /* duplicate node: same id with another nonce, same name, or same number */
 	GOSSIP_EV_ORIGIN, /* we know a writer's records differently far: store it with the records told so far.
 				Comes when no other event waits; several changes of one writer make one */
+	GOSSIP_EV_SUMMARY, /* another region's value is another one: summary */
+	GOSSIP_EV_REGION /* another region appeared (is_new), died, came back, or who is down there changed: region.
+				Its value is not told here */
 };
 struct gossip_event {
 	enum gossip_event_kind kind;
@@ -221,6 +312,8 @@ struct gossip_event {
 	bool is_new;
 	struct record record;	     /* RECORD, RECORD_GONE */
 	struct gossip_origin origin; /* ORIGIN */
+	struct gossip_summary summary;
+	const struct gossip_region *region;
 	uint64_t generation;
 };
 bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_event);
@@ -282,7 +375,11 @@ void gossip_core_check(const struct gossip_core *c);
 	X(streams_out, "stream messages sent")                                                     \
 	X(queue_drops, "news dropped because a queue was full (anti-entropy repairs it)")          \
 	X(frozen, "times this process found that it had been frozen")                              \
-	X(refutations, "suspicions of ourselves refuted")
+	X(refutations, "suspicions of ourselves refuted")                                          \
+	X(mode_mismatches, "messages of nodes whose regions mode is another one")                  \
+	X(summaries_in, "summaries of regions that came in whole")                                 \
+	X(summaries_out, "summaries of regions sent")                                              \
+	X(region_dgrams_out, "datagrams sent about regions, or to other regions")
 struct gossip_counters {
 #define GOSSIP_COUNTER_FIELD(name, what) uint64_t name;
 	GOSSIP_COUNTERS(GOSSIP_COUNTER_FIELD)

@@ -70,8 +70,8 @@ static void print_record(const char *verb, const struct gossip_input *in)
 
 static void print_step(const struct gossip_core *c, const struct blackbox_step *s, void *arg)
 {
-	static const char *const event[] = {"member",	  "record",   "record gone",
-					    "generation", "conflict", "origin"};
+	static const char *const event[] = {"member",	"record", "record gone", "generation",
+					    "conflict", "origin", "summary",	 "region"};
 	const struct gossip_input *in = &s->in;
 	struct gossip_config cfg;
 	char addr[INET6_ADDRSTRLEN + 8];
@@ -126,6 +126,12 @@ static void print_step(const struct gossip_core *c, const struct blackbox_step *
 		return;
 	case GOSSIP_IN_SET_GENERATION:
 		printf("takes generation %llu\n", (unsigned long long)in->number);
+		return;
+	case GOSSIP_IN_PUT_SUMMARY:
+		printf("makes its region's summary, %zu bytes\n", in->len);
+		return;
+	case GOSSIP_IN_LOAD_SUMMARY:
+		puts("loads another region's summary");
 		return;
 	case GOSSIP_IN_PACKET:
 		printf("sends a packet, hash %016llx\n", (unsigned long long)in->number);

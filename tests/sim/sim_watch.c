@@ -321,6 +321,14 @@ void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_even
 	case GOSSIP_EV_CONFLICT:
 		sim_watch_note(s, n->idx, "conflict about n%zu", node_of(s, &ev->member.id));
 		return;
+	case GOSSIP_EV_SUMMARY:
+		sim_watch_note(s, n->idx, "takes the summary of %s, %zu bytes", ev->summary.region,
+			       ev->summary.len);
+		return;
+	case GOSSIP_EV_REGION:
+		sim_watch_note(s, n->idx, "region %s is %s, %zu down there", ev->region->name,
+			       ev->region->is_dead ? "dead" : "alive", ev->region->down_count);
+		return;
 	case GOSSIP_EV_ORIGIN:
 		return;
 	}
