@@ -91,7 +91,7 @@ int model_name_check(const char *name)
 	return 0;
 }
 
-static int node_rules(const struct model_node *n)
+int model_node_rules(const struct model_node *n)
 {
 	static const struct ip_addr zero;
 	bool has_addr = !ip_equal(&n->wg_addr, &zero);
@@ -117,7 +117,7 @@ int model_node_encode(const struct model_node *n, uint8_t *buf, size_t cap)
 	bool has_key = !is_zero(n->wg_pub, sizeof(n->wg_pub)), has_endpoint = n->wg_port != 0;
 	struct model_packer p;
 
-	if (node_rules(n))
+	if (model_node_rules(n))
 		return -EBADMSG;
 	model_pack_begin(&p, buf, cap, 5u + has_key + 2u * has_endpoint);
 	model_pack_text(&p, "n");
@@ -188,7 +188,7 @@ int model_node_decode(const uint8_t *buf, size_t len, struct model_node *ret_nod
 	n.is_edge = flags & NODE_EDGE;
 	n.is_worker = flags & NODE_WORKER;
 	n.has_forwarder = flags & NODE_FORWARDER;
-	if (rc || !mp_at_end(&r) || (seen & REQUIRED) != REQUIRED || node_rules(&n))
+	if (rc || !mp_at_end(&r) || (seen & REQUIRED) != REQUIRED || model_node_rules(&n))
 		return -EBADMSG;
 	*ret_node = n;
 	return 0;

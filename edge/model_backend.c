@@ -34,7 +34,7 @@ int model_backend_key_parse(const char *key, struct model_backend *ret_backend)
 	return 0;
 }
 
-static int backend_rules(const struct model_backend *b)
+int model_backend_rules(const struct model_backend *b)
 {
 	if (model_name_check(b->service) || !ip_is_unicast(&b->addr) || b->port == 0 ||
 	    b->weight == 0 || b->weight > MODEL_WEIGHT_MAX || b->token > TOKEN_MAX ||
@@ -47,7 +47,7 @@ int model_backend_encode(const struct model_backend *b, uint8_t *buf, size_t cap
 {
 	struct model_packer p;
 
-	if (backend_rules(b))
+	if (model_backend_rules(b))
 		return -EBADMSG;
 	model_pack_begin(&p, buf, cap,
 			 7u + (b->quic_id != 0) + 2u * (b->ports.lo != 0) + (b->watch[0] != 0));
@@ -124,7 +124,7 @@ int model_backend_decode(const uint8_t *buf, size_t len, struct model_backend *r
 		if (rc)
 			return -EBADMSG;
 	}
-	if (rc || !mp_at_end(&r) || (seen & REQUIRED) != REQUIRED || backend_rules(&b))
+	if (rc || !mp_at_end(&r) || (seen & REQUIRED) != REQUIRED || model_backend_rules(&b))
 		return -EBADMSG;
 	*ret_backend = b;
 	return 0;

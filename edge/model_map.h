@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* edge/model_map.h - walking the map of a record value, and packing one; shared by edge/model*.c only.
+/* edge/model_map.h - walking the map of a record value, and packing one; shared by edge/model*.c and others that read
+ * parts of values.
  *
  *   model_map_open(&m, &r);
  *   while ((rc = model_map_next(&m)) > 0) { if (model_map_is(&m, "x")) rc = mp_read_...(&r, ...); else rc = mp_skip(&r);
@@ -49,6 +50,9 @@ void model_pack_free_text(struct model_packer *p, const char *text, size_t cap);
 void model_pack_bin(struct model_packer *p, const uint8_t *data, size_t len);
 void model_pack_addr(struct model_packer *p, const struct ip_addr *a);
 void model_pack_key_uint(struct model_packer *p, const char *key, uint64_t value);
+
+int model_node_rules(const struct model_node *n); /* 0 | -EBADMSG */
+int model_backend_rules(const struct model_backend *b);
 
 /* edge/model_policy.c: the map of a service's policies; unknown ones are skipped */
 bool model_policy_is_default(const struct model_policy *p);
