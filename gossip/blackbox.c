@@ -20,7 +20,10 @@ struct blackbox {
 	unsigned int at; /* the half that is written */
 	unsigned int since_digest;
 	uint64_t written, number;
+	size_t kept; /* in the half at `at`, what was written before this is not kept mapped */
 };
+
+#define KEEP_BYTES (128u << 10) /* more of what was written than this is given back at once */
 
 uint64_t box_hash(uint64_t h, const void *p, size_t len)
 {
@@ -50,12 +53,27 @@ static uint8_t *base(const struct blackbox *b)
 	return (uint8_t *)b->head + BOX_HEAD_BYTES + (size_t)b->at * b->head->half_bytes;
 }
 
+/* What was written stays in the file (in the page cache), only its place in this process's memory is given back. */
+static void give_back(struct blackbox *b)
+{
+	size_t used = b->head->half[b->at].used, page = (size_t)sysconf(_SC_PAGESIZE);
+	uintptr_t from = ((uintptr_t)base(b) + b->kept) & ~(page - 1);
+	uintptr_t to = ((uintptr_t)base(b) + used) & ~(page - 1);
+
+	/* Refused: then it takes more memory, and nothing else. */
+	if (to > from)
+		(void)madvise((void *)from, to - from, MADV_DONTNEED);
+	b->kept = used;
+}
+
 static void begin_half(struct blackbox *b, const struct gossip_core *core)
 {
 	struct box_half *h;
 	size_t len = b->arena ? arena_used(b->arena) : 0;
 
+	give_back(b);
 	b->at = b->number ? 1 - b->at : 0;
+	b->kept = 0;
 	h = &b->head->half[b->at];
 	__atomic_store_n(&h->number, 0, __ATOMIC_SEQ_CST);
 	h->used = h->copy_len = h->is_cut = 0;
@@ -119,6 +137,8 @@ static void put(struct blackbox *b, const struct box_entry *e, const void *what,
 	p = put_bytes(p, buf, e->buf_len);
 	b->written += (uint64_t)(p - start);
 	__atomic_store_n(&h->used, h->used + (uint64_t)(p - start), __ATOMIC_RELEASE);
+	if (h->used - b->kept >= KEEP_BYTES)
+		give_back(b);
 }
 
 static void put_digest(struct blackbox *b, const struct gossip_core *c)
