@@ -166,18 +166,23 @@ static double cpu_ticks(pid_t pid)
 	return (double)(user + system);
 }
 
-static double rss_mib(pid_t pid)
+/* ret_own: without the pages of programs and libraries, which all nodes of this machine share. */
+static double rss_mib(pid_t pid, double *ret_own)
 {
 	char path[64], line[256];
-	unsigned long kib = 0;
+	unsigned long kib = 0, anon_kib = 0, shmem_kib = 0;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f))
+	while (f && fgets(line, sizeof(line), f)) {
 		(void)sscanf(line, "VmRSS: %lu", &kib);
+		(void)sscanf(line, "RssAnon: %lu", &anon_kib);
+		(void)sscanf(line, "RssShmem: %lu", &shmem_kib);
+	}
 	if (f)
 		fclose(f);
+	*ret_own = (double)(anon_kib + shmem_kib) / 1024;
 	return (double)kib / 1024;
 }
 
@@ -254,7 +259,7 @@ static void measure_join(void)
 static void measure_rest(void)
 {
 	double ticks[BENCH_NODES_MAX], hz = (double)sysconf(_SC_CLK_TCK), sum = 0;
-	struct samples rss = {0};
+	struct samples rss = {0}, own = {0};
 	uint64_t bytes, start_ns;
 
 	m.is_quiet = true;
@@ -269,11 +274,15 @@ static void measure_rest(void)
 	bytes = device_bytes() - bytes;
 	for (size_t i = 0; i < m.count; i++) {
 		sum += (cpu_ticks(m.pid[i]) - ticks[i]) / hz;
-		sample(&rss, rss_mib(m.pid[i]));
+		double own_mib, mib = rss_mib(m.pid[i], &own_mib);
+
+		sample(&rss, mib);
+		sample(&own, own_mib);
 	}
 	m.is_quiet = false;
 	row("at rest: CPU of a node, % of a core", 100 * sum / s / (double)m.count);
 	row("at rest: resident memory, median, MiB", percentile(&rss, 50));
+	row("at rest: of it not programs and libraries, MiB", percentile(&own, 50));
 	row("at rest: sent by a node, bytes/s", (double)bytes / s / (double)m.count);
 }
 
