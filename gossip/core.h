@@ -160,6 +160,8 @@ struct member {
 	uint64_t vote_ms; /* of the last vote */
 	uint64_t suspect_until_ms;
 	uint64_t asked_ms; /* first unanswered probe for somebody else */
+	/* The first and the last probe that it did not answer, while we heard nothing else of it either; 0: heard since. */
+	uint64_t try_ms, try_last_ms;
 	/* convergence */
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	bool is_sums_sent; /* and not answered yet */

@@ -148,7 +148,7 @@ void dissem_vote(struct gossip_core *c, const struct member *m, enum gossip_stat
 	wire_list_begin(&o, WIRE_K_VOTES);
 	(void)wire_add_vote(&o, &v); /* an empty datagram has room */
 	wire_list_end(&o);
-	dissem_send(c, &o, to, member_live_addrs(c, to, CORE_FANOUT));
+	dissem_send(c, &o, to, member_live_addrs(c, m, to, CORE_FANOUT));
 }
 
 /* ---- filling a packet */
@@ -393,7 +393,7 @@ static bool flush_one(struct gossip_core *c, bool is_all)
 	any |= pack_urgent_records(c, &o, is_all);
 	if (!any)
 		return false;
-	n = is_all ? member_live_addrs(c, to, CORE_FANOUT) : choose_relays(c, to);
+	n = is_all ? member_live_addrs(c, NULL, to, CORE_FANOUT) : choose_relays(c, to);
 	dissem_send(c, &o, to, n);
 	c->urgent_bytes -= (int64_t)(n * (o.b.len + SEALED_EXTRA));
 	return true;

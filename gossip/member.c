@@ -14,6 +14,7 @@
 
 #define NUMBER_BYTES 4 /* the node number is the first bytes of the id */
 #define CONFLICT_EVERY_MS 10000
+#define AROUND 32 /* of those around one on the ring, so many stand before it */
 
 struct member *member_get(const struct gossip_core *c, const struct node_id *id)
 {
@@ -429,7 +430,7 @@ int member_load(struct gossip_core *c, const struct gossip_member *g)
 void member_heard(struct gossip_core *c, struct member *m)
 {
 	m->heard_ms = c->any_heard_ms = c->now_ms;
-	m->asked_ms = 0;
+	m->asked_ms = m->try_ms = 0;
 	if (m->state == GOSSIP_HEADLESS)
 		member_set_state(c, m, GOSSIP_ALIVE);
 }
@@ -459,6 +460,22 @@ struct member *member_random_alive(struct gossip_core *c, const struct member *n
 	return NULL;
 }
 
+struct member *member_neighbour(const struct gossip_core *c, const struct member *m, bool is_before,
+				const struct member *not1)
+{
+	size_t at = member_ring_idx(c, m), step = is_before ? c->ring_count - 1 : 1;
+
+	for (size_t i = 1; i < c->ring_count; i++) {
+		struct member *x;
+
+		at = (at + step) % c->ring_count;
+		x = c->ring[at];
+		if (x->state == GOSSIP_ALIVE && x != not1)
+			return x;
+	}
+	return NULL;
+}
+
 struct member *member_random_in(struct gossip_core *c, enum gossip_state state)
 {
 	size_t start;
@@ -475,15 +492,19 @@ struct member *member_random_in(struct gossip_core *c, enum gossip_state state)
 	return NULL;
 }
 
-size_t member_live_addrs(struct gossip_core *c, struct gossip_addr *ret_addrs, size_t max)
+size_t member_live_addrs(struct gossip_core *c, const struct member *m,
+			 struct gossip_addr *ret_addrs, size_t max)
 {
 	size_t start = core_random_below(c, c->ring_count), n = 0;
 
-	for (size_t i = 0; i < c->ring_count && n < max; i++) {
-		struct member *m = c->ring[(start + i) % c->ring_count];
+	if (m)
+		start = member_ring_idx(c, m) + c->ring_count - AROUND % c->ring_count;
 
-		if (m->state <= GOSSIP_SUSPECT && !m->is_self)
-			ret_addrs[n++] = m->card.addr;
+	for (size_t i = 0; i < c->ring_count && n < max; i++) {
+		const struct member *x = c->ring[(start + i) % c->ring_count];
+
+		if (x->state <= GOSSIP_SUSPECT && !x->is_self)
+			ret_addrs[n++] = x->card.addr;
 	}
 	return n;
 }

@@ -37,9 +37,13 @@ bool member_is_card_signed(struct gossip_core *c, const struct wire_card *card);
 /* A random other member that is alive; NULL if none. `not1`, `not2` may be NULL. */
 struct member *member_random_alive(struct gossip_core *c, const struct member *not1,
 				   const struct member *not2);
+/* The next on the ring that is alive, or the one before; NULL if there is none. `not1` may be NULL. */
+struct member *member_neighbour(const struct gossip_core *c, const struct member *m, bool is_before,
+				const struct member *not1);
 struct member *member_random_in(struct gossip_core *c, enum gossip_state state);
-/* Addresses of all others alive, at most `max` (random ones then). */
-size_t member_live_addrs(struct gossip_core *c, struct gossip_addr *ret_addrs, size_t max);
+/* Addresses of all others alive, at most `max`: those around `m` on the ring then, or random ones if it is NULL. */
+size_t member_live_addrs(struct gossip_core *c, const struct member *m,
+			 struct gossip_addr *ret_addrs, size_t max);
 void member_export(const struct gossip_core *c, const struct member *m,
 		   struct gossip_member *ret_member);
 void member_free_all(struct gossip_core *c);

@@ -77,8 +77,7 @@ static struct reach_view *view_of(struct gossip_core *c, const struct member *m)
 	return oldest;
 }
 
-/* Are so few lost on the way there that some in a row mean something? */
-static bool is_clean(struct gossip_core *c, const struct member *m)
+bool reach_is_clean(struct gossip_core *c, const struct member *m)
 {
 	const struct reach_view *v = find_view(c, m);
 
@@ -89,7 +88,8 @@ void reach_on_detour(struct gossip_core *c, struct member *m)
 {
 	if (m->reach.fails < FAILS_MIN)
 		m->reach.fails++;
-	if (m->reach.fails >= (is_clean(c, m) ? FAILS_MIN_CLEAN : FAILS_MIN) && !m->reach.bad_ms)
+	if (m->reach.fails >= (reach_is_clean(c, m) ? FAILS_MIN_CLEAN : FAILS_MIN) &&
+	    !m->reach.bad_ms)
 		m->reach.bad_ms = c->now_ms;
 }
 
@@ -122,7 +122,7 @@ void reach_on_ping(struct gossip_core *c, struct member *m)
 	if (p->ping_ms && m->data_heard_ms < p->ping_ms && m->heard_ms > p->ping_ms) {
 		if (p->ping_fails < PINGS_MIN)
 			p->ping_fails++;
-		if (p->ping_fails >= (is_clean(c, m) ? PINGS_MIN_CLEAN : PINGS_MIN) &&
+		if (p->ping_fails >= (reach_is_clean(c, m) ? PINGS_MIN_CLEAN : PINGS_MIN) &&
 		    !p->data_bad_ms)
 			p->data_bad_ms = c->now_ms;
 	}

@@ -143,6 +143,8 @@ struct reach_path {	      /* of a member */
 };
 
 void reach_on_answer(struct gossip_core *c, struct member *m); /* ours, from itself */
+/* Are so few lost on the way there that some in a row mean something? */
+bool reach_is_clean(struct gossip_core *c, const struct member *m);
 void reach_on_detour(struct gossip_core *c, struct member *m); /* only others' were answered */
 void reach_on_sample(struct gossip_core *c, const struct member *m, bool is_lost);
 bool reach_wants_ping(const struct gossip_core *c, const struct member *m);

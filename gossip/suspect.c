@@ -15,7 +15,10 @@
 #define DATA_FRESH_MS 300 /* the kernel answered so recently: not suspect */
 #define CONTROL_FRESH_MS 400
 #define SCAN_MS 200
-#define RETRY_MS 1000	 /* one dead member is tried again */
+#define NEAR 2		    /* so many places on the ring know each other's tunnels warm */
+#define NEAR_QUIET_MS 20000 /* after so long without a word they are probed */
+#define NEAR_AGAIN_MS 1000  /* and so often while that lasts */
+#define RETRY_MS 1000	    /* one dead member is tried again */
 #define ISOLATED_MS 1500 /* nobody was heard: the fault may be ours, look at all of them faster */
 #define ISOLATED_PROBES 4
 #define BETWEEN_MAX 4 /* members that don't answer, between us and the next that lives */
@@ -163,10 +166,33 @@ const struct member *suspect_next_death(struct gossip_core *c)
 /* We probed it for somebody else and it kept silent: that is an opinion of our own. */
 static bool has_evidence(const struct gossip_core *c, const struct member *m)
 {
-	return m->asked_ms && c->now_ms < m->asked_ms + ASKED_FRESH_MS &&
+	return m->asked_ms && probe_is_path_known(c, m) &&
+	       c->now_ms < m->asked_ms + ASKED_FRESH_MS &&
 	       c->now_ms >= m->asked_ms + EVIDENCE_MS + probe_rtt_ms(c, m) &&
 	       m->heard_ms < m->asked_ms &&
 	       !(m->card.has_forwarder && m->data_heard_ms >= m->asked_ms);
+}
+
+/* Next to it on the ring, or the next but one: our tunnels to it are in use. */
+static bool is_near(const struct gossip_core *c, const struct member *m)
+{
+	for (unsigned int way = 0; way < 2; way++) {
+		const struct member *x = m;
+
+		for (unsigned int i = 0; i < NEAR && x; i++) {
+			x = member_neighbour(c, x, way == 0, m);
+			if (x == c->self)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Somebody doubts it: shall we look for ourselves? */
+static bool is_confirmer(struct gossip_core *c, const struct member *m)
+{
+	return is_near(c, m) || (probe_is_path_known(c, m) &&
+				 core_random_below(c, c->state_count[GOSSIP_ALIVE]) < CONFIRMERS);
 }
 
 void suspect_on_vote(struct gossip_core *c, struct member *from, const struct wire_vote *v)
@@ -195,8 +221,7 @@ void suspect_on_vote(struct gossip_core *c, struct member *from, const struct wi
 		else if (m->vote_count == 1 && v->state == GOSSIP_DEAD &&
 			 c->now_ms >= m->heard_ms + HEARD_JUST_NOW_MS)
 			probe_burst(c, m); /* dead to others, and we did not hear of it: look */
-		else if (m->vote_count == 1 && v->state == GOSSIP_SUSPECT &&
-			 core_random_below(c, c->state_count[GOSSIP_ALIVE]) < CONFIRMERS)
+		else if (m->vote_count == 1 && v->state == GOSSIP_SUSPECT && is_confirmer(c, m))
 			probe_burst(c, m);
 	}
 	evaluate(c, m);
@@ -242,19 +267,23 @@ static void scan(struct gossip_core *c)
 	c->scan_next_ms = next;
 }
 
-/* The next on the ring that lives, and those before it that don't answer. */
+/* The next on the ring that lives, and those before it that don't answer; those after it when they were silent for long. */
 static void probe_successor(struct gossip_core *c)
 {
 	size_t at = member_ring_idx(c, c->self);
-	unsigned int between = 0;
+	unsigned int between = 0, alive = 0;
 
-	for (size_t i = 1; i < c->ring_count; i++) {
+	for (size_t i = 1; i < c->ring_count && alive < NEAR; i++) {
 		struct member *m = c->ring[(at + i) % c->ring_count];
 
 		if (m->state == GOSSIP_ALIVE) {
-			probe_start(c, m);
-			return;
+			if (alive++ == 0 || (c->now_ms >= m->heard_ms + NEAR_QUIET_MS &&
+					     c->now_ms >= m->try_last_ms + NEAR_AGAIN_MS))
+				probe_start(c, m);
+			continue;
 		}
+		if (alive > 0)
+			continue;
 		if ((m->state == GOSSIP_HEADLESS || m->state == GOSSIP_SUSPECT) &&
 		    between++ < BETWEEN_MAX)
 			probe_start(c, m);

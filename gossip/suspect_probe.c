@@ -22,6 +22,7 @@
 #define RTT_FAR_MS 350	 /* another region, of which nobody was measured yet */
 #define GUESS_MAX_MS 500 /* it may have been frozen, not far */
 #define CHALLENGES_MAX 64
+#define HANDSHAKE_MS 6000 /* a tunnel whose first handshake was lost is there after so long */
 #define RTT_SHIFT 3
 #define RTT_VAR_SHIFT 2
 
@@ -72,10 +73,21 @@ static void put_digest(struct gossip_core *c, struct wire_out *o)
 	wire_put_digest(o, root, c->members_digest, c->standing);
 }
 
+bool probe_is_path_known(const struct gossip_core *c, const struct member *m)
+{
+	return (m->heard_ms && c->now_ms < m->heard_ms + PROBE_WARM_MS) ||
+	       (m->try_ms && c->now_ms >= m->try_ms + HANDSHAKE_MS);
+}
+
 static void send_probe(struct gossip_core *c, struct probe *p)
 {
 	struct wire_out o;
 
+	if (p->m) {
+		if (!p->m->try_ms || c->now_ms >= p->m->try_last_ms + PROBE_WARM_MS)
+			p->m->try_ms = c->now_ms;
+		p->m->try_last_ms = c->now_ms;
+	}
 	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_PROBE);
 	wire_put_cookie(&o, p->cookie);
 	put_digest(c, &o);
@@ -140,13 +152,15 @@ static uint64_t ack_wait_ms(const struct gossip_core *c, const struct member *m)
 
 /* ---- our own */
 
+/* Its neighbours on the ring talk to it all the time, so their tunnels to it are not cold; and one by chance. */
 static void choose_helpers(struct gossip_core *c, struct probe *p)
 {
-	for (unsigned int i = 0; i < PROBE_HELPERS; i++) {
-		p->helper[i] = member_random_alive(c, p->m, i > 0 ? p->helper[0] : NULL);
-		if (i > 0 && p->helper[i] == p->helper[i - 1])
+	p->helper[0] = member_neighbour(c, p->m, false, c->self);
+	p->helper[1] = member_neighbour(c, p->m, true, c->self);
+	p->helper[2] = member_random_alive(c, p->m, p->helper[0]);
+	for (unsigned int i = 1; i < PROBE_HELPERS; i++)
+		if (p->helper[i] == p->m || p->helper[i] == p->helper[i - 1])
 			p->helper[i] = NULL;
-	}
 }
 
 static void burst_round(struct gossip_core *c, struct probe *p)
@@ -167,7 +181,7 @@ static void burst_round(struct gossip_core *c, struct probe *p)
 		dissem_send(c, &o, &p->helper[i]->card.addr, 1);
 	}
 	p->next_ms = c->now_ms + BURST_STEP_MS;
-	if (p->stage == BURST_ROUNDS)
+	if (p->stage % BURST_ROUNDS == 0)
 		p->next_ms = c->now_ms + BURST_WAIT_MS + probe_rtt_ms(c, p->m) * 3 / 2;
 }
 
@@ -259,11 +273,13 @@ void probe_forget(struct gossip_core *c, struct member *m)
 static void verdict(struct gossip_core *c, struct probe *p)
 {
 	struct member *m = p->m;
-	bool is_data_alive = p->is_data_acked;
+	bool is_data_alive = p->is_data_acked, is_known = probe_is_path_known(c, m);
 
 	p->role = PROBE_LATE;
 	p->next_ms = c->now_ms + LATE_LIFE_MS;
 	c->n.probes_failed++;
+	if (!is_known)
+		return;
 	/* Whom we know not to answer says nothing about us. */
 	if (m->state == GOSSIP_ALIVE)
 		suspect_health(c, 1);
@@ -278,10 +294,16 @@ static void verdict(struct gossip_core *c, struct probe *p)
 	}
 }
 
+/* Its machine lives, so there is no hurry: where much is lost on the way a second burst tells whether its daemon does. */
+static unsigned int burst_rounds(struct gossip_core *c, const struct probe *p)
+{
+	return p->is_data_acked && !reach_is_clean(c, p->m) ? 2 * BURST_ROUNDS : BURST_ROUNDS;
+}
+
 static void probe_due(struct gossip_core *c, struct probe *p)
 {
 	if (p->role != PROBE_OWN) {
-		if (p->role == PROBE_LATE && p->is_helped)
+		if (p->role == PROBE_LATE && p->is_helped && probe_is_path_known(c, p->m))
 			reach_on_detour(c, p->m);
 		p->role = PROBE_FREE;
 		return;
@@ -291,7 +313,7 @@ static void probe_due(struct gossip_core *c, struct probe *p)
 	/* Headless as we knew it, and its kernel is well. */
 	if (p->m->state == GOSSIP_HEADLESS && p->is_data_acked)
 		p->role = PROBE_FREE;
-	else if (p->stage < BURST_ROUNDS)
+	else if (p->stage < burst_rounds(c, p))
 		burst_round(c, p);
 	else
 		verdict(c, p);

@@ -15,11 +15,14 @@
 
 #define PROBE_INTERVAL_MS 200
 #define ASKED_FRESH_MS 1000 /* a helper's probe older than this says nothing about now */
+#define PROBE_WARM_MS 60000 /* heard so lately: the tunnel between us is up */
 #define JOIN_WAIT_MS 500
 #define JOIN_WAIT_MAX_MS 5000
 
 /* How far it is, as far as we know: measured, or else as its region's others. */
 uint64_t probe_rtt_ms(const struct gossip_core *c, const struct member *m);
+/* Does silence say something of it? A tunnel that was not in use for minutes has to be made anew, and until then loses all. */
+bool probe_is_path_known(const struct gossip_core *c, const struct member *m);
 void probe_start(struct gossip_core *c, struct member *m);
 void probe_burst(struct gossip_core *c, struct member *m);
 void probe_once(struct gossip_core *c, struct member *m);
