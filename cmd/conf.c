@@ -224,6 +224,15 @@ static int parse_regions(struct conf *c, const struct key *k, const char *value)
 	return 0;
 }
 
+static int parse_mode(struct conf *c, const struct key *k, const char *value)
+{
+	(void)k;
+	if (strcmp(value, "flat") != 0 && strcmp(value, "summaries") != 0)
+		return -EINVAL;
+	c->has_summaries = strcmp(value, "summaries") == 0;
+	return 0;
+}
+
 static int parse_writers(struct conf *c, const struct key *k, const char *value)
 {
 	char copy[LINE_MAX_BYTES + 1], *save = NULL;
@@ -287,6 +296,7 @@ static const struct key keys[] = {
 	{"worker", "bridge", LIST(bridge, bridge_count), .parse = parse_pattern, .want = WANT_PATTERN},
 	{"worker", "check_dir", 0, parse_path, AT(check_dir), .want = WANT_PATH},
 	{"worker", "check_ca", 0, parse_path, AT(check_ca), .want = WANT_PATH},
+	{"regions", "mode", 0, parse_mode, .want = "flat or summaries", .def = "flat"},
 	{"regions", "order", LIST(order, order_count), .parse = parse_regions,
 	 .want = "region names, nearest first, blanks between"},
 	{"forwarder", "socket", 0, parse_path, AT(fwd_socket), .want = WANT_PATH, .def = "/run/edge/edgefwd.sock"},

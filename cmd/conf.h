@@ -11,7 +11,7 @@
  *              service_writers * (all, or node ids, blanks between)
  * [edge]       public * (interface pattern), vip_prefix *
  * [worker]     uplink * (interface pattern), bridge * (interface pattern), check_dir, check_ca (of checks; none)
- * [regions]    order * (names, blanks between)
+ * [regions]    mode (flat | summaries), order * (names, blanks between)
  * [forwarder]  socket (/run/edge/edgefwd.sock), pin_dir (/sys/fs/bpf/edge), user (edge), rows, services, backends,
  *              nodes, pages, flows, flows_new, xdp (auto | native | generic | off)
  */
@@ -51,6 +51,7 @@ struct conf {
 	char check_dir[CONF_TEXT_MAX], check_ca[CONF_TEXT_MAX];
 	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX];
 	size_t order_count;
+	bool has_summaries; /* [regions] mode */
 	char fwd_socket[CONF_TEXT_MAX], pin_dir[CONF_TEXT_MAX], fwd_user[32];
 	struct dp_sizes sizes;
 	uint8_t xdp_mode; /* enum conf_xdp */

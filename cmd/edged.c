@@ -210,7 +210,8 @@ static void guard(struct daemon *d, struct gossip_config *g)
 static int open_core(struct daemon *d, struct err *e)
 {
 	const struct conf *c = &d->conf;
-	struct gossip_config g = {.has_forwarder = has_forwarder(c)};
+	struct gossip_config g = {.has_forwarder = has_forwarder(c),
+				  .has_regions = c->has_summaries};
 	char path[CONF_TEXT_MAX + 16];
 	int err;
 
@@ -246,6 +247,7 @@ static int open_agent(struct daemon *d, struct err *e)
 				 .order_count = c->order_count,
 				 .manage_wireguard = c->wireguard_managed,
 				 .has_seeds = c->seed_count > 0,
+				 .has_regions = c->has_summaries,
 				 .fwd_socket = has_forwarder(c) ? c->fwd_socket : NULL,
 				 .version = EDGE_VERSION,
 				 .state_dir = c->state_dir,

@@ -54,10 +54,13 @@ uint64_t agent_unix_ms(void)
 const char *agent_node_name(const struct agent *a, const struct node_id *id,
 			    char buf[MODEL_NAME_MAX])
 {
+	const struct route_node *n;
 	struct gossip_member m;
 
 	if (gossip_core_member_get(a->core, id, &m) && m.name[0])
 		snprintf(buf, MODEL_NAME_MAX, "%s", m.name);
+	else if ((n = agent_regions_node(a, id)))
+		snprintf(buf, MODEL_NAME_MAX, "%s", n->node.name);
 	else
 		snprintf(buf, MODEL_NAME_MAX, "%02x%02x%02x%02x", id->b[0], id->b[1], id->b[2],
 			 id->b[3]);
@@ -157,14 +160,34 @@ static void make_seed(struct agent *a)
 	agent_pump(a);
 }
 
+/* Of other regions only the lowest nodes are known, which is enough. */
+static bool is_elsewhere(const struct agent *a, size_t *live, bool *is_alone)
+{
+	size_t count = gossip_core_region_count(a->core);
+	struct gossip_region r;
+
+	*is_alone = count > 0;
+	for (size_t i = 0; i < count; i++) {
+		gossip_core_region_at(a->core, i, &r);
+		if (r.is_own || r.is_dead || !r.sender_count)
+			continue;
+		*is_alone = false;
+		*live += r.sender_count;
+		for (size_t k = 0; k < r.sender_count; k++)
+			if (node_id_cmp(&r.senders[k].id, &a->self) < 0)
+				return true;
+	}
+	return false;
+}
+
 /* The live node with the lowest id makes it, when it has heard all that the others know. */
 static void consider_seed(struct agent *a)
 {
 	uint64_t now = agent_now_ms(a), waited;
-	bool is_behind = false;
+	bool is_behind = false, is_alone;
 	size_t live = 0;
 
-	if (agent_seed(a))
+	if (agent_seed(a) || is_elsewhere(a, &live, &is_alone))
 		return;
 	for (size_t i = 0; i < gossip_core_member_count(a->core); i++) {
 		struct gossip_member m;
@@ -181,7 +204,7 @@ static void consider_seed(struct agent *a)
 		a->joined_ms = now;
 	waited = now - (live ? a->joined_ms : a->opened_ms);
 	if (!live ? waited >= (a->cfg.has_seeds ? AGENT_SEED_UNREACHED_MS : SEED_ALONE_MS)
-		  : waited >= (is_behind ? SEED_BEHIND_MS : SEED_JOINED_MS))
+		  : waited >= (is_behind || is_alone ? SEED_BEHIND_MS : SEED_JOINED_MS))
 		make_seed(a);
 }
 
@@ -317,6 +340,7 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 	char key[MODEL_KEY_MAX];
 
 	if (record_scope_of(ev->record.kind) != RECORD_VOLATILE) {
+		agent_regions_changed(a);
 		if (ev->kind == GOSSIP_EV_RECORD)
 			store_record(a, &ev->record);
 		else
@@ -383,7 +407,10 @@ void agent_event(const struct gossip_event *ev, void *arg)
 		agent_origin_store(a, &ev->origin);
 		break;
 	case GOSSIP_EV_SUMMARY:
+		agent_regions_summary(a, &ev->summary);
+		break;
 	case GOSSIP_EV_REGION:
+		agent_regions_region(a, ev->region);
 		break;
 	}
 }
@@ -403,6 +430,7 @@ static void on_tick(uv_timer_t *t)
 	agent_tiers_tick(a, agent_now_ms(a));
 	agent_maps_tick(a);
 	agent_tables_tick(a);
+	agent_regions_store(a, false);
 	agent_traces_fail(a, agent_now_ms(a), "edgefwd gave no answer");
 }
 
@@ -461,10 +489,13 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 	if (!err)
 		err = agent_poison_open(a);
 	if (!err)
+		err = agent_regions_open(a);
+	if (!err)
 		err = agent_backends_init(a);
 	if (!err)
 		err = agent_load(a, e);
 	if (!err) {
+		agent_regions_load(a);
 		agent_poison_try(a);
 		poison_batch_begin(a->poison);
 		err = agent_world_build(a, &a->world);
@@ -481,6 +512,7 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 		return err;
 	}
 	uv_timer_start(&a->tick_timer, on_tick, TICK_MS, TICK_MS);
+	agent_regions_changed(a);
 	agent_kick(a, true);
 	*ret_agent = a;
 	return 0;
@@ -489,6 +521,7 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 static void free_all(struct agent *a)
 {
 	agent_facts_free(a);
+	agent_regions_free(a);
 	agent_world_free(a->world);
 	poison_close(a->poison);
 	free(a->slot);
@@ -523,6 +556,7 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg)
 	agent_see_close(a);
 	forget_generations(a);
 	agent_judge_close(a);
+	agent_regions_close(a);
 	agent_backends_close(a);
 	agent_maps_close(a);
 	uv_close((uv_handle_t *)&a->compute_timer, on_timer_closed);

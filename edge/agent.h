@@ -49,6 +49,7 @@ struct agent_config {
 	bool has_seeds; /* others are configured: wait longer before making a flow seed alone */
 	const char *version;
 	struct check_pool_config checks;
+	bool has_regions;      /* of other regions there are summaries; the core has it too */
 	const char *state_dir; /* where the quarantine outlives this process; NULL = it doesn't */
 };
 

@@ -21,6 +21,7 @@
  *   agent_fwd.c      what edgefwd is asked for: VIPs, WireGuard peers
  *   agent_origin.c   how far others' records are known, over a restart
  *   agent_removal.c  nodes that are gone for good
+ *   agent_regions.c  other regions by their summaries, and this region's own
  */
 #ifndef EDGE_AGENT_INT_H
 #define EDGE_AGENT_INT_H
@@ -37,6 +38,8 @@
 #include "edge/signal.h"
 #include "edge/watch.h"
 
+/* A kind for the journal and the quarantine alone: a region's summary is no record. */
+#define AGENT_KIND_SUMMARY 191
 #define AGENT_TOKEN_REST_MS                                                                        \
 	(10u * 60 * 1000) /* longer than any edge keeps a stale word for a token */
 #define AGENT_TEXT_MAX 240
@@ -167,7 +170,8 @@ struct agent {
 	bool is_dirty;
 	uint64_t computed_ms;
 	uint32_t compute_us, compute_us_max;
-	uint64_t next_expiry_s; /* of an override, 0 = none */
+	uint64_t next_expiry_s;	       /* of an override, 0 = none */
+	struct agent_regions *regions; /* agent_regions.c; NULL: everyone knows everyone */
 
 	/* own backends */
 	struct own_backends own;
@@ -282,6 +286,9 @@ const union fact_value *agent_fact_find(const struct agent *a, const struct node
 					uint8_t kind, const char *key);
 int agent_world_build(struct agent *a, struct world **ret_world);
 void agent_world_free(struct world *w);
+/* By an override of its own, or with its node. */
+bool agent_backend_is_drained(struct agent *a, const struct route_node *n, const char *backend_key,
+			      uint64_t now_s);
 const struct model_seed *agent_seed(const struct agent *a);
 
 /* agent_poison.c */
@@ -293,6 +300,27 @@ void agent_quarantine(struct agent *a, const struct record *r, const uint8_t *fo
 void agent_poison_try(struct agent *a);
 /* A sentence about the i-th that is quarantined. */
 const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TEXT_MAX]);
+
+/* agent_regions.c; all of it does nothing without a->regions */
+int agent_regions_open(struct agent *a);
+void agent_regions_close(struct agent *a);
+void agent_regions_free(struct agent *a);
+void agent_regions_summary(struct agent *a, const struct gossip_summary *s);
+void agent_regions_region(struct agent *a, const struct gossip_region *g);
+/* A record came or went: this region's summary may be another one, and has another version. */
+void agent_regions_changed(struct agent *a);
+/* Summaries that were in quarantine, if the core has them. */
+void agent_regions_again(struct agent *a);
+/* How many nodes and backends they could add to a view. */
+void agent_regions_count(const struct agent *a, size_t *nodes, size_t *backends);
+/* Adds to `count` nodes that are there; all are sorted by id then. Returns how many there are. */
+size_t agent_regions_nodes(const struct agent *a, struct route_node *node, size_t count);
+void agent_regions_backends(struct agent *a, struct world *w, bool has_overrides);
+/* Of the view, as it was computed last; NULL = unknown. */
+const struct route_node *agent_regions_node(const struct agent *a, const struct node_id *id);
+/* agent_regions_file.c */
+void agent_regions_load(struct agent *a);
+void agent_regions_store(struct agent *a, bool is_last);
 
 /* agent_tables.c */
 void agent_tables_tick(struct agent *a);

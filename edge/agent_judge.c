@@ -67,14 +67,15 @@ static size_t place_of(const struct route_view *v, const struct route_node *owne
 	bool is_there = false;
 
 	for (size_t i = 0; i < v->node_count; i++)
-		if (!node_id_cmp(&v->node[i].id, id) && v->node[i].state == GOSSIP_ALIVE) {
+		if (!node_id_cmp(&v->node[i].id, id) && v->node[i].state == GOSSIP_ALIVE &&
+		    !v->node[i].is_summary) {
 			own = rank_of(&v->node[i], owner);
 			is_there = true;
 		}
 	for (size_t i = 0; i < v->node_count; i++) {
 		const struct route_node *n = &v->node[i];
 
-		if (n == owner || n->state != GOSSIP_ALIVE)
+		if (n == owner || n->state != GOSSIP_ALIVE || n->is_summary)
 			continue;
 		alive++;
 		before += rank_of(n, owner) < own;
@@ -254,7 +255,7 @@ void agent_judge_apply(const struct agent *a, const struct route_node *node, siz
 	for (size_t i = 0; i < node_count; i++) {
 		struct verdict *d;
 
-		if (node[i].state != GOSSIP_ALIVE || &node[i] == owner)
+		if (node[i].state != GOSSIP_ALIVE || &node[i] == owner || node[i].is_summary)
 			continue;
 		alive++;
 		id.judge = node[i].id;

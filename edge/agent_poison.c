@@ -44,6 +44,8 @@ static const char *kind_text(uint8_t kind)
 		return "seed";
 	case MODEL_KIND_FILTER:
 		return "filter";
+	case AGENT_KIND_SUMMARY:
+		return "summary";
 	}
 	return "unknown";
 }
@@ -68,11 +70,18 @@ const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TE
 	char name[MODEL_NAME_MAX], key[RECORD_KEY_MAX + 1];
 
 	key_text(e->key, e->key_len, key);
-	snprintf(buf, AGENT_TEXT_MAX, "a %s record written by %s %s, %s: \"%.100s\"",
-		 kind_text(e->kind), agent_node_name(a, &e->writer, name),
-		 e->cause == POISON_DEATH ? "ended this process and is not applied"
-					  : "can't be read",
-		 e->has_former ? "its former version stays in force" : "it is left out", key);
+	if (e->kind == AGENT_KIND_SUMMARY)
+		snprintf(buf, AGENT_TEXT_MAX,
+			 "the summary of region %s %s: its former one, if any, stays in force", key,
+			 e->cause == POISON_DEATH ? "ended this process and is not applied"
+						  : "can't be read");
+	else
+		snprintf(buf, AGENT_TEXT_MAX, "a %s record written by %s %s, %s: \"%.100s\"",
+			 kind_text(e->kind), agent_node_name(a, &e->writer, name),
+			 e->cause == POISON_DEATH ? "ended this process and is not applied"
+						  : "can't be read",
+			 e->has_former ? "its former version stays in force" : "it is left out",
+			 key);
 	return buf;
 }
 
@@ -138,7 +147,7 @@ bool agent_quarantine_at(const struct agent *a, size_t i, struct agent_quarantin
 	key_text(e->key, e->key_len, q.key);
 	snprintf(q.writer, sizeof(q.writer), "%s", agent_node_name(a, &e->writer, name));
 	/* Own kinds are one per writer. */
-	if (record_scope_of(e->kind) == RECORD_SHARED)
+	if (record_scope_of(e->kind) == RECORD_SHARED || e->kind == AGENT_KIND_SUMMARY)
 		snprintf(q.spec, sizeof(q.spec), "%s/%s", q.kind, q.key);
 	else
 		snprintf(q.spec, sizeof(q.spec), "%s/%s/%s", q.kind, name, q.key);
@@ -165,6 +174,8 @@ int agent_quarantine_release(struct agent *a, const char *spec, struct err *e)
 		r = record_of(&held);
 		poison_drop(a->poison, &r);
 		agent_log("info", "record_released", "record=\"%s\"", q.spec);
+		if (held.kind == AGENT_KIND_SUMMARY)
+			agent_regions_again(a);
 		if (core_record(a, &held, &r) && agent_fact_apply(a, &r) != AGENT_SAME)
 			agent_kick(a, true);
 		return 0;

@@ -180,7 +180,7 @@ static size_t edges_alive(const struct agent *a)
 
 	for (size_t i = 0; i < v->node_count; i++)
 		n += v->node[i].node.is_edge && v->node[i].node.has_forwarder &&
-		     v->node[i].state == GOSSIP_ALIVE;
+		     v->node[i].state == GOSSIP_ALIVE && !v->node[i].is_summary;
 	return n;
 }
 

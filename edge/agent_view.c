@@ -273,8 +273,8 @@ static void fill_node(const struct agent *a, const struct gossip_member *m, stru
 	n->node.has_forwarder = m->has_forwarder;
 }
 
-static bool override_stands(struct agent *a, const struct route_node *n, const char *backend_key,
-			    uint64_t now_s)
+bool agent_backend_is_drained(struct agent *a, const struct route_node *n, const char *backend_key,
+			      uint64_t now_s)
 {
 	char key[MODEL_KEY_MAX + MODEL_NAME_MAX + 16];
 
@@ -312,7 +312,8 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 		agent_judge_apply(a, w->node, w->view.node_count, n, fact[i]->id.key,
 				  &w->health[w->view.backend_count]);
 		b->health = (enum model_health_state)w->health[w->view.backend_count].state;
-		b->is_overridden = has_overrides && override_stands(a, n, fact[i]->id.key, now_s);
+		b->is_overridden =
+			has_overrides && agent_backend_is_drained(a, n, fact[i]->id.key, now_s);
 		w->view.backend_count++;
 	}
 }
@@ -351,30 +352,33 @@ static void count_facts(const struct agent *a, size_t *ret_services, size_t *ret
 int agent_world_build(struct agent *a, struct world **ret_world)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	size_t nodes = gossip_core_member_count(a->core), services, backends, n = 0;
+	size_t members = gossip_core_member_count(a->core), services, backends, n = 0;
+	size_t nodes = members, own;
 	struct fact **fact = NULL;
 	bool has_overrides;
 	int err = -ENOMEM;
 
 	if (!w)
 		return -ENOMEM;
-	count_facts(a, &services, &backends, &has_overrides);
+	count_facts(a, &services, &own, &has_overrides);
+	backends = own;
+	agent_regions_count(a, &nodes, &backends);
 	w->node = calloc(nodes + 1, sizeof(*w->node));
 	w->service = calloc(services + 1, sizeof(*w->service));
 	w->backend = calloc(backends + 1, sizeof(*w->backend));
 	w->health = calloc(backends + 1, sizeof(*w->health));
 	w->has_filter = calloc(services + 1, sizeof(*w->has_filter));
-	fact = calloc(backends + 1, sizeof(struct fact *));
+	fact = calloc(own + 1, sizeof(struct fact *));
 	if (!w->node || !w->service || !w->backend || !w->health || !w->has_filter || !fact)
 		goto out;
-	for (size_t i = 0; i < nodes; i++) {
+	for (size_t i = 0; i < members; i++) {
 		struct gossip_member m;
 
 		gossip_core_member_at(a->core, i, &m);
 		fill_node(a, &m, &w->node[i]);
 	}
-	qsort(w->node, nodes, sizeof(*w->node), cmp_node);
-	w->view.node_count = nodes;
+	qsort(w->node, members, sizeof(*w->node), cmp_node);
+	w->view.node_count = agent_regions_nodes(a, w->node, members);
 	for (struct fact *f = a->facts; f; f = f->hh.next) {
 		if (f->id.kind == MODEL_KIND_SERVICE)
 			w->service[w->view.service_count++] = f->u.service;
@@ -387,6 +391,7 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	if (has_overrides)
 		mark_drained(a, w);
 	fill_backends(a, w, fact, n, has_overrides);
+	agent_regions_backends(a, w, has_overrides);
 	mark_filters(a, w);
 	w->view.has_filter = w->has_filter;
 	w->view.node = w->node;

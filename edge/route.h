@@ -34,6 +34,7 @@ struct route_node {
 	struct model_node node;
 	enum gossip_state state;
 	bool is_drained; /* with all its backends; announces nothing */
+	bool is_summary; /* all that is known of it is what its region's summary says */
 };
 struct route_backend {
 	size_t node_idx; /* into view.node */

@@ -144,11 +144,13 @@ static size_t number_nodes(struct making *m)
 	const struct summary_from *f = m->from;
 	size_t n = 0, k = 0, to;
 
-	for (size_t i = 0; i < f->node_count; i++)
-		m->number[i] = m->measure.with_edges && f->node[i].node->is_edge &&
-					       f->node[i].node->has_forwarder
-				       ? 0
-				       : UINT32_MAX;
+	for (size_t i = 0; i < f->node_count; i++) {
+		const struct model_node *node = f->node[i].node;
+		bool is_edge = node->is_edge && node->has_forwarder;
+
+		m->number[i] =
+			i < SUMMARY_LOWEST || (is_edge && m->measure.with_edges) ? 0 : UINT32_MAX;
+	}
 	for (size_t i = 0; i < m->count; i = to, k++) {
 		to = service_end(m, i);
 		for (size_t w = 0; w < way_count(m, k, i, to); w++)

@@ -3,7 +3,8 @@
  * and ways in to it (docs/adr/0014). PURE.
  *
  * Made of    records alone, so that all nodes of a region that hold the same ones make the same bytes, whatever their order
- * Nodes      those that a chosen way goes to, and every edge with a forwarder: a worker answers only edges that it knows
+ * Nodes      those that a chosen way goes to; every edge with a forwarder: a worker answers only edges that it knows; and the
+ *            lowest ids, for those of them that live speak for the region and must be reached through WireGuard
  * Ways in    at most SUMMARY_WAYS_MAX of a service: usable ones first, then those that an operator drained, then the rest; within
  *            these by a hash of the backend's name, so that one that fails makes room for one other and moves no third
  * Left out   when the value would be longer than `cap`: first ways that are not usable, then more and more of each service's
@@ -20,6 +21,7 @@
 #include "edge/model.h"
 
 #define SUMMARY_WAYS_MAX 32
+#define SUMMARY_LOWEST 16 /* nodes that are named in any case */
 #define SUMMARY_NODES_MAX 4096
 #define SUMMARY_SERVICES_MAX 8192
 #define SUMMARY_VALUE_MAX (256u << 10)

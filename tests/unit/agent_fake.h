@@ -414,6 +414,9 @@ static void node_start(struct node *n, bool has_forwarder)
 	snprintf(path, sizeof(path), "%s/node.key", n->dir);
 	assert_int_equal(node_key_open(path, &n->key, &e), 0);
 	assert_int_equal(store_open(n->dir, &n->uv, &n->store, &was_reset, &e), 0);
+#ifdef FAKE_REGIONS
+	g.has_regions = true;
+#endif
 	node_key_pub(n->key, g.pub);
 	g.signer = node_key_signer(n->key);
 	g.generation = ++n->generation;
@@ -423,6 +426,9 @@ static void node_start(struct node *n, bool has_forwarder)
 	snprintf(c.self.name, sizeof(c.self.name), "a");
 	snprintf(c.self.region, sizeof(c.self.region), "r1");
 	memcpy(c.self.mesh_addr.b, g.addr.ip, 16);
+#ifdef FAKE_REGIONS
+	c.has_regions = true;
+#endif
 #ifdef FAKE_STATE_DIR
 	c.state_dir = n->dir;
 #endif

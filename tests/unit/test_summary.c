@@ -138,8 +138,7 @@ static void test_decode_when_it_was_encoded_then_all_facts_are_there(void **stat
 
 	(void)state;
 	add_node(r, false);
-	add_node(r, true);  /* no backend: an edge is named all the same */
-	add_node(r, false); /* neither */
+	add_node(r, true); /* no backend: an edge is named all the same */
 	f = add_backend(r, 0, "dns", MODEL_HEALTH_PASSING);
 	want = &r->backend[0];
 	want->ports = (struct ip_port_range){1000, 2000};
@@ -168,6 +167,29 @@ static void test_decode_when_it_was_encoded_then_all_facts_are_there(void **stat
 	assert_true(s->way[0].is_checked);
 	assert_false(s->way[1].is_checked);
 	assert_int_equal(s->service[1].usable, 100);
+	summary_free(s);
+	free(r);
+}
+
+static void
+test_encode_when_a_node_is_neither_way_nor_edge_then_named_if_its_id_is_low(void **state)
+{
+	struct region *r = region_new();
+	struct summary *s;
+
+	(void)state;
+	for (size_t i = 0; i < 50; i++)
+		add_node(r, i < 5);
+	s = summary_of(r, SUMMARY_VALUE_MAX, NULL);
+	assert_true(s->node_count >= SUMMARY_LOWEST && s->node_count <= SUMMARY_LOWEST + 5);
+	for (size_t i = 0; i < 5; i++) {
+		struct node_id edge = id_of(i);
+		bool is_there = false;
+
+		for (size_t k = 0; k < s->node_count; k++)
+			is_there |= !node_id_cmp(&s->node[k].id, &edge);
+		assert_true(is_there);
+	}
 	summary_free(s);
 	free(r);
 }
@@ -312,6 +334,8 @@ int main(void)
 		cmocka_unit_test(
 			test_encode_when_everything_is_in_another_order_then_the_same_bytes),
 		cmocka_unit_test(test_decode_when_it_was_encoded_then_all_facts_are_there),
+		cmocka_unit_test(
+			test_encode_when_a_node_is_neither_way_nor_edge_then_named_if_its_id_is_low),
 		cmocka_unit_test(test_encode_when_one_of_many_fails_then_one_way_is_exchanged),
 		cmocka_unit_test(
 			test_encode_when_few_are_usable_then_the_others_are_told_behind_them),
