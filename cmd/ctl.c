@@ -2,19 +2,16 @@
 #include "cmd/ctl.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "cmd/ctl_int.h"
 
-#define BACKLOG 16
+#define LONG_TRIES 5
 
 struct peer;
 
@@ -23,6 +20,9 @@ struct ctl_ask {
 	struct peer *peer; /* NULL: nobody waits for the answer any more */
 	uint64_t id;
 	char method[CTL_METHOD_MAX];
+	struct ctl_child *child; /* that works on it, or NULL */
+	uint64_t map_writes;	 /* when it began */
+	unsigned int tries;
 };
 
 struct peer {
@@ -48,17 +48,13 @@ struct ctl {
 	uv_pipe_t pipe;
 	struct peers peers;
 	size_t count;
-	dev_t dev; /* of the socket file: only ours is removed */
-	ino_t ino;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct ctl_socket file;
 	bool is_closing, is_pipe_open, is_accept_due;
 	void (*close_cb)(void *arg);
 	void *close_arg;
 };
 
-static void say(const char *level, const char *event, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static void say(const char *level, const char *event, const char *fmt, ...)
+void ctl_log(const char *level, const char *event, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -108,6 +104,8 @@ static void close_peer(struct peer *p)
 	p->is_closing = true;
 	if (p->ask)
 		p->ask->peer = NULL;
+	if (p->ask && p->ask->child)
+		ctl_child_kill(p->ask->child);
 	p->ask = NULL;
 	ctl_see_gone(&p->ctl->cfg, p);
 	if (p->is_counted)
@@ -232,8 +230,8 @@ static void on_agent(int status, const char *text, void *arg)
 	struct ctl_out *o;
 	struct ctl_block m;
 
-	say("info", "write", "method=%s uid=%ld status=%d", ask->method,
-	    ask->peer ? (long)ask->peer->uid : -1L, status);
+	ctl_log("info", "write", "method=%s uid=%ld status=%d", ask->method,
+		ask->peer ? (long)ask->peer->uid : -1L, status);
 	if (status) {
 		ctl_ask_refuse(ask, status, text ? text : strerror(-status));
 		return;
@@ -247,22 +245,31 @@ static void on_agent(int status, const char *text, void *arg)
 	ctl_ask_end(ask);
 }
 
-/* To the agent, or to whoever looks at packets: the answer comes when it comes. */
-static void ask_agent(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
+static struct ctl_ask *ask_new(struct peer *p, const struct ctl_request *q)
 {
 	struct ctl_ask *ask = calloc(1, sizeof(*ask));
-	struct err e = {0};
-	int rc;
 
 	if (!ask) {
 		reply_error(p, q->id, -ENOMEM, "out of memory");
-		return;
+		return NULL;
 	}
 	ask->peer = p;
 	ask->id = q->id;
 	snprintf(ask->method, sizeof(ask->method), "%s", q->method);
 	p->ask = ask;
 	p->is_busy = true;
+	return ask;
+}
+
+/* To the agent, or to whoever looks at packets: the answer comes when it comes. */
+static void ask_agent(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
+{
+	struct ctl_ask *ask = ask_new(p, q);
+	struct err e = {0};
+	int rc;
+
+	if (!ask)
+		return;
 	rc = ctl_is_see(q->method) ? ctl_see(q->method, a, ask, &e)
 				   : ctl_verb(p->ctl->cfg.agent, q->method, a, on_agent, ask, &e);
 	if (rc) {
@@ -276,27 +283,31 @@ static const struct look_method {
 	const char *name;
 	int (*fn)(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e);
-	bool is_write; /* goes into the log */
+	enum look_kind {
+		LOOK_ONLY,
+		LOOK_WRITES, /* goes into the log */
+		LOOK_LONG,   /* in a process of its own */
+	} kind;
 } look_methods[] = {
-	{"status", ctl_status, false},
-	{"node.list", ctl_node_list, false},
-	{"node.show", ctl_node_show, false},
-	{"service.list", ctl_service_list, false},
-	{"service.show", ctl_service_show, false},
-	{"backend.list", ctl_backend_list, false},
-	{"backend.show", ctl_backend_show, false},
-	{"filter.list", ctl_filter_list, false},
-	{"route.show", ctl_route_show, false},
-	{"stats", ctl_stats, false},
-	{"events", ctl_events, false},
-	{"verify", ctl_verify, false},
-	{"plan", ctl_plan, false},
-	{"converged", ctl_converged, false},
-	{"quarantine.list", ctl_quarantine_list, false},
-	{"keys.list", ctl_keys_list, false},
-	{"keys.add", ctl_keys_add, true},
-	{"keys.use", ctl_keys_use, true},
-	{"keys.rm", ctl_keys_rm, true},
+	{"status", ctl_status, LOOK_ONLY},
+	{"node.list", ctl_node_list, LOOK_ONLY},
+	{"node.show", ctl_node_show, LOOK_ONLY},
+	{"service.list", ctl_service_list, LOOK_ONLY},
+	{"service.show", ctl_service_show, LOOK_ONLY},
+	{"backend.list", ctl_backend_list, LOOK_ONLY},
+	{"backend.show", ctl_backend_show, LOOK_ONLY},
+	{"filter.list", ctl_filter_list, LOOK_ONLY},
+	{"route.show", ctl_route_show, LOOK_ONLY},
+	{"stats", ctl_stats, LOOK_ONLY},
+	{"events", ctl_events, LOOK_ONLY},
+	{"verify", ctl_verify, LOOK_LONG},
+	{"plan", ctl_plan, LOOK_LONG},
+	{"converged", ctl_converged, LOOK_ONLY},
+	{"quarantine.list", ctl_quarantine_list, LOOK_ONLY},
+	{"keys.list", ctl_keys_list, LOOK_ONLY},
+	{"keys.add", ctl_keys_add, LOOK_WRITES},
+	{"keys.use", ctl_keys_use, LOOK_WRITES},
+	{"keys.rm", ctl_keys_rm, LOOK_WRITES},
 };
 
 static const struct look_method *find_look(const char *name)
@@ -305,6 +316,81 @@ static const struct look_method *find_look(const char *name)
 		if (strcmp(look_methods[i].name, name) == 0)
 			return &look_methods[i];
 	return NULL;
+}
+
+static bool is_long(const char *method)
+{
+	const struct look_method *m = find_look(method);
+
+	return m && m->kind == LOOK_LONG;
+}
+
+/* ---- in a process of its own */
+
+struct long_look { /* as the child sees it */
+	const struct ctl_config *cfg;
+	const struct look_method *method;
+	const struct ctl_args *args;
+};
+
+static int look_long(struct ctl_out *o, bool *ret_is_doubtful, void *arg, struct err *e)
+{
+	const struct long_look *x = arg;
+	struct ctl_look l;
+
+	if (ctl_look_begin(x->cfg, &l))
+		return err_set(e, -ENOMEM, "out of memory");
+	l.ret_is_doubtful = ret_is_doubtful;
+	return x->method->fn(&l, x->args, o, e) ? e->code : 0;
+}
+
+static void on_long(const struct ctl_child_end *end, void *arg);
+
+static int start_long(struct ctl_ask *ask, const struct ctl_args *a, struct err *e)
+{
+	struct ctl *c = ask->peer->ctl;
+	struct long_look x = {.cfg = &c->cfg, .method = find_look(ask->method), .args = a};
+
+	ask->tries++;
+	ask->map_writes = agent_map_writes(c->cfg.agent);
+	return ctl_child_start(c->pipe.loop, look_long, &x, on_long, ask, &ask->child, e);
+}
+
+static void on_long(const struct ctl_child_end *end, void *arg)
+{
+	struct ctl_ask *ask = arg;
+	struct ctl_out *o;
+	struct err e = {0};
+
+	ask->child = NULL;
+	if (ask->peer && end->is_doubtful &&
+	    agent_map_writes(ask->peer->ctl->cfg.agent) != ask->map_writes) {
+		static const struct ctl_args none;
+
+		if (ask->tries == LONG_TRIES)
+			ctl_ask_refuse(ask, -EAGAIN,
+				       "the maps are written all the time: try again");
+		else if (start_long(ask, &none, &e))
+			ctl_ask_refuse(ask, e.code, e.text);
+		return;
+	}
+	if (end->code) {
+		ctl_ask_refuse(ask, end->code, end->text);
+		return;
+	}
+	o = ctl_ask_begin(ask);
+	if (o)
+		ctl_packed(o, end->value, end->bytes);
+	ctl_ask_end(ask);
+}
+
+static void ask_long(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
+{
+	struct ctl_ask *ask = ask_new(p, q);
+	struct err e = {0};
+
+	if (ask && start_long(ask, a, &e))
+		ctl_ask_refuse(ask, e.code, e.text);
 }
 
 static void look(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
@@ -320,9 +406,9 @@ static void look(struct peer *p, const struct ctl_request *q, const struct ctl_a
 	}
 	ctl_out_result(&p->out, q->id);
 	status = m->fn(&l, a, &p->out, &e);
-	if (m->is_write)
-		say("info", "write", "method=%s uid=%ld status=%d", q->method, (long)p->uid,
-		    status);
+	if (m->kind == LOOK_WRITES)
+		ctl_log("info", "write", "method=%s uid=%ld status=%d", q->method, (long)p->uid,
+			status);
 	if (status)
 		ctl_out_error(&p->out, q->id, e.code, e.text);
 	else if (p->out.is_full)
@@ -353,6 +439,8 @@ static void dispatch(struct peer *p, const uint8_t *buf, size_t len)
 		reply_error(p, q.id, e.code, e.text);
 	} else if (ctl_is_verb(q.method) || ctl_is_see(q.method)) {
 		ask_agent(p, &q, &a);
+	} else if (is_long(q.method)) {
+		ask_long(p, &q, &a);
 	} else {
 		look(p, &q, &a);
 	}
@@ -378,6 +466,11 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 		return;
 	}
 	p->len += (size_t)n;
+	if (p->ask) { /* read only to notice that it goes */
+		if (p->len == CTL_REQUEST_MAX)
+			uv_read_stop(s);
+		return;
+	}
 	uv_timer_again(&p->timer);
 	serve(p);
 }
@@ -413,6 +506,9 @@ static void serve(struct peer *p)
 	memmove(p->buf, p->buf + used, p->len - used);
 	p->len -= used;
 	p->scan.is_begun = false;
+	/* Without: its process goes on until its limit, for nobody. */
+	if (p->ask && p->ask->child && p->len < CTL_REQUEST_MAX)
+		(void)uv_read_start((uv_stream_t *)&p->pipe, on_alloc, on_read);
 }
 
 /* ---- clients */
@@ -473,83 +569,6 @@ static void on_connection(uv_stream_t *s, int status)
 
 /* ---- open and close */
 
-/* The path is free: nothing there, or a socket without a listener, which is removed. */
-static int clear_path(const struct sockaddr_un *sun, struct err *e)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(sun->sun_path, &st))
-		return errno == ENOENT ? 0
-				       : err_set(e, -errno, "control socket %s: %s", sun->sun_path,
-						 strerror(errno));
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(e, -EEXIST, "control socket %s: something else is there",
-			       sun->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_set(e, -errno, "control socket: %s", strerror(errno));
-	rc = connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) ? -errno : 0;
-	close(fd);
-	if (rc != -ECONNREFUSED)
-		return err_set(e, -EADDRINUSE, "control socket %s: another process answers there",
-			       sun->sun_path);
-	if (unlink(sun->sun_path) && errno != ENOENT)
-		return err_set(e, -errno, "control socket %s: %s", sun->sun_path, strerror(errno));
-	return 0;
-}
-
-static void set_group(const char *path, const char *group)
-{
-	struct group *g = group ? getgrnam(group) : NULL;
-
-	if (!g)
-		say("warn", "group_unknown",
-		    "group=%s socket=%s why=\"only the daemon's user and root can use it\"",
-		    group ? group : "-", path);
-	else if (chown(path, (uid_t)-1, g->gr_gid) || chmod(path, 0660))
-		say("warn", "group_refused", "group=%s socket=%s error=\"%s\"", group, path,
-		    strerror(errno));
-}
-
-/* A listening socket of mode 0600, 0660 for the group: never open to others in between. */
-static int open_socket(struct ctl *c, int *ret_fd, struct err *e)
-{
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	const char *path = c->cfg.path;
-	struct stat st;
-	mode_t was;
-	int fd, rc;
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return err_set(e, -ENAMETOOLONG, "control socket %.100s...: want at most %zu bytes",
-			       path, sizeof(sun.sun_path) - 1);
-	memcpy(sun.sun_path, path, strlen(path) + 1);
-	memcpy(c->path, sun.sun_path, sizeof(c->path));
-	rc = clear_path(&sun, e);
-	if (rc)
-		return rc;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_set(e, -errno, "control socket: %s", strerror(errno));
-	was = umask(0177);
-	rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun)) ? -errno : 0;
-	umask(was);
-	if (!rc && (lstat(path, &st) || listen(fd, BACKLOG))) {
-		rc = -errno;
-		unlink(path);
-	}
-	if (rc) {
-		close(fd);
-		return err_set(e, rc, "control socket %s: %s", path, strerror(-rc));
-	}
-	c->dev = st.st_dev;
-	c->ino = st.st_ino;
-	set_group(path, c->cfg.group);
-	*ret_fd = fd;
-	return 0;
-}
-
 static void on_pipe_closed(uv_handle_t *h)
 {
 	struct ctl *c = h->data;
@@ -560,14 +579,12 @@ static void on_pipe_closed(uv_handle_t *h)
 
 void ctl_close(struct ctl *c, void (*cb)(void *arg), void *arg)
 {
-	struct stat st;
 	struct peer *p;
 
 	c->is_closing = true;
 	c->close_cb = cb;
 	c->close_arg = arg;
-	if (!lstat(c->path, &st) && st.st_dev == c->dev && st.st_ino == c->ino)
-		unlink(c->path);
+	ctl_socket_remove(&c->file);
 	TAILQ_FOREACH(p, &c->peers, link)
 	close_peer(p);
 	uv_close((uv_handle_t *)&c->pipe, on_pipe_closed);
@@ -582,7 +599,7 @@ int ctl_open(uv_loop_t *uv, const struct ctl_config *cfg, struct ctl **ret_ctl, 
 		return err_set(e, -ENOMEM, "control socket: out of memory");
 	c->cfg = *cfg;
 	TAILQ_INIT(&c->peers);
-	rc = open_socket(c, &fd, e);
+	rc = ctl_socket_open(cfg->path, cfg->group, &c->file, &fd, e);
 	if (rc) {
 		free(c);
 		return rc;
@@ -594,7 +611,7 @@ int ctl_open(uv_loop_t *uv, const struct ctl_config *cfg, struct ctl **ret_ctl, 
 	if (rc)
 		close(fd);
 	else
-		rc = uv_listen((uv_stream_t *)&c->pipe, BACKLOG, on_connection);
+		rc = uv_listen((uv_stream_t *)&c->pipe, CTL_BACKLOG, on_connection);
 	if (rc) {
 		ctl_close(c, NULL, NULL);
 		return err_set(e, rc, "control socket %s: %s", cfg->path, uv_strerror(rc));

@@ -8,13 +8,31 @@
  *   ctl_stats.c   stats                                   ctl_verbs.c   what changes something
  *   ctl_show.c    service.show, backend.show, filter.list     ctl_events.c  events
  *   ctl_see.c     hist, capture                           ctl_trace.c   trace
+ *   ctl_child.c   what may take long, in a process of its own; ctl_socket.c: the socket's file
  */
 #ifndef CMD_CTL_INT_H
 #define CMD_CTL_INT_H
 
+#include <sys/un.h>
+
 #include "cmd/ctl.h"
 #include "cmd/ctl_args.h"
 #include "gossip/mp.h"
+
+/* ---- ctl_socket.c */
+#define CTL_BACKLOG 16
+struct ctl_socket { /* only this very file is removed */
+	dev_t dev;
+	ino_t ino;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+int ctl_socket_open(const char *path, const char *group, struct ctl_socket *ret_file, int *ret_fd,
+		    struct err *e);
+void ctl_socket_remove(const struct ctl_socket *file);
+
+/* ctl.c */
+__attribute__((format(printf, 3, 4))) void ctl_log(const char *level, const char *event,
+						   const char *fmt, ...);
 
 /* ---- ctl_wire.c: messages on the stream. Pure. */
 
@@ -63,6 +81,8 @@ void ctl_text(struct ctl_out *o, const char *text);
 void ctl_key_text(struct ctl_out *o, struct ctl_block *b, const char *key, const char *text);
 void ctl_key_uint(struct ctl_out *o, struct ctl_block *b, const char *key, uint64_t value);
 void ctl_key_bool(struct ctl_out *o, struct ctl_block *b, const char *key, bool value);
+/* One value that is packed already. */
+void ctl_packed(struct ctl_out *o, const char *value, size_t bytes);
 void ctl_key_nil(struct ctl_out *o, struct ctl_block *b, const char *key);
 /* How long ago `then_ms` was: nil when it is 0 (never). */
 void ctl_key_age(struct ctl_out *o, struct ctl_block *b, const char *key, uint64_t now_ms,
@@ -85,6 +105,7 @@ struct ctl_look { /* everything that the looking methods read, gathered once a c
 	uint32_t *by_service;		 /* view backend indexes in order of service name */
 	const struct route_node **by_id; /* nodes of the view in order of id */
 	uint32_t *quic_id;		 /* by view backend index, edge/quic.h */
+	bool *ret_is_doubtful; /* set where the answer is wrong if the maps were written meanwhile */
 };
 int ctl_look_begin(const struct ctl_config *cfg, struct ctl_look *ret_look); /* -ENOMEM */
 void ctl_look_end(struct ctl_look *l);
@@ -166,6 +187,23 @@ void ctl_ask_refuse(struct ctl_ask *ask, int err, const char *text);
 const struct ctl_config *ctl_ask_config(const struct ctl_ask *ask); /* NULL: nobody waits */
 /* The client, for what is kept for it until ctl_see_gone(). */
 const void *ctl_ask_client(const struct ctl_ask *ask);
+
+/* ---- ctl_child.c. fn runs in a child process, which has a copy of everything: it packs one value, or fails with e set.
+ * end_cb is called once, in the loop. -EBUSY: enough are at work. */
+#define CTL_CHILD_S 25 /* less than a client waits */
+struct ctl_child;
+struct ctl_child_end {
+	int code; /* 0, or negative errno */
+	const char *text, *value;
+	size_t bytes;
+	bool is_doubtful;
+};
+typedef int (*ctl_child_fn)(struct ctl_out *o, bool *ret_is_doubtful, void *arg, struct err *e);
+typedef void (*ctl_child_cb)(const struct ctl_child_end *end, void *arg);
+int ctl_child_start(uv_loop_t *uv, ctl_child_fn fn, void *fn_arg, ctl_child_cb end_cb, void *arg,
+		    struct ctl_child **ret_child, struct err *e);
+/* Nobody waits for it any more. end_cb is called all the same, soon. */
+void ctl_child_kill(struct ctl_child *c);
 
 bool ctl_is_see(const char *method);
 /* 0: the question is taken. Else e says why not, and it is the caller's. */

@@ -177,6 +177,11 @@ void ctl_out_error(struct ctl_out *o, uint64_t id, int err, const char *text)
 	msgpack_pack_nil(&o->pk);
 }
 
+void ctl_packed(struct ctl_out *o, const char *value, size_t bytes)
+{
+	(void)write_bounded(o, value, bytes); /* failure stays in is_full */
+}
+
 static void open_block(struct ctl_out *o, uint8_t head, struct ctl_block *ret_block)
 {
 	const uint8_t bytes[5] = {head};

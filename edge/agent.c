@@ -553,6 +553,7 @@ void agent_close(struct agent *a, void (*cb)(void *arg), void *arg)
 	a->close_cb = cb;
 	a->close_arg = arg;
 	agent_ops_cancel(a);
+	agent_tables_close(a);
 	agent_see_close(a);
 	forget_generations(a);
 	agent_judge_close(a);

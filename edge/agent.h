@@ -107,7 +107,9 @@ struct agent_tables {
 	uint32_t times; /* said so */
 	struct plan_sums sums;
 };
-void agent_tables_self(const struct agent *a, struct agent_tables *ret_tables);
+void agent_tables_self(const struct agent *a, struct agent_tables *ret_tables); /* no sums */
+/* With sums, if there are tables: a walk through all rows. */
+void agent_tables_self_sums(const struct agent *a, struct agent_tables *ret_tables);
 /* As it said last; false: nothing. */
 bool agent_tables_of(const struct agent *a, const struct node_id *id,
 		     struct agent_tables *ret_tables);
@@ -115,9 +117,11 @@ int agent_tables_encode(const struct agent_tables *t, uint8_t *buf,
 			size_t cap); /* length, or negative */
 int agent_tables_decode(const uint8_t *buf, size_t len, struct agent_tables *ret_tables);
 typedef void (*plan_differs_cb)(const char *text, void *arg);
-/* Routes, memory and maps of this node: a sentence for each thing that differs. -ENOTCONN: no maps */
+/* Routes, memory and maps of this node: a sentence for each thing that differs. -ENOTCONN: no maps. Looks at every row, so
+ * not in the loop: a child process may, and asks agent_map_writes() afterwards whether the maps stood still. */
 int agent_verify(struct agent *a, plan_differs_cb cb, void *arg, struct plan_verified *ret_verified,
 		 struct err *e);
+uint64_t agent_map_writes(const struct agent *a);
 
 /* ---- looking at the data path. -ENOTCONN: no maps, or no edgefwd */
 /* Answers once, maybe at once: status 0 with what edgefwd's run of dp_trace on the frame found, or a negative errno and a

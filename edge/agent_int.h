@@ -216,6 +216,7 @@ struct agent {
 
 	struct agent_tables tables_said;
 	uint64_t tables_ms, tables_computed_ms;
+	struct tables_work *tables_work; /* sums are being computed, or NULL */
 	struct judging *judging;
 
 	/* reports */
@@ -229,6 +230,7 @@ struct agent {
 	uint64_t problem_seen[AGENT_PROBLEMS_MAX];
 	size_t problem_seen_count;
 	uint32_t ops_written; /* since the last event about them */
+	uint64_t map_writes;  /* ever */
 
 	struct signals *signals; /* NULL = no maps */
 	uv_timer_t health_timer;
@@ -324,6 +326,7 @@ void agent_regions_store(struct agent *a, bool is_last);
 
 /* agent_tables.c */
 void agent_tables_tick(struct agent *a);
+void agent_tables_close(struct agent *a);
 /* Who has just come has not heard what was said before. */
 void agent_tables_newcomer(struct agent *a, const struct gossip_member *m);
 

@@ -32,6 +32,7 @@ static int map_ids(const struct dp_fds *fds, uint32_t ret_id[DP_FD_COUNT])
 
 static void drop_maps(struct agent *a)
 {
+	a->map_writes++;
 	agent_see_no_maps(a);
 	agent_health_no_maps(a);
 	plan_state_free(a->plan);
@@ -102,6 +103,7 @@ static int write_self(struct agent *a, struct err *e)
 		return err_set(e, -ENOENT, "this node has no entry in its own tables");
 	if (!memcmp(&self, &a->self_written, sizeof(self)))
 		return 0;
+	a->map_writes++;
 	err = ops.set_self(ops.arg, &self);
 	if (err)
 		return err_set(e, err, "dp_self: %s", strerror(-err));
@@ -128,6 +130,7 @@ static int write_plan(struct agent *a, struct err *e)
 		agent_locals_write(a);
 		poison_hook(POISON_MAP, a->world->service, a->world->view.service_count);
 		a->ops_written += (uint32_t)list.op_count;
+		a->map_writes += list.op_count;
 		err = mapw_apply(&ops, &list, e);
 		if (err) {
 			/* The mirror is ahead of the maps now: read them back before the next try. */
@@ -176,6 +179,7 @@ static void write_word(struct agent *a, const struct plan_op *op)
 	struct mapw_ops ops = mapw_real_ops(a->mapw);
 	int err = ops.apply(ops.arg, op);
 
+	a->map_writes++;
 	if (!err)
 		return;
 	agent_log("error", "word_not_written", "op=%s idx=%u error=\"%s\"", plan_op_text(op->kind),

@@ -4,6 +4,7 @@
  * second. */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "edge/agent_int.h"
@@ -114,8 +115,13 @@ void agent_tables_self(const struct agent *a, struct agent_tables *ret_tables)
 	memset(&t, 0, sizeof(t)); /* padding too: compared as bytes */
 	t.is_written = is_written(a);
 	gossip_core_digest(a->core, t.digest);
-	t.has_sums = a->is_ready && a->plan && !plan_sums(a->plan, &t.sums);
 	*ret_tables = t;
+}
+
+void agent_tables_self_sums(const struct agent *a, struct agent_tables *ret_tables)
+{
+	agent_tables_self(a, ret_tables);
+	ret_tables->has_sums = a->is_ready && a->plan && !plan_sums(a->plan, &ret_tables->sums);
 }
 
 bool agent_tables_of(const struct agent *a, const struct node_id *id,
@@ -157,6 +163,71 @@ void agent_tables_newcomer(struct agent *a, const struct gossip_member *m)
 		a->tables_said.times = 1;
 }
 
+/* ---- sums, in a thread of libuv's pool: millions of rows are no matter for the loop */
+
+struct tables_work {
+	uv_work_t req;
+	struct agent *agent; /* NULL: closed meanwhile */
+	struct agent_tables tables;
+	struct plan_summing *summing;
+};
+
+static void on_work(uv_work_t *req)
+{
+	struct tables_work *w = req->data;
+
+	plan_summing_run(w->summing);
+}
+
+static void say_if_new(struct agent *a, struct agent_tables *t)
+{
+	t->times = a->tables_said.times;
+	if (!memcmp(t, &a->tables_said, sizeof(*t)))
+		return;
+	t->times = 1;
+	say_tables(a, t);
+}
+
+static void on_work_done(uv_work_t *req, int status)
+{
+	struct tables_work *w = req->data;
+	struct agent *a = w->agent;
+
+	plan_summing_free(w->summing, &w->tables.sums);
+	if (a) {
+		a->tables_work = NULL;
+		w->tables.has_sums = !status;
+		if (!a->is_closing)
+			say_if_new(a, &w->tables);
+	}
+	free(w);
+}
+
+static int begin_work(struct agent *a, const struct agent_tables *t)
+{
+	struct tables_work *w = calloc(1, sizeof(*w));
+
+	if (w)
+		w->summing = plan_summing_new(a->plan);
+	if (!w || !w->summing) {
+		free(w);
+		return -ENOMEM;
+	}
+	w->agent = a;
+	w->tables = *t;
+	w->req.data = w;
+	(void)uv_queue_work(a->uv, &w->req, on_work, on_work_done); /* fails without on_work only */
+	a->tables_work = w;
+	return 0;
+}
+
+void agent_tables_close(struct agent *a)
+{
+	if (a->tables_work)
+		a->tables_work->agent = NULL;
+	a->tables_work = NULL;
+}
+
 void agent_tables_tick(struct agent *a)
 {
 	uint64_t now = agent_now_ms(a), every;
@@ -164,7 +235,7 @@ void agent_tables_tick(struct agent *a)
 	struct agent_tables t;
 
 	every = gossip_core_member_count(a->core) * 1000 / TABLES_PER_S;
-	if (now < a->tables_ms + (every > TABLES_MIN_MS ? every : TABLES_MIN_MS))
+	if (a->tables_work || now < a->tables_ms + (every > TABLES_MIN_MS ? every : TABLES_MIN_MS))
 		return;
 	gossip_core_digest(a->core, digest);
 	/* Sums cost a walk through all rows: only when something may have changed. */
@@ -175,11 +246,9 @@ void agent_tables_tick(struct agent *a)
 	}
 	agent_tables_self(a, &t);
 	a->tables_computed_ms = a->computed_ms;
-	t.times = a->tables_said.times;
-	if (!memcmp(&t, &a->tables_said, sizeof(t)))
-		return;
-	t.times = 1;
-	say_tables(a, &t);
+	/* Without memory: the digest at least. */
+	if (!a->is_ready || !a->plan || begin_work(a, &t))
+		say_if_new(a, &t);
 }
 
 /* ---- the maps */
@@ -219,6 +288,11 @@ static size_t verify_self(struct verify *v)
 		return 0;
 	v->cb("dp_self: other than in memory", v->arg);
 	return 1;
+}
+
+uint64_t agent_map_writes(const struct agent *a)
+{
+	return a->map_writes;
 }
 
 int agent_verify(struct agent *a, plan_differs_cb cb, void *arg, struct plan_verified *ret_verified,

@@ -158,6 +158,11 @@ struct plan_sums {
 };
 unsigned int plan_sums_bucket(const char *service);
 int plan_sums(const struct plan_state *s, struct plan_sums *ret_sums); /* 0 | -ENOMEM */
+/* The same in three steps, of which the middle one, the long one, may run in another thread, whatever happens to `s`. */
+struct plan_summing;
+struct plan_summing *plan_summing_new(const struct plan_state *s); /* NULL: no memory */
+void plan_summing_run(struct plan_summing *x);
+void plan_summing_free(struct plan_summing *x, struct plan_sums *ret_sums);
 
 /* 0 = not in the maps: no service has it, or there was no room. */
 uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);

@@ -297,37 +297,84 @@ int plan_verify(const struct plan_state *s, const struct plan_image *image,
 
 /* ---- sums for others to compare with */
 
-static uint32_t column_hash(const struct plan_state *s, const struct plan_svc_ent *svc,
-			    const struct plan_backend_ent **by_idx, bool is_prev)
+struct plan_summing {
+	struct plan_sums sums;
+	uint64_t *backend; /* by index: hash of its name, of nothing where there is none */
+	uint32_t backends;
+	size_t count;
+	struct summing_svc {
+		struct plan_block *rows; /* immutable; ours until the end */
+		uint32_t row_count;
+		unsigned int bucket;
+		uint64_t name;
+	} svc[];
+};
+
+static uint64_t backend_hash(const struct plan_backend_key *k)
 {
-	uint64_t h = maglev_hash_add(MAGLEV_HASH_INIT, svc->name, strlen(svc->name) + 1);
-	uint32_t last = 0;
-	uint64_t last_hash = 0;
+	uint8_t port_be[2] = {(uint8_t)(k->port >> 8), (uint8_t)k->port};
+	uint64_t h = maglev_hash_add(MAGLEV_HASH_INIT, k->node.b, sizeof(k->node.b));
 
-	h = maglev_hash_add(h, &svc->value.family, sizeof(svc->value.family));
-	h = maglev_hash_add(h, &svc->part, sizeof(svc->part));
-	for (uint32_t i = 0; svc->rows && i < svc->value.rows; i++) {
-		const struct dp_row *row = &plan_rows_of(svc->rows)[i];
-		uint32_t idx = is_prev ? row->prev : row->owner;
-		const struct plan_backend_ent *b = entry_at(s, by_idx, idx);
+	h = maglev_hash_add(h, k->addr.b, sizeof(k->addr.b));
+	return maglev_hash_end(maglev_hash_add(h, port_be, sizeof(port_be)));
+}
 
-		if (idx != last) {
-			last_hash = 0;
-			if (b) {
-				uint8_t port_be[2] = {(uint8_t)(b->key.port >> 8),
-						      (uint8_t)b->key.port};
+struct plan_summing *plan_summing_new(const struct plan_state *s)
+{
+	struct plan_summing *x = calloc(1, sizeof(*x) + s->svc_count * sizeof(x->svc[0]));
 
-				last_hash = maglev_hash_add(MAGLEV_HASH_INIT, b->key.node.b,
-							    sizeof(b->key.node.b));
-				last_hash = maglev_hash_add(last_hash, b->key.addr.b,
-							    sizeof(b->key.addr.b));
-				last_hash = maglev_hash_add(last_hash, port_be, sizeof(port_be));
-			}
-		}
-		last = idx;
-		h = maglev_hash_end(h ^ maglev_hash_end(last_hash));
+	if (x)
+		x->backend = malloc(((size_t)s->sizes.backends + 1) * sizeof(*x->backend));
+	if (!x || !x->backend) {
+		free(x);
+		return NULL;
 	}
-	return (uint32_t)maglev_hash_end(h);
+	x->backends = s->sizes.backends;
+	for (uint32_t i = 0; i < x->backends; i++)
+		x->backend[i] = maglev_hash_end(0);
+	for (size_t i = 0; i < s->backend_count; i++)
+		x->backend[s->backend[i].idx] = backend_hash(&s->backend[i].key);
+	for (; x->count < s->svc_count; x->count++) {
+		const struct plan_svc_ent *svc = &s->svc[x->count];
+		struct summing_svc *to = &x->svc[x->count];
+		uint64_t h = maglev_hash_add(MAGLEV_HASH_INIT, svc->name, strlen(svc->name) + 1);
+
+		h = maglev_hash_add(h, &svc->value.family, sizeof(svc->value.family));
+		to->name = maglev_hash_add(h, &svc->part, sizeof(svc->part));
+		to->bucket = plan_sums_bucket(svc->name);
+		to->rows = plan_block_ref(svc->rows);
+		to->row_count = svc->rows ? svc->value.rows : 0;
+	}
+	return x;
+}
+
+void plan_summing_run(struct plan_summing *x)
+{
+	for (size_t i = 0; i < x->count; i++) {
+		struct summing_svc *svc = &x->svc[i];
+		const struct dp_row *row = svc->rows ? plan_rows_of(svc->rows) : NULL;
+		uint64_t owners = svc->name, prevs = svc->name, none = maglev_hash_end(0);
+
+		for (uint32_t k = 0; k < svc->row_count; k++) {
+			uint32_t owner = row[k].owner, prev = row[k].prev;
+
+			owners = maglev_hash_end(owners ^
+						 (owner < x->backends ? x->backend[owner] : none));
+			prevs = maglev_hash_end(prevs ^
+						(prev < x->backends ? x->backend[prev] : none));
+		}
+		x->sums.owners[svc->bucket] += (uint32_t)maglev_hash_end(owners);
+		x->sums.prevs[svc->bucket] += (uint32_t)maglev_hash_end(prevs);
+	}
+}
+
+void plan_summing_free(struct plan_summing *x, struct plan_sums *ret_sums)
+{
+	*ret_sums = x->sums;
+	for (size_t i = 0; i < x->count; i++)
+		plan_block_unref(x->svc[i].rows);
+	free(x->backend);
+	free(x);
 }
 
 unsigned int plan_sums_bucket(const char *service)
@@ -337,19 +384,11 @@ unsigned int plan_sums_bucket(const char *service)
 
 int plan_sums(const struct plan_state *s, struct plan_sums *ret_sums)
 {
-	const struct plan_backend_ent **by_idx = index_backends(s);
-	struct plan_sums sums;
+	struct plan_summing *x = plan_summing_new(s);
 
-	if (!by_idx)
+	if (!x)
 		return -ENOMEM;
-	memset(&sums, 0, sizeof(sums));
-	for (size_t i = 0; i < s->svc_count; i++) {
-		unsigned int k = plan_sums_bucket(s->svc[i].name);
-
-		sums.owners[k] += column_hash(s, &s->svc[i], by_idx, false);
-		sums.prevs[k] += column_hash(s, &s->svc[i], by_idx, true);
-	}
-	free(by_idx);
-	*ret_sums = sums;
+	plan_summing_run(x);
+	plan_summing_free(x, ret_sums);
 	return 0;
 }

@@ -60,6 +60,10 @@ struct fake {
 	bool got_drain;
 	uint32_t got_weight;
 	unsigned verbs;
+	/* verify, plan */
+	enum fake_verify { FAKE_VERIFY_ANSWERS, FAKE_VERIFY_DIES, FAKE_VERIFY_HANGS } verify;
+	uint64_t map_writes;
+	bool is_writing; /* between any two looks at map_writes */
 	/* looking at packets */
 	uint32_t hist_every;
 	const void *capture_owner;
@@ -524,6 +528,10 @@ int agent_verify(struct agent *a, plan_differs_cb cb, void *arg, struct plan_ver
 {
 	(void)a;
 	(void)e;
+	if (fake.verify == FAKE_VERIFY_DIES)
+		raise(SIGSEGV);
+	while (fake.verify == FAKE_VERIFY_HANGS)
+		pause();
 	cb("dp_backend 3: other", arg);
 	*ret_verified = (struct plan_verified){.rows = 251, .differences = 1};
 	return 0;
@@ -536,11 +544,23 @@ void agent_tables_self(const struct agent *a, struct agent_tables *ret_tables)
 	ret_tables->is_written = ret_tables->has_sums = true;
 }
 
+void agent_tables_self_sums(const struct agent *a, struct agent_tables *ret_tables)
+{
+	agent_tables_self(a, ret_tables);
+}
+
+uint64_t agent_map_writes(const struct agent *a)
+{
+	(void)a;
+	fake.map_writes += fake.is_writing;
+	return fake.map_writes;
+}
+
 bool agent_tables_of(const struct agent *a, const struct node_id *id,
 		     struct agent_tables *ret_tables)
 {
 	(void)id;
-	agent_tables_self(a, ret_tables);
+	agent_tables_self_sums(a, ret_tables);
 	return true;
 }
 
