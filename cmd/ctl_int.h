@@ -155,6 +155,10 @@ int ctl_keys_rm(const struct ctl_look *l, const struct ctl_args *a, struct ctl_o
 int ctl_quarantine_list(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 			struct err *e);
 
+/* ctl_regions.c: "regions": [...] into the open map; nodes that summaries name, as items of the open list. */
+void ctl_put_regions(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m);
+void ctl_put_far_node(const struct route_node *n, struct ctl_out *o);
+
 /* Parts that status and the lists share: "services": [...], "backends": [...] into the open map. */
 void ctl_put_services(const struct ctl_look *l, struct ctl_out *o, struct ctl_block *m);
 void ctl_put_node(const struct ctl_look *l, const struct gossip_member *m, struct ctl_out *o);

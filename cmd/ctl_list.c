@@ -7,14 +7,14 @@
  *                 regions: [{region, usable, backends}]}            usable: by this node's routes, of all tiers
  * backend.list   {backends: [backend]}; parameter service: only its ones, -ENOENT if there is neither
  *   backend      {spec: "NODE/SERVICE/ADDR:PORT", node, region, service, addr: "ADDR:PORT", ports: "LO-HI" (nil = all
- *                 that nobody takes a part of), weight, quic_id: hex (nil = its chosen id is another's), check, health,
+ *                 that nobody takes a part of), weight, is_summary: a way in that its region's summary names (its check is not told), quic_id: hex (nil = its chosen id is another's), check, health,
  *                 why, changed_ms, checked: {last: "good" | "warning" | "bad" | "none", output, ended_ms, took_us, streak,
  *                 is_under_way, next_ms} (nil = another node's, or has no check), is_draining, is_overridden, is_usable, use: sentence, tier (nil = not in any route)}
  * route.show     {service, region, vips, ports, families: [family]}
  *   family       {family: 4 | 6, vips: [text], rows, part: "LO-HI" (nil = what is no part), is_shadowed, digest: hex of
  *                 the owners, prev_rows: that remember a previous owner, prev_digest: hex (nil = not in the maps),
  *                 choices: [choice]}
- *   choice       {spec, node, region, tier, is_used, use: sentence, health, weight, rows}   by tier, in the table's order
+ *   choice       {spec, node, region, is_summary, tier, is_used, use: sentence, health, weight, rows}   by tier, in the table's order
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -272,7 +272,9 @@ void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 		ctl_key_text(o, &m, "quic_id", quic_id_text(l->quic_id[idx], id));
 	else
 		ctl_key_nil(o, &m, "quic_id");
-	ctl_key_text(o, &m, "check", model_check_text(&b->backend.check, check));
+	ctl_key_bool(o, &m, "is_summary", n->is_summary);
+	ctl_key_text(o, &m, "check",
+		     n->is_summary ? "" : model_check_text(&b->backend.check, check));
 	ctl_key_text(o, &m, "health",
 		     h.is_warning && b->health == MODEL_HEALTH_PASSING
 			     ? "warning"
@@ -357,6 +359,7 @@ static void put_choice(const struct ctl_look *l, const struct route_choice *ch, 
 	ctl_key_bool(o, &m, "is_used", ch->why == ROUTE_USED);
 	ctl_key_text(o, &m, "use", route_why_text(ch->why));
 	ctl_key_text(o, &m, "health", ctl_health_text(b->health));
+	ctl_key_bool(o, &m, "is_summary", n->is_summary);
 	ctl_key_uint(o, &m, "weight", b->backend.weight);
 	ctl_key_uint(o, &m, "rows", rows);
 	ctl_end(o, &m);

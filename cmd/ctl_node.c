@@ -139,6 +139,15 @@ static size_t put_nodes(const struct ctl_look *l, const char *name, struct ctl_o
 		ctl_put_node(l, &member, o);
 		n++;
 	}
+	for (size_t i = 0; i < l->v.view->node_count; i++) {
+		const struct route_node *far = &l->v.view->node[i];
+
+		if (!far->is_summary || strcmp(far->node.name, name) != 0)
+			continue;
+		ctl_item(&list);
+		ctl_put_far_node(far, o);
+		n++;
+	}
 	ctl_end(o, &list);
 	return n;
 }

@@ -2,12 +2,12 @@
 /* status and node.list. `*_ms` is how long ago, or for how long, in milliseconds; nil = never.
  *
  * status     {cluster, self: name, region, version, digest: hex of all stored records, problems: [sentence], worst first,
- *             nodes: [node], services: [service], backends: [backend] (ctl_list.c),
+ *             nodes: [node], regions: [region] (ctl_regions.c), services: [service], backends: [backend] (ctl_list.c),
  *             store: {is_broken, text, queued, commits},
  *             forwarder: {is_up, text, is_ready, routes_ms, compute_us, compute_us_max}, gossip, loop (ctl_stats.c)}
  * node.list  {nodes: [node]}
  *   node     {name, region, id: hex, addr: "ADDR:PORT", state, since_ms, heard_ms, data_heard_ms, rtt_us (nil = not
- *             measured), is_self, is_removed, is_edge, is_worker, is_drained, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
+ *             measured), is_self, is_summary: all that is known of it comes from its region's summary, is_removed, is_edge, is_worker, is_drained, has_forwarder, is_behind, behind_ms, lacks_records, lacks_writers,
  *             lacks_shared, ahead_writers (0 unless it is behind), generation, version}
  */
 #include <errno.h>
@@ -55,6 +55,7 @@ void ctl_put_node(const struct ctl_look *l, const struct gossip_member *m, struc
 	else
 		ctl_key_nil(o, &b, "rtt_us");
 	ctl_key_bool(o, &b, "is_self", m->is_self);
+	ctl_key_bool(o, &b, "is_summary", false);
 	ctl_key_bool(o, &b, "is_removed", m->is_removed);
 	ctl_key_bool(o, &b, "is_edge", n && n->node.is_edge);
 	ctl_key_bool(o, &b, "is_worker", n && n->node.is_worker);
@@ -84,6 +85,12 @@ static void put_nodes(const struct ctl_look *l, struct ctl_out *o, struct ctl_bl
 		gossip_core_member_at(l->cfg->core, i, &member);
 		ctl_item(&list);
 		ctl_put_node(l, &member, o);
+	}
+	for (size_t i = 0; i < l->v.view->node_count; i++) {
+		if (!l->v.view->node[i].is_summary)
+			continue;
+		ctl_item(&list);
+		ctl_put_far_node(&l->v.view->node[i], o);
 	}
 	ctl_end(o, &list);
 }
@@ -355,6 +362,7 @@ int ctl_status(const struct ctl_look *l, const struct ctl_args *a, struct ctl_ou
 	ctl_key_text(o, &m, "digest", text);
 	put_problems(l, o, &m);
 	put_nodes(l, o, &m);
+	ctl_put_regions(l, o, &m);
 	ctl_put_services(l, o, &m);
 	ctl_put_backends(l, NULL, o, &m);
 	put_store(l, o, &m);

@@ -174,6 +174,13 @@ void agent_look(struct agent *a, struct agent_view *ret_view);
 bool agent_health(struct agent *a, size_t backend_idx, struct model_health *ret_health);
 /* What its check did last; false: it is another node's, or has none. */
 bool agent_check_look(const struct agent *a, size_t backend_idx, struct check_look *ret_look);
+/* What of another region's summary (gossip_core_region_at()) is in force here; false: nothing. */
+struct agent_region_view {
+	struct gossip_version version;
+	size_t nodes, services, ways;
+	size_t backends; /* that it has, whether or not they are ways in */
+};
+bool agent_region_look(const struct agent *a, const char *name, struct agent_region_view *ret_view);
 /* What changed lately. */
 const struct reports *agent_events(const struct agent *a);
 /* The filters, one after another, in no order; *cursor starts as NULL. */

@@ -320,6 +320,8 @@ size_t agent_regions_nodes(const struct agent *a, struct route_node *node, size_
 void agent_regions_backends(struct agent *a, struct world *w, bool has_overrides);
 /* Of the view, as it was computed last; NULL = unknown. */
 const struct route_node *agent_regions_node(const struct agent *a, const struct node_id *id);
+/* agent_regions_look.c */
+size_t agent_regions_problems(const struct agent *a, char (*text)[AGENT_TEXT_MAX], size_t max);
 /* agent_regions_file.c */
 void agent_regions_load(struct agent *a);
 void agent_regions_store(struct agent *a, bool is_last);

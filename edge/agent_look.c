@@ -85,6 +85,15 @@ static void add_reach_problems(struct agent *a, struct agent_view *v)
 		add_problem(a, v, "%s", a->reach_text[i]);
 }
 
+static void add_region_problems(struct agent *a, struct agent_view *v)
+{
+	char text[AGENT_PROBLEMS_MAX / 2][AGENT_TEXT_MAX];
+	size_t count = agent_regions_problems(a, text, AGENT_PROBLEMS_MAX / 2);
+
+	for (size_t i = 0; i < count; i++)
+		add_problem(a, v, "%s", text[i]);
+}
+
 static void add_problems(struct agent *a, struct agent_view *v)
 {
 	struct store_status st;
@@ -110,6 +119,7 @@ static void add_problems(struct agent *a, struct agent_view *v)
 	if (a->cfg.fwd_socket && !agent_seed(a) &&
 	    agent_now_ms(a) - a->opened_ms > AGENT_SEED_UNREACHED_MS)
 		add_problem(a, v, "no flow seed yet: nothing is forwarded until a node makes it");
+	add_region_problems(a, v);
 	add_reach_problems(a, v);
 	add_record_problems(a, v);
 }

@@ -39,7 +39,8 @@ void ectl_show_backends(const msgpack_object *r, const char *indent)
 		const msgpack_object *b = ectl_at(r, "backends", i);
 
 		ectl_cell(t, "%s", ectl_text(b, "spec", text));
-		ectl_cell(t, "%s", ectl_text(b, "region", text));
+		ectl_cell(t, "%s%s", ectl_text(b, "region", text),
+			  ectl_bool(b, "is_summary") ? " (by summary)" : "");
 		ectl_cell(t, "%s%s", ectl_text(b, "health", text), flags(b));
 		ectl_cell(t, "%s", ectl_ago(b, "changed_ms", age));
 		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(b, "weight"));

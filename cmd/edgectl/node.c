@@ -29,7 +29,10 @@ static void put_node(struct ectl_table *t, const struct row *row)
 		  ectl_bool(n, "is_drained") ? ", drained" : "",
 		  ectl_bool(n, "is_removed") ? ", removed" : "");
 	ectl_cell(t, "%s", ectl_span(n, "since_ms", age));
-	ectl_cell(t, "%s", ectl_bool(n, "is_self") ? "-" : ectl_ago(n, "heard_ms", age));
+	ectl_cell(t, "%s",
+		  ectl_bool(n, "is_summary") ? "by summary"
+		  : ectl_bool(n, "is_self")  ? "-"
+					     : ectl_ago(n, "heard_ms", age));
 	if (ectl_has(n, "rtt_us"))
 		ectl_cell(t, "%.1f ms", (double)ectl_uint(n, "rtt_us") / 1000);
 	else
@@ -40,7 +43,8 @@ static void put_node(struct ectl_table *t, const struct row *row)
 	if (ectl_bool(n, "is_behind"))
 		ectl_cell(t, "differ for %s", ectl_span(n, "behind_ms", age));
 	else
-		ectl_cell(t, "%s", ectl_bool(n, "is_self") ? "-" : "same");
+		ectl_cell(t, "%s",
+			  ectl_bool(n, "is_self") || ectl_bool(n, "is_summary") ? "-" : "same");
 	ectl_cell(t, "%s", ectl_text(n, "version", text));
 }
 

@@ -30,7 +30,8 @@ static void show_family(const msgpack_object *f)
 
 		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(c, "tier"));
 		ectl_cell(t, "%s", ectl_text(c, "spec", text));
-		ectl_cell(t, "%s", ectl_text(c, "region", text));
+		ectl_cell(t, "%s%s", ectl_text(c, "region", text),
+			  ectl_bool(c, "is_summary") ? " (by summary)" : "");
 		ectl_cell(t, "%s", ectl_text(c, "health", text));
 		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(c, "weight"));
 		if (rows && ectl_bool(c, "is_used"))

@@ -52,6 +52,77 @@ static void show_problems(const msgpack_object *r)
 	}
 }
 
+static const char *list_text(const msgpack_object *r, const char *key, char buf[ECTL_TEXT_MAX])
+{
+	if (ectl_count(r, key))
+		return ectl_join(r, key, buf);
+	snprintf(buf, ECTL_TEXT_MAX, "-");
+	return buf;
+}
+
+static const char *senders(const msgpack_object *g, char buf[ECTL_TEXT_MAX])
+{
+	char name[ECTL_TEXT_MAX];
+	size_t len = 0;
+
+	buf[0] = 0;
+	for (size_t i = 0; i < ectl_count(g, "senders") && len < ECTL_TEXT_MAX - 80; i++) {
+		const msgpack_object *s = ectl_at(g, "senders", i);
+
+		len += (size_t)snprintf(buf + len, ECTL_TEXT_MAX - len, "%s%.40s%s",
+					len ? ", " : "", ectl_text(s, "name", name),
+					ectl_bool(s, "counts") ? "*" : "");
+	}
+	return buf;
+}
+
+static void put_region(struct ectl_table *t, const msgpack_object *g)
+{
+	char text[ECTL_TEXT_MAX], age[32];
+
+	ectl_cell(t, "%s", ectl_text(g, "name", text));
+	ectl_cell(t, "%s", ectl_text(g, "state", text));
+	ectl_cell(t, "%s", ectl_ago(g, "summary_ms", age));
+	if (ectl_bool(g, "is_behind"))
+		ectl_cell(t, "behind for %s", ectl_span(g, "behind_ms", age));
+	else if (!ectl_bool(g, "has_summary"))
+		ectl_cell(t, "none");
+	else
+		ectl_cell(t, "%s",
+			  ectl_bool(g, "is_own") || ectl_bool(g, "is_applied") ? "newest"
+									       : "not applied");
+	if (ectl_bool(g, "is_own"))
+		ectl_cell(t, "-");
+	else
+		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "live"));
+	ectl_cell(t, "%s", list_text(g, "down", text));
+	ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "ways"));
+	if (!ectl_is_wide)
+		return;
+	ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "bytes"));
+	ectl_cell(t, "%s", ectl_text(g, "version", text));
+	ectl_cell(t, "%s", ectl_text(g, "from", text));
+	ectl_cell(t, "%s", senders(g, text));
+}
+
+static void show_regions(const msgpack_object *r)
+{
+	static const char *const heads[] = {"REGION", "STATE", "CAME",	"SUMMARY",
+					    ">LIVE",  "DOWN",  ">WAYS", NULL};
+	static const char *const wide[] = {"REGION",  "STATE", "CAME",	   "SUMMARY",
+					   ">LIVE",   "DOWN",  ">WAYS",	   ">BYTES",
+					   "VERSION", "FROM",  "SPEAKERS", NULL};
+	struct ectl_table *t;
+
+	if (!ectl_count(r, "regions"))
+		return;
+	t = ectl_table_new(ectl_is_wide ? wide : heads);
+	for (size_t i = 0; i < ectl_count(r, "regions"); i++)
+		put_region(t, ectl_at(r, "regions", i));
+	ectl_table_print(t, "");
+	putchar('\n');
+}
+
 static void show_here(const msgpack_object *r)
 {
 	const msgpack_object *f = ectl_get(r, "forwarder"), *s = ectl_get(r, "store");
@@ -84,6 +155,7 @@ static void show(const msgpack_object *r)
 	putchar('\n');
 	ectl_show_nodes(r, "  ");
 	putchar('\n');
+	show_regions(r);
 	if (ectl_count(r, "services")) {
 		ectl_show_services(r, "");
 		putchar('\n');
@@ -99,6 +171,7 @@ const struct ectl_command ectl_status_commands[] = {
 	{.noun = "status",
 	 .method = "status",
 	 .help = "The whole mesh: problems first, nodes by region, services, backends.",
-	 .show = show},
+	 .show = show,
+	 .has_wide = true},
 	{0},
 };

@@ -479,6 +479,30 @@ uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id)
 
 /* One record in quarantine; maps with one difference; another node that agrees, or has said nothing. */
 /* Two events; the second one reached two edges. */
+/* Other regions, where a test has some. */
+static struct gossip_region fake_region[2];
+static size_t fake_region_count;
+
+size_t gossip_core_region_count(const struct gossip_core *c)
+{
+	(void)c;
+	return fake_region_count;
+}
+
+void gossip_core_region_at(const struct gossip_core *c, size_t i, struct gossip_region *ret_region)
+{
+	(void)c;
+	*ret_region = fake_region[i];
+}
+
+bool agent_region_look(const struct agent *a, const char *name, struct agent_region_view *ret_view)
+{
+	(void)a;
+	*ret_view = (struct agent_region_view){
+		.version = fake_region[0].version, .nodes = 2, .services = 1, .ways = 2};
+	return !strcmp(name, fake_region[0].name);
+}
+
 const struct reports *agent_events(const struct agent *a)
 {
 	static struct reports r;

@@ -18,7 +18,7 @@ static void test_status_when_asked_then_shows_nodes_services_backends(void **sta
 		"\"id\"=>\"09000000000000000000000000000000\", "
 		"\"addr\"=>\"10.0.0.2:7946\", \"state\"=>\"headless\", \"since_ms\"=>3200, "
 		"\"heard_ms\"=>200, \"data_heard_ms\"=>nil, \"rtt_us\"=>1500, \"is_self\"=>false, "
-		"\"is_removed\"=>false, "
+		"\"is_summary\"=>false, \"is_removed\"=>false, "
 		"\"is_edge\"=>true, \"is_worker\"=>true, \"is_drained\"=>false, "
 		"\"has_forwarder\"=>true, "
 		"\"is_behind\"=>true, "
@@ -76,6 +76,36 @@ static void test_status_when_things_are_wrong_then_worst_comes_first(void **stat
 			fail_msg("\"%s\" is not there, or not in order:\n%s", want[i], text);
 		at = next;
 	}
+}
+
+static void test_status_when_regions_are_known_by_summaries_then_shows_them(void **state)
+{
+	struct gossip_region *g = &fake_region[0];
+	const char *text;
+
+	(void)state;
+	*g = (struct gossip_region){
+		.name = "nyc",
+		.has_value = true,
+		.version = {.removals = 1, .lives = 20, .marks = 300, .hash = {0xab}},
+		.len = 1234,
+		.value_ms = 1,
+		.live_count = 7,
+		.down = {{0xca, 0xfe, 1, 2}},
+		.down_count = 1,
+		.senders = {{.name = "nyc-1", .counts = true}},
+		.sender_count = 1};
+	fake_region_count = 1;
+	must_start();
+	text = ask("status", NULL);
+	fake_region_count = 0;
+	must_have(text,
+		  "\"regions\"=>[{\"name\"=>\"nyc\", \"is_own\"=>false, \"state\"=>\"alive\"");
+	must_have(text,
+		  "\"bytes\"=>1234, \"version\"=>\"1.20.300.ab000000\", \"is_applied\"=>true");
+	must_have(text, "\"nodes\"=>2, \"services\"=>1, \"ways\"=>2");
+	must_have(text, "\"live\"=>7, \"down\"=>[\"cafe0102\"], \"is_behind\"=>false");
+	must_have(text, "\"senders\"=>[{\"name\"=>\"nyc-1\"");
 }
 
 static void test_lists_when_asked_then_show_their_part(void **state)
@@ -354,6 +384,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LIVE(test_status_when_asked_then_shows_nodes_services_backends),
 		LIVE(test_status_when_things_are_wrong_then_worst_comes_first),
+		LIVE(test_status_when_regions_are_known_by_summaries_then_shows_them),
 		LIVE(test_lists_when_asked_then_show_their_part),
 		LIVE(test_route_show_when_asked_then_says_who_and_why_not),
 		LIVE(test_stats_when_no_maps_then_says_so),
