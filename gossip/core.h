@@ -104,7 +104,8 @@ struct origin {
 	uint64_t gc_told; /* the same, as the peers said whose deltas we counted; >= gc */
 	bool is_whole;	  /* a head proved that we hold all of `generation` */
 	bool is_closed;	  /* nothing older than `generation` is taken any more, whole or not */
-	bool is_disputed; /* signed two contents with one version of this generation */
+	bool is_disputed; /* signed two contents with one version of this generation, or lived it twice */
+	uint8_t unmet; /* so often we were told of all that its head speaks of, and it was not met */
 	/* The generation before, and how far it was counted: what was deleted there stays so until the new one is whole. */
 	uint64_t former, former_watermark;
 	bool is_removed; /* only ever true for ourselves: not part of the digest, not in force */

@@ -5,6 +5,8 @@
 
 #include "gossip/record_table.h"
 
+#define UNMET_MAX 3 /* peers may be wrong once or twice */
+
 /* ---- a writer's generation becomes whole */
 
 static bool is_collected(const struct origin *o, const struct rec *r, uint64_t gc)
@@ -31,6 +33,7 @@ static void origin_whole(struct gossip_core *c, struct origin *o, const struct h
 		}
 	}
 	o->is_whole = true;
+	o->unmet = 0;
 	o->gc = o->gc_told = h->gc;
 	origin_changed(c, o);
 }
@@ -60,6 +63,16 @@ static void untold(struct gossip_core *c, struct origin *o)
 	origin_changed(c, o);
 }
 
+/* It gave one generation twice, and we know of a former life: what is missing lies below what we counted, so count anew; and
+ * it is shown what we hold too much. */
+static void recount(struct gossip_core *c, struct origin *o)
+{
+	o->watermark = o->verified = o->gc = o->gc_told = 0;
+	o->unmet = 0;
+	o->is_disputed = true;
+	origin_changed(c, o);
+}
+
 void table_settle(struct gossip_core *c, struct origin *o)
 {
 	struct digest sum = o->gsum;
@@ -69,11 +82,16 @@ void table_settle(struct gossip_core *c, struct origin *o)
 		return;
 	if (h.gc > o->gc)
 		sum = sum_for_head(o, &h, 0);
-	if (digest_eq(&sum, &h.sum))
+	if (digest_eq(&sum, &h.sum)) {
 		origin_whole(c, o, &h);
-	else if (o->watermark > o->verified && o->watermark >= o->head->blob->r.seq &&
-		 o->top <= o->head->blob->r.seq)
-		/* We were told that we have everything, and the writer says that we haven't. */
+		return;
+	}
+	if (o->watermark < o->head->blob->r.seq || o->top > o->head->blob->r.seq)
+		return;
+	/* We counted or were told that we have everything, and the writer says that we haven't. */
+	if (!o->is_disputed && (o->watermark == o->verified || ++o->unmet >= UNMET_MAX))
+		recount(c, o);
+	else if (o->watermark > o->verified)
 		untold(c, o);
 }
 
@@ -142,6 +160,7 @@ void origin_raise(struct origin *o, uint64_t generation)
 	o->gsum = (struct digest){{0, 0}};
 	o->is_whole = o->is_closed = o->is_disputed = false;
 	o->reset_touch = 0;
+	o->unmet = 0;
 }
 
 void origin_advance(struct origin *o, const struct record *r)

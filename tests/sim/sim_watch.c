@@ -10,10 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gossip/member.h"
 #include "gossip/record_table.h"
 
 #define STORY_LEN 131072
-#define STORY_TOLD 70	/* lines per node concerned */
+#define STORY_TOLD 70 /* lines per node concerned */
+#define WATCH_NODES_MAX 256
 #define FLIGHT_MAX 4096 /* packets under way, per node */
 
 struct story {
@@ -31,6 +33,8 @@ struct version { /* the highest that a node has held of an identity */
 	struct record r;
 	uint64_t content, written_ms;
 	bool is_gone; /* it is not held any more */
+	/* Whom this node knew of when it went, a bit each: nobody can have asked the others. */
+	uint8_t known[(WATCH_NODES_MAX + 7) / 8];
 };
 
 struct written {
@@ -243,11 +247,15 @@ static struct version *find_version(struct sim *s, struct sim_node *n, const str
 }
 
 /* A shared tombstone that was collected is behind us for good: only what was written after it may come, by a writer that has
- * lost the count. */
-static bool is_anew(const struct version *v, const struct record *r, uint64_t written_ms)
+ * lost the count, or what somebody wrote alone whom nobody had heard of. */
+static bool is_anew(struct sim *s, const struct version *v, const struct record *r,
+		    uint64_t written_ms)
 {
+	size_t writer = node_of(s, &r->writer);
+
 	return record_scope_of(r->kind) == RECORD_SHARED && v->is_gone && v->r.is_tombstone &&
-	       written_ms > v->written_ms;
+	       (written_ms > v->written_ms ||
+		(writer < WATCH_NODES_MAX && !(v->known[writer / 8] >> writer % 8 & 1)));
 }
 
 static void check_forward(struct sim *s, struct sim_node *n, const struct record *r,
@@ -265,7 +273,7 @@ static void check_forward(struct sim *s, struct sim_node *n, const struct record
 		HASH_ADD(hh, s->watch->versions, id, sizeof(v->id), v);
 	} else {
 		d = record_cmp_version(r, &v->r);
-		if (d < 0 && !is_anew(v, r, written_ms))
+		if (d < 0 && !is_anew(s, v, r, written_ms))
 			sim_watch_fail(
 				s, n->idx, node_of(s, &r->writer),
 				"n%zu went back: kind %u '%.*s' from %llu.%llu%s to %llu.%llu%s",
@@ -287,8 +295,13 @@ static void note_gone(struct sim *s, struct sim_node *n, const struct record *r)
 	uint64_t id[2];
 	struct version *v = find_version(s, n, r, id);
 
-	if (v && record_cmp_version(r, &v->r) == 0)
-		v->is_gone = true;
+	if (!v || record_cmp_version(r, &v->r) != 0)
+		return;
+	v->is_gone = true;
+	memset(v->known, 0, sizeof(v->known));
+	for (size_t i = 0; i < s->cfg.nodes && i < WATCH_NODES_MAX; i++)
+		if (member_get(n->core, &s->node[i].id) || table_origin(n->core, &s->node[i].id))
+			v->known[i / 8] |= (uint8_t)(1u << i % 8);
 }
 
 void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_event *ev)
