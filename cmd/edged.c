@@ -242,6 +242,7 @@ static int open_core(struct daemon *d, struct err *e)
 static int open_agent(struct daemon *d, struct err *e)
 {
 	const struct conf *c = &d->conf;
+	char check_dir[CHECK_DIR_MAX] = "";
 	struct agent_config a = {.vip_prefix_count = c->vip_prefix_count,
 				 .bridge_count = c->bridge_count,
 				 .order_count = c->order_count,
@@ -251,7 +252,7 @@ static int open_agent(struct daemon *d, struct err *e)
 				 .fwd_socket = has_forwarder(c) ? c->fwd_socket : NULL,
 				 .version = EDGE_VERSION,
 				 .state_dir = c->state_dir,
-				 .checks = {.program_dir = c->check_dir, .ca_file = c->check_ca}};
+				 .checks = {.program_dir = check_dir, .ca_file = c->check_ca}};
 
 	snprintf(a.self.name, sizeof(a.self.name), "%s", c->name);
 	snprintf(a.self.region, sizeof(a.self.region), "%s", c->region);
@@ -267,7 +268,7 @@ static int open_agent(struct daemon *d, struct err *e)
 	memcpy(a.order, c->order, sizeof(a.order));
 	memcpy(a.vip_prefix, c->vip_prefix, sizeof(a.vip_prefix));
 	memcpy(a.bridge, c->bridge, sizeof(a.bridge));
-	if (c->check_dir[0] && check_dir_trust(c->check_dir, e))
+	if (c->check_dir[0] && check_dir_trust(c->check_dir, check_dir, e))
 		return e->code;
 	return agent_open(&d->uv, &a, d->core, d->store, &d->agent, e);
 }

@@ -165,6 +165,7 @@ struct agent {
 	/* view */
 	struct fact *facts;
 	struct poison *poison;
+	uint64_t trial_until_s; /* of uv_hrtime() */
 	uint64_t quarantined_total;
 	struct world *world;
 	bool is_dirty;
@@ -294,6 +295,12 @@ bool agent_backend_is_drained(struct agent *a, const struct route_node *n, const
 const struct model_seed *agent_seed(const struct agent *a);
 
 /* agent_poison.c */
+/* Seconds. Of a child: of the processor's time, for a computation that never ends is poison too (one over the largest tables
+ * takes a tenth of it); by the clock, after which the machine is slow, or what it waits for, and that says nothing. Of all
+ * together, which the unit's TimeoutStartSec rests on. A test makes them shorter. */
+extern struct agent_trial_limits {
+	unsigned int cpu_s, child_s, all_s;
+} agent_trial_limits;
 int agent_poison_open(struct agent *a);
 /* It can't be decoded; former: what stays in force, NULL = nothing. */
 void agent_quarantine(struct agent *a, const struct record *r, const uint8_t *former,

@@ -13,8 +13,9 @@
 
 #include "edge/agent_int.h"
 
-#define CHILD_S 20	/* for one computation; a computation that never ends is poison too */
 #define CONVICTS_MAX 16 /* in one trial */
+
+struct agent_trial_limits agent_trial_limits = {.cpu_s = 20, .child_s = 60, .all_s = 300};
 
 /* Any maps will do for a plan that is never written. */
 static const struct plan_sizes trial_sizes = {.svcs = DP_SVC_MAX,
@@ -204,14 +205,17 @@ static void compute_and_end(struct agent *a)
 
 static void begin_child(struct agent *a)
 {
-	static const int signum[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGALRM};
-	const struct rlimit none = {0, 0};
+	static const int signum[] = {SIGSEGV, SIGBUS, SIGFPE,  SIGILL,
+				     SIGABRT, SIGSYS, SIGALRM, SIGXCPU};
+	const struct rlimit none = {0, 0},
+			    cpu = {agent_trial_limits.cpu_s, agent_trial_limits.cpu_s + 5};
 
 	for (size_t i = 0; i < sizeof(signum) / sizeof(signum[0]); i++)
 		signal(signum[i], SIG_DFL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)setrlimit(RLIMIT_CORE, &none); /* a file more, if it fails */
-	alarm(CHILD_S);
+	(void)setrlimit(RLIMIT_CPU, &cpu);
+	alarm(agent_trial_limits.child_s);
 	/* Not the file: the child's death is no death. */
 	if (poison_open(NULL, &a->poison, NULL))
 		_exit(0);
@@ -254,12 +258,17 @@ static void child_all(struct agent *a, size_t k)
 	compute_and_end(a);
 }
 
-/* Does a computation with the first k of them die? is_all: of the facts, else of the suspects. */
-static bool dies(struct agent *a, bool is_all, size_t k)
+/* Does a computation with the first k of them die? is_all: of the facts, else of the suspects. ret_cpu_ms: what it took. */
+static bool dies(struct agent *a, bool is_all, size_t k, uint64_t *ret_cpu_ms)
 {
+	struct rusage used = {0};
 	int status = 0;
-	pid_t pid = fork(), got;
+	pid_t pid, got;
 
+	*ret_cpu_ms = 0;
+	if (uv_hrtime() / 1000000000 >= a->trial_until_s)
+		return false;
+	pid = fork();
 	if (pid < 0)
 		return false;
 	if (pid == 0) {
@@ -269,29 +278,36 @@ static bool dies(struct agent *a, bool is_all, size_t k)
 			child_suspects(a, k);
 	}
 	do
-		got = waitpid(pid, &status, 0);
+		got = wait4(pid, &status, 0, &used);
 	while (got < 0 && errno == EINTR);
-	return got == pid && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL;
+	*ret_cpu_ms = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+		      (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+	return got == pid && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL &&
+	       WTERMSIG(status) != SIGALRM;
 }
 
-/* The smallest k that dies; 0: it is none of these. n + 1: nothing dies. */
+/* The smallest k that dies; 0: it is none of these. n + 1: nothing dies, or all is slow. */
 static size_t first_deadly(struct agent *a, bool is_all, size_t n)
 {
 	size_t lo = 0, hi = n; /* lo lives, hi dies */
+	uint64_t lo_cpu_ms, cpu_ms;
 
-	if (!dies(a, is_all, n))
+	if (!dies(a, is_all, n, &cpu_ms))
 		return n + 1;
-	if (dies(a, is_all, 0))
+	if (dies(a, is_all, 0, &lo_cpu_ms))
 		return 0;
 	while (hi - lo > 1) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (dies(a, is_all, mid))
+		if (dies(a, is_all, mid, &cpu_ms)) {
 			hi = mid;
-		else
+		} else {
 			lo = mid;
+			lo_cpu_ms = cpu_ms;
+		}
 	}
-	return hi;
+	/* One record more would have been one too many for a slow machine. */
+	return lo_cpu_ms >= agent_trial_limits.cpu_s * 500 ? n + 1 : hi;
 }
 
 static void convict_fact(struct agent *a, size_t k)
@@ -350,6 +366,7 @@ void agent_poison_try(struct agent *a)
 	size_t n = 0;
 	bool has_found;
 
+	a->trial_until_s = uv_hrtime() / 1000000000 + agent_trial_limits.all_s;
 	switch (poison_trial(a->poison)) {
 	case POISON_NO_TRIAL:
 		return;

@@ -277,7 +277,11 @@ static void on_timer(uv_timer_t *t)
 	struct check *c = t->data;
 
 	if (c->probe) {
-		check_probe_done(c->probe, CHECK_BAD, "timed out after %u ms", c->spec.timeout_ms);
+		char note[sizeof(c->probe->note)];
+
+		memcpy(note, c->probe->note, sizeof(note));
+		check_probe_done(c->probe, CHECK_BAD, "timed out after %u ms%s%s",
+				 c->spec.timeout_ms, note[0] ? ": " : "", note);
 		return;
 	}
 	if (!kind_of(c)) {
@@ -370,7 +374,7 @@ void check_stop(struct check *c)
 	if (c->probe)
 		drop_probe(c->probe);
 	c->probe = NULL;
-	check_pool_forget(c->pool, is_program(c), &c->waiter);
+	check_pool_leave(c->pool, is_program(c), &c->waiter);
 	uv_timer_stop(&c->timer);
 	uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }

@@ -28,8 +28,11 @@ struct check_pool_config {
 	const char *program_dir; /* programs that checks may run are in it; NULL = none may */
 	const char *ca_file;	 /* certificates that https trusts, NULL = the system's */
 };
-/* May programs be run from there? -EPERM: others than root and this process's user may write there | as stat(2), -ENOTDIR */
-int check_dir_trust(const char *path, struct err *e);
+/* May programs be run from there? -EPERM: others than root and this process's user may write there, or put another directory
+ * in its place (a sticky one above it, such as /tmp, is fine) | as stat(2), -ENOTDIR, -ENAMETOOLONG. ret_real: its name without
+ * symbolic links, by which it is to be used. */
+#define CHECK_DIR_MAX 128
+int check_dir_trust(const char *path, char ret_real[CHECK_DIR_MAX], struct err *e);
 int check_pool_open(uv_loop_t *uv, const struct check_pool_config *cfg,
 		    struct check_pool **ret_pool);
 /* After the last check_stop(). NULL is allowed, and cb, then never called. Programs under way are killed. */

@@ -30,13 +30,18 @@ static void ready_udp(struct sock_probe *s)
 {
 	struct dns_probe *d = (struct dns_probe *)s;
 	ssize_t n = recv(s->fd, d->reply, sizeof(d->reply), MSG_DONTWAIT | MSG_TRUNC);
+	char why[96];
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n < 0)
+	if (n < 0) {
 		sock_failed(s, -errno);
-	else
+	} else if (check_dns_is_answer(s->base.spec, d->id, d->reply, (size_t)n)) {
 		judge(d, d->reply, (size_t)n);
+	} else { /* of somebody who guesses, or late: ours may still come */
+		(void)check_dns_judge(s->base.spec, d->id, d->reply, (size_t)n, why);
+		snprintf(s->base.note, sizeof(s->base.note), "%.63s", why);
+	}
 }
 
 /* With its length before it over TCP. 0 or a negative errno. */

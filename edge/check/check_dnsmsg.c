@@ -68,6 +68,15 @@ static bool is_wanted(const ns_rr *rr, const struct ip_addr *a)
 	       memcmp(ns_rr_rdata(*rr), is_v4 ? a->b + 12 : a->b, is_v4 ? 4 : 16) == 0;
 }
 
+bool check_dns_is_answer(const struct model_check *spec, uint16_t id, const uint8_t *reply,
+			 size_t len)
+{
+	ns_msg msg;
+
+	return len <= CHECK_DNS_REPLY_MAX && !ns_initparse(reply, (int)len, &msg) &&
+	       ns_msg_getflag(msg, ns_f_qr) && ns_msg_id(msg) == id && is_question_ours(spec, &msg);
+}
+
 enum check_verdict check_dns_judge(const struct model_check *spec, uint16_t id,
 				   const uint8_t *reply, size_t len, char ret_why[96])
 {

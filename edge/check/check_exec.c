@@ -223,7 +223,7 @@ static void drop(struct check_probe *p)
 
 	if (x->pid) {
 		(void)kill(-x->pid, SIGKILL);
-		if (x->end.data)
+		if (x->end.data && uv_is_active((uv_handle_t *)&x->end))
 			return; /* on_end() frees it */
 		(void)waitpid(x->pid, NULL,
 			      0); /* out of descriptors: it is killed, so this is short */

@@ -24,6 +24,7 @@ struct check_probe {
 	struct ip_addr addr;
 	uint16_t port;
 	uint64_t begun_ns;
+	char note[64]; /* what came instead of an answer, for when none comes; may be empty */
 };
 
 /* One kind of check. */
@@ -51,12 +52,13 @@ socklen_t check_sockaddr(const struct ip_addr *a, uint16_t port, struct sockaddr
 /* ---- check_pool.c */
 struct check_waiter { /* a check that waits its turn */
 	bool is_waiting;
+	bool is_woken; /* has been told that there is room, and has not taken it yet */
 	TAILQ_ENTRY(check_waiter) link;
 };
 TAILQ_HEAD(check_waiters, check_waiter);
 struct check_pool {
 	uv_loop_t *uv;
-	char program_dir[128], ca_file[128];
+	char program_dir[CHECK_DIR_MAX], ca_file[128];
 	unsigned running[2]; /* probes; programs */
 	struct check_waiters waiting[2];
 	void (*wake)(struct check_waiter *w);
@@ -69,6 +71,8 @@ struct check_pool {
 bool check_pool_take(struct check_pool *pool, bool is_program, struct check_waiter *w);
 void check_pool_release(struct check_pool *pool, bool is_program);
 void check_pool_forget(struct check_pool *pool, bool is_program, struct check_waiter *w);
+/* It is gone for good: the room that it was given goes to the next one. */
+void check_pool_leave(struct check_pool *pool, bool is_program, struct check_waiter *w);
 void check_pool_handle_closed(struct check_pool *pool);
 
 /* ---- check_http.c */
@@ -89,7 +93,7 @@ int sock_wait(struct sock_probe *s, int events);
 /* of a connection that was begun; 0 or a negative errno */
 int sock_error(const struct sock_probe *s);
 void sock_drop(struct check_probe *p);
-void sock_failed(struct sock_probe *s, int err);
+void sock_failed(struct sock_probe *s, int err); /* no result where the fault is ours */
 
 /* ---- check_dnsmsg.c: PURE */
 #define CHECK_DNS_QUERY_MAX 256
@@ -97,6 +101,9 @@ void sock_failed(struct sock_probe *s, int err);
 /* Length of the query. */
 size_t check_dns_query(const struct model_check *spec, uint16_t id,
 		       uint8_t ret_query[CHECK_DNS_QUERY_MAX]);
+/* An answer, to this very question. */
+bool check_dns_is_answer(const struct model_check *spec, uint16_t id, const uint8_t *reply,
+			 size_t len);
 enum check_verdict check_dns_judge(const struct model_check *spec, uint16_t id,
 				   const uint8_t *reply, size_t len, char ret_why[96]);
 

@@ -20,7 +20,8 @@ int sock_error(const struct sock_probe *s)
 
 void sock_failed(struct sock_probe *s, int err)
 {
-	check_probe_done(&s->base, CHECK_BAD, "%s", uv_strerror(err));
+	check_probe_done(&s->base, check_is_our_fault(err) ? CHECK_NO_RESULT : CHECK_BAD, "%s",
+			 uv_strerror(err));
 }
 
 static void on_poll(uv_poll_t *h, int status, int events)

@@ -4,8 +4,21 @@
 #include "tests/unit/agent_fake.h"
 
 #include <sys/wait.h>
+#include <time.h>
 
-static bool is_harmless; /* for a while */
+static bool is_harmless;     /* for a while */
+static bool is_endless;	     /* "bad" does not crash, it never ends */
+static bool is_bad_slow;     /* "bad" does not crash, it takes its time */
+static bool is_slow_now;     /* "bad" does not crash, it waits for something */
+static unsigned int burn_ms; /* likewise: for each service that is new */
+
+static void burn(unsigned int ms)
+{
+	clock_t until = clock() + (clock_t)ms * (CLOCKS_PER_SEC / 1000);
+
+	while (clock() < until)
+		;
+}
 
 /* Instead of edge/poison_hook.c: a service "bad" with pps=666 crashes routes; "pair-b" crashes the plan where "pair-a" is. */
 void poison_hook(enum poison_step step, const struct model_service *service, size_t count)
@@ -16,11 +29,23 @@ void poison_hook(enum poison_step step, const struct model_service *service, siz
 		has_a |= !strcmp(service[i].name, "pair-a");
 		has_b |= !strcmp(service[i].name, "pair-b");
 		if (step == POISON_ROUTE && !strcmp(service[i].name, "bad") &&
-		    service[i].policy.pps == 666)
+		    service[i].policy.pps == 666 && (is_bad_slow || is_endless || is_slow_now))
+			burn(burn_ms);
+		else if (step == POISON_ROUTE && !strcmp(service[i].name, "bad") &&
+			 service[i].policy.pps == 666)
 			raise(SIGSEGV);
 	}
 	if (step == POISON_ROUTE && has_a && has_b)
 		raise(SIGSEGV);
+	for (size_t i = 0; i < count && step == POISON_ROUTE && !is_harmless; i++) {
+		if (is_endless && !strcmp(service[i].name, "bad") && service[i].policy.pps == 666)
+			for (;;)
+				burn(100);
+		if (is_slow_now && !strcmp(service[i].name, "bad") && service[i].policy.pps == 666)
+			sleep(2);
+		if (service[i].policy.pps == 7)
+			burn(burn_ms);
+	}
 }
 
 static size_t encode(const char *name, uint32_t pps, uint8_t value[RECORD_VALUE_MAX])
@@ -136,6 +161,53 @@ static void test_start_after_death_of_a_pair_then_the_later_one_is_held(void **s
 	node_stop(*state);
 }
 
+static const struct agent_trial_limits usual_limits = {.cpu_s = 20, .child_s = 60, .all_s = 300};
+
+/* It died of something, and now the machine is slow: that is nobody's fault. */
+static void test_trial_when_the_machine_is_slow_then_nobody_is_held(void **state)
+{
+	static const char *const name[] = {"a", "bad"};
+
+	agent_trial_limits.child_s = 1;
+	die_of(*state, name, 2);
+	is_slow_now = true;
+	node_start(*state, false);
+	is_slow_now = false;
+	agent_trial_limits = usual_limits;
+	assert_int_equal(poison_count(current->agent->poison), 0);
+	node_stop(*state);
+}
+
+static void test_trial_when_each_takes_its_part_of_the_time_then_nobody_is_held(void **state)
+{
+	static const char *const name[] = {"a", "bad"};
+
+	agent_trial_limits.cpu_s = 1;
+	die_of(*state, name, 2);
+	burn_ms = 700;
+	is_bad_slow = true;
+	node_start(*state, false);
+	burn_ms = 0;
+	is_bad_slow = false;
+	agent_trial_limits = usual_limits;
+	assert_int_equal(poison_count(current->agent->poison), 0);
+	node_stop(*state);
+}
+
+static void test_trial_when_one_never_ends_then_it_is_held(void **state)
+{
+	static const char *const name[] = {"a", "bad"};
+
+	agent_trial_limits.cpu_s = 1;
+	die_of(*state, name, 2);
+	is_endless = true;
+	node_start(*state, false);
+	is_endless = false;
+	agent_trial_limits = usual_limits;
+	assert_only_held("service/bad", true);
+	node_stop(*state);
+}
+
 static bool is_stored(void)
 {
 	struct store_status st;
@@ -243,6 +315,9 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_start_after_death_of_many_then_trial_finds_the_one),
+		CASE(test_trial_when_the_machine_is_slow_then_nobody_is_held),
+		CASE(test_trial_when_each_takes_its_part_of_the_time_then_nobody_is_held),
+		CASE(test_trial_when_one_never_ends_then_it_is_held),
 		CASE(test_start_after_death_of_a_pair_then_the_later_one_is_held),
 		CASE(test_start_when_the_store_holds_poison_then_all_are_tried),
 		CASE(test_start_when_the_suspects_are_innocent_then_all_are_tried),

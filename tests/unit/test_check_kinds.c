@@ -78,6 +78,8 @@ static size_t dns_reply(uint8_t *reply, const char *question, size_t len)
 	return len + server.say_len - 12;
 }
 
+static bool is_guessed_first; /* one with another id comes before the answer */
+
 static void answer_dns(void)
 {
 	struct sockaddr_in from;
@@ -92,6 +94,11 @@ static void answer_dns(void)
 		memcpy(reply, server.say, server.say_len), n = (ssize_t)server.say_len;
 	else
 		n = (ssize_t)dns_reply(reply, server.asked, (size_t)n);
+	if (is_guessed_first) {
+		reply[0] ^= 0x55;
+		(void)sendto(server.fd, reply, (size_t)n, 0, (struct sockaddr *)&from, from_len);
+		reply[0] ^= 0x55;
+	}
 	(void)sendto(server.fd, reply, (size_t)n, 0, (struct sockaddr *)&from, from_len);
 }
 
@@ -350,29 +357,31 @@ static void test_dns_when_answered_then_says_what_was_wrong(void **state)
 		size_t say_len;
 		const char *why;
 		bool is_good;
+		bool is_ignored; /* over UDP, where anybody may say it */
 	} row[] = {
 		{"dns:name=a.example" PATIENT, SAY(HEADER("\x81\x80", "\1") A_RECORD),
-		 "rcode NOERROR in ", true},
+		 "rcode NOERROR in ", true, false},
 		{"dns:name=a.example,answer=192.0.2.1" PATIENT,
-		 SAY(HEADER("\x81\x80", "\1") A_RECORD), "rcode NOERROR in ", true},
+		 SAY(HEADER("\x81\x80", "\1") A_RECORD), "rcode NOERROR in ", true, false},
 		{"dns:name=a.example,answer=192.0.2.2" PATIENT,
-		 SAY(HEADER("\x81\x80", "\1") A_RECORD), "192.0.2.2 is not among 1 answers", false},
-		{"dns:name=a.example,answer=192.0.2.2" PATIENT, SAY(HEADER("\x83\x80", "\0") ""),
-		 "192.0.2.2 is not among 0 answers, truncated", false},
-		{"dns:name=a.example" PATIENT, SAY(HEADER("\x81\x82", "\0") ""),
-		 "rcode SERVFAIL, want NOERROR", false},
-		{"dns:name=a.example,rcode=REFUSED" PATIENT, SAY(HEADER("\x81\x85", "\0") ""),
-		 "rcode REFUSED in ", true},
-		{"dns:name=a.example" PATIENT, SAY(HEADER("\x01\x00", "\0") ""),
-		 "reply of 27 bytes is no DNS answer", false},
-		{"dns:name=a.example" PATIENT, SAY("garbage"), "reply of 7 bytes is no DNS answer",
+		 SAY(HEADER("\x81\x80", "\1") A_RECORD), "192.0.2.2 is not among 1 answers", false,
 		 false},
+		{"dns:name=a.example,answer=192.0.2.2" PATIENT, SAY(HEADER("\x83\x80", "\0") ""),
+		 "192.0.2.2 is not among 0 answers, truncated", false, false},
+		{"dns:name=a.example" PATIENT, SAY(HEADER("\x81\x82", "\0") ""),
+		 "rcode SERVFAIL, want NOERROR", false, false},
+		{"dns:name=a.example,rcode=REFUSED" PATIENT, SAY(HEADER("\x81\x85", "\0") ""),
+		 "rcode REFUSED in ", true, false},
+		{"dns:name=a.example" PATIENT, SAY(HEADER("\x01\x00", "\0") ""),
+		 "reply of 27 bytes is no DNS answer", false, true},
+		{"dns:name=a.example" PATIENT, SAY("garbage"), "reply of 7 bytes is no DNS answer",
+		 false, true},
 	};
 #undef SAY
 
 	for (size_t i = 0; i < 2 * COUNT(row); i++) {
 		size_t n = i / 2;
-		char spec[200];
+		char spec[200], why[96];
 
 		is_dns = i % 2;
 		if (is_dns && row[n].say_len < 12)
@@ -381,14 +390,33 @@ static void test_dns_when_answered_then_says_what_was_wrong(void **state)
 			setup(state);
 		snprintf(spec, sizeof(spec), "%s%s", row[n].spec, is_dns ? ",proto=tcp" : "");
 		server_start(is_dns ? SOCK_STREAM : SOCK_DGRAM, row[n].say, row[n].say_len);
+		if (row[n].is_ignored && !is_dns) {
+			snprintf(spec, sizeof(spec),
+				 "dns:name=a.example,interval=60s,timeout=300ms");
+			snprintf(why, sizeof(why), "timed out after 300 ms: %s", row[n].why);
+		} else {
+			snprintf(why, sizeof(why), "%s", row[n].why);
+		}
 		expect(spec, server.port,
-		       row[n].is_good ? MODEL_HEALTH_PASSING : MODEL_HEALTH_FAILING, false,
-		       row[n].why);
+		       row[n].is_good ? MODEL_HEALTH_PASSING : MODEL_HEALTH_FAILING, false, why);
 		server_stop();
 		if (i + 2 < 2 * COUNT(row))
 			assert_int_equal(teardown(state), 0);
 	}
 	is_dns = false;
+}
+
+static void test_dns_when_another_answers_first_then_it_waits_on(void **state)
+{
+	static const char say[] = HEADER("\x81\x80", "\1") A_RECORD;
+
+	(void)state;
+	is_guessed_first = true;
+	server_start(SOCK_DGRAM, say, sizeof(say) - 1);
+	expect("dns:name=a.example,answer=192.0.2.1" PATIENT, server.port, MODEL_HEALTH_PASSING,
+	       false, "rcode NOERROR in ");
+	server_stop();
+	is_guessed_first = false;
 }
 
 /* ---- programs */
@@ -503,33 +531,70 @@ static void test_exec_when_it_may_not_run_then_no_result(void **state)
 
 static void test_check_dir_trust_when_others_may_write_then_refused(void **state)
 {
-	char file[sizeof(bed.dir) + 8];
+	char file[sizeof(bed.dir) + 8], real[CHECK_DIR_MAX];
 	struct err e;
 
 	(void)state;
-	assert_int_equal(check_dir_trust(bed.dir, &e), 0); /* 0700, ours */
+	assert_int_equal(check_dir_trust(bed.dir, real, &e), 0); /* 0700, ours */
 	assert_int_equal(chmod(bed.dir, 0755), 0);
-	assert_int_equal(check_dir_trust(bed.dir, &e), 0);
+	assert_int_equal(check_dir_trust(bed.dir, real, &e), 0);
 	assert_int_equal(chmod(bed.dir, 0775), 0);
-	assert_int_equal(check_dir_trust(bed.dir, &e), -EPERM);
+	assert_int_equal(check_dir_trust(bed.dir, real, &e), -EPERM);
 	assert_non_null(strstr(e.text, bed.dir));
 	assert_non_null(strstr(e.text, "mode 0775"));
 	assert_int_equal(chmod(bed.dir, 01757), 0);
-	assert_int_equal(check_dir_trust(bed.dir, &e), -EPERM);
+	assert_int_equal(check_dir_trust(bed.dir, real, &e), -EPERM);
 	assert_non_null(strstr(e.text, "mode 1757"));
 	assert_int_equal(chmod(bed.dir, 0755), 0);
 	if (geteuid() == 0) {
 		assert_int_equal(chown(bed.dir, 12345, (gid_t)-1), 0);
-		assert_int_equal(check_dir_trust(bed.dir, &e), -EPERM);
+		assert_int_equal(check_dir_trust(bed.dir, real, &e), -EPERM);
 		assert_non_null(strstr(e.text, "belongs to user 12345"));
 		assert_int_equal(seteuid(12345), 0); /* its owner runs it */
-		assert_int_equal(check_dir_trust(bed.dir, &e), 0);
+		assert_int_equal(check_dir_trust(bed.dir, real, &e), 0);
 		assert_int_equal(seteuid(0), 0);
 		assert_int_equal(chown(bed.dir, 0, (gid_t)-1), 0);
 	}
 	snprintf(file, sizeof(file), "%s/none", bed.dir);
-	assert_int_equal(check_dir_trust(file, &e), -ENOENT);
-	assert_int_equal(check_dir_trust("/dev/null", &e), -ENOTDIR);
+	assert_int_equal(check_dir_trust(file, real, &e), -ENOENT);
+	assert_int_equal(check_dir_trust("/dev/null", real, &e), -ENOTDIR);
+}
+
+static void test_check_dir_trust_when_others_may_write_above_it_then_refused(void **state)
+{
+	char above[sizeof(bed.dir) + 8], dir[sizeof(above) + 8], link[sizeof(above)];
+	char real[CHECK_DIR_MAX];
+	struct err e;
+
+	(void)state;
+	snprintf(above, sizeof(above), "%s/above", bed.dir);
+	snprintf(dir, sizeof(dir), "%s/checks", above);
+	snprintf(link, sizeof(link), "%s/link", bed.dir);
+	assert_int_equal(mkdir(above, 0755) | mkdir(dir, 0755) | symlink(dir, link), 0);
+	assert_int_equal(check_dir_trust(dir, real, &e), 0);
+	assert_int_equal(chmod(above, 0777), 0);
+	assert_int_equal(check_dir_trust(dir, real, &e), -EPERM);
+	assert_non_null(strstr(e.text, "above has mode 0777"));
+	assert_int_equal(check_dir_trust(link, real, &e), -EPERM);
+	assert_int_equal(chmod(above, 01777), 0); /* as /tmp: what is in it is its owner's */
+	assert_int_equal(check_dir_trust(link, real, &e), 0);
+	assert_string_equal(real, dir);
+}
+
+static void test_exec_when_others_may_write_the_program_then_no_result(void **state)
+{
+	struct model_check spec;
+	struct err e = {0};
+	char path[sizeof(bed.dir) + 8];
+
+	(void)state;
+	program("p", "#!/bin/sh\nexit 0\n");
+	assert_int_equal(model_check_parse("exec:run=p", &spec, NULL), 0);
+	assert_int_equal(check_pool_allows(bed.pool, &spec, &e), 0);
+	snprintf(path, sizeof(path), "%s/p", bed.dir);
+	assert_int_equal(chmod(path, 0777), 0);
+	assert_int_equal(check_pool_allows(bed.pool, &spec, &e), -EPERM);
+	assert_non_null(strstr(e.text, "others may write it"));
 }
 
 static void test_warning_when_it_varies_then_after_fall_and_rise(void **state)
@@ -575,6 +640,37 @@ static void test_pool_when_full_then_others_wait_their_turn(void **state)
 		check_stop(check[i]);
 }
 
+static unsigned wakes;
+
+static void on_wake(struct check_waiter *w)
+{
+	(void)w;
+	wakes++;
+}
+
+/* Who was told that there is room, and goes before it takes it, leaves it to the next one. */
+static void test_pool_when_the_next_one_goes_then_the_one_after_it_is_told(void **state)
+{
+	struct check_waiter none = {0}, w[2] = {0};
+
+	(void)state;
+	bed.pool->wake = on_wake;
+	wakes = 0;
+	for (size_t i = 0; i < CHECK_PROGRAMS_MAX; i++)
+		assert_true(check_pool_take(bed.pool, true, &none));
+	assert_false(check_pool_take(bed.pool, true, &w[0]));
+	assert_false(check_pool_take(bed.pool, true, &w[1]));
+	check_pool_release(bed.pool, true);
+	assert_int_equal(wakes, 1);
+	check_pool_leave(bed.pool, true, &w[0]);
+	assert_int_equal(wakes, 2);
+	assert_true(check_pool_take(bed.pool, true, &w[1]));
+	check_pool_leave(bed.pool, true, &w[1]); /* after it has taken it: nobody's room */
+	assert_int_equal(wakes, 2);
+	for (size_t i = 0; i < CHECK_PROGRAMS_MAX; i++)
+		check_pool_release(bed.pool, true);
+}
+
 int main(void)
 {
 #define BED(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -588,6 +684,10 @@ int main(void)
 		BED(test_exec_when_time_is_over_then_all_of_it_is_killed),
 		BED(test_exec_when_it_may_not_run_then_no_result),
 		BED(test_check_dir_trust_when_others_may_write_then_refused),
+		BED(test_check_dir_trust_when_others_may_write_above_it_then_refused),
+		BED(test_exec_when_others_may_write_the_program_then_no_result),
+		BED(test_pool_when_the_next_one_goes_then_the_one_after_it_is_told),
+		BED(test_dns_when_another_answers_first_then_it_waits_on),
 		BED(test_warning_when_it_varies_then_after_fall_and_rise),
 		BED(test_pool_when_full_then_others_wait_their_turn),
 	};
