@@ -244,6 +244,7 @@ struct gossip_core {
 
 	/* failure detection */
 	struct probe probe[PROBES_MAX];
+	size_t probe_top; /* from here on all are free */
 	uint64_t probe_next_ms, scan_next_ms, retry_next_ms;
 	unsigned int probe_count;
 	unsigned int health; /* Lifeguard's: 0 is well */
@@ -269,6 +270,7 @@ struct gossip_core {
 	struct rec *table;
 	struct rec **recs;
 	size_t rec_count, rec_cap;
+	size_t removals; /* records of that kind */
 	struct origin *origins, *own;
 	struct origin_list origins_changed;
 	struct digest root;

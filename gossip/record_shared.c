@@ -56,6 +56,8 @@ bool table_is_removed(const struct gossip_core *c, const struct node_id *id)
 	uint8_t key[2 * NODE_ID_BYTES];
 	struct rec *r;
 
+	if (c->removals == 0)
+		return false;
 	hex_key(id, key);
 	r = table_find(c, id, RECORD_KIND_REMOVAL, key, sizeof(key));
 	return r && !r->blob->r.is_tombstone;

@@ -169,6 +169,7 @@ static void unlink_rec(struct gossip_core *c, struct rec *r)
 
 	sums_change(c, r, false);
 	dissem_forget_record(c, r);
+	c->removals -= r->blob->r.kind == RECORD_KIND_REMOVAL;
 	HASH_DELETE(hh, c->table, r);
 	c->recs[r->idx] = c->recs[--c->rec_count];
 	c->recs[r->idx]->idx = r->idx;
@@ -251,6 +252,7 @@ static struct rec *rec_new(struct gossip_core *c, const struct record *r)
 	memcpy(e->ident, ident, len);
 	e->idx = c->rec_count;
 	c->recs[c->rec_count++] = e;
+	c->removals += r->kind == RECORD_KIND_REMOVAL;
 	HASH_ADD_KEYPTR(hh, c->table, e->ident, len, e);
 	return e;
 }
@@ -348,7 +350,6 @@ void table_check(const struct gossip_core *c)
 		tombstones += !r->origin && r->blob->r.is_tombstone;
 		standing += r->origin ? 0 : r->hash.w[0];
 		assert(r->origin || r->arrival <= c->arrivals);
-		assert(!r->origin || r->origin == c->own || !table_is_removed(c, &r->origin->id));
 		if (rec_is_stored(r) && !(r->origin && r->origin->is_removed))
 			digest_add(&root, &r->hash);
 	}
@@ -357,6 +358,7 @@ void table_check(const struct gossip_core *c)
 	HASH_ITER(hh, c->origins, o, next)
 	{
 		check_origin(c, o);
+		assert(o->rec_count == 0 || o == c->own || !table_is_removed(c, &o->id));
 		assert(o->share == share_of(c, o));
 		standing += o->share;
 	}

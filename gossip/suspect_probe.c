@@ -28,7 +28,7 @@
 
 static struct probe *find_cookie(struct gossip_core *c, uint64_t cookie)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++)
+	for (size_t i = 0; i < c->probe_top; i++)
 		if (c->probe[i].role != PROBE_FREE && c->probe[i].cookie == cookie)
 			return &c->probe[i];
 	return NULL;
@@ -36,7 +36,7 @@ static struct probe *find_cookie(struct gossip_core *c, uint64_t cookie)
 
 static struct probe *find_role(struct gossip_core *c, const struct member *m, enum probe_role role)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++)
+	for (size_t i = 0; i < c->probe_top; i++)
 		if (c->probe[i].role == role && c->probe[i].m == m)
 			return &c->probe[i];
 	return NULL;
@@ -54,6 +54,8 @@ static struct probe *probe_new(struct gossip_core *c, enum probe_role role, stru
 		c->n.queue_drops++;
 		return NULL;
 	}
+	if (p >= c->probe + c->probe_top)
+		c->probe_top = (size_t)(p - c->probe) + 1;
 	*p = (struct probe){.role = role,
 			    .m = m,
 			    .addr = *addr,
@@ -257,7 +259,7 @@ void probe_ack_held(struct gossip_core *c, struct member *m, const struct gossip
 
 void probe_forget(struct gossip_core *c, struct member *m)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++) {
+	for (size_t i = 0; i < c->probe_top; i++) {
 		struct probe *p = &c->probe[i];
 
 		if (p->m == m || p->requester == m) {
@@ -321,16 +323,18 @@ static void probe_due(struct gossip_core *c, struct probe *p)
 
 void probe_tick(struct gossip_core *c)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++)
+	for (size_t i = 0; i < c->probe_top; i++)
 		if (c->probe[i].role != PROBE_FREE && c->now_ms >= c->probe[i].next_ms)
 			probe_due(c, &c->probe[i]);
+	while (c->probe_top > 0 && c->probe[c->probe_top - 1].role == PROBE_FREE)
+		c->probe_top--;
 }
 
 uint64_t probe_deadline(const struct gossip_core *c)
 {
 	uint64_t d = UINT64_MAX;
 
-	for (size_t i = 0; i < PROBES_MAX; i++)
+	for (size_t i = 0; i < c->probe_top; i++)
 		if (c->probe[i].role != PROBE_FREE && c->probe[i].next_ms < d)
 			d = c->probe[i].next_ms;
 	return d;
@@ -338,7 +342,7 @@ uint64_t probe_deadline(const struct gossip_core *c)
 
 void probe_void_all(struct gossip_core *c)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++) {
+	for (size_t i = 0; i < c->probe_top; i++) {
 		c->probe[i].role = PROBE_FREE;
 		if (c->probe[i].m)
 			c->probe[i].m->asked_ms = 0;
@@ -353,7 +357,7 @@ static struct probe *find_addr(struct gossip_core *c, const struct gossip_addr *
 	struct probe *found = NULL;
 
 	*ret_count = 0;
-	for (size_t i = 0; i < PROBES_MAX; i++) {
+	for (size_t i = 0; i < c->probe_top; i++) {
 		struct probe *p = &c->probe[i];
 
 		if (p->role != PROBE_CHALLENGE && p->role != PROBE_JOIN)
@@ -391,7 +395,7 @@ void probe_join(struct gossip_core *c)
 
 bool suspect_is_awaited(const struct gossip_core *c, uint64_t cookie)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++)
+	for (size_t i = 0; i < c->probe_top; i++)
 		if ((c->probe[i].role == PROBE_CHALLENGE || c->probe[i].role == PROBE_JOIN) &&
 		    c->probe[i].cookie == cookie)
 			return true;
@@ -497,7 +501,7 @@ enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from,
 
 void suspect_on_pong(struct gossip_core *c, uint64_t cookie)
 {
-	for (size_t i = 0; i < PROBES_MAX; i++) {
+	for (size_t i = 0; i < c->probe_top; i++) {
 		struct probe *p = &c->probe[i];
 
 		if (p->role == PROBE_FREE || !p->m || p->data_cookie != cookie)
@@ -518,7 +522,7 @@ void suspect_on_ask(struct gossip_core *c, struct member *from, const struct wir
 
 	if (!m || m->is_self || m == from || !msg->has_cookie)
 		return;
-	for (size_t i = 0; i < PROBES_MAX && !p; i++)
+	for (size_t i = 0; i < c->probe_top && !p; i++)
 		if (c->probe[i].role == PROBE_ASKED && c->probe[i].m == m &&
 		    c->probe[i].requester_cookie == msg->cookie && c->probe[i].requester == from)
 			p = &c->probe[i];

@@ -350,6 +350,9 @@ void sim_run(struct sim *s, uint64_t ms)
 
 	while (sim_queue_pop(&s->queue, until, &e)) {
 		s->now_ms = e.at_ms;
+		/* Another deadline has taken its place. */
+		if (e.kind == SIM_TIMER && s->node[e.dst].timer_at_ms != e.at_ms)
+			continue;
 		if (is_put_off(s, &e))
 			continue;
 		deliver(s, &e);

@@ -13,8 +13,9 @@
 #include "gossip/member.h"
 #include "gossip/record_table.h"
 
-#define STORY_LEN 131072
-#define STORY_TOLD 70 /* lines per node concerned */
+#define STORY_LEN 16384
+#define STORY_LEN_ALL 131072 /* when all is to be told */
+#define STORY_TOLD 70	     /* lines per node concerned */
 #define WATCH_NODES_MAX 256
 #define FLIGHT_MAX 4096 /* packets under way, per node */
 
@@ -47,7 +48,8 @@ struct sim_watch {
 	struct sim_watch_config cfg;
 	struct version *versions;
 	struct written *written;
-	struct story story[STORY_LEN];
+	struct story *story; /* a ring */
+	size_t story_len;
 	uint64_t story_count;
 };
 
@@ -57,7 +59,8 @@ static struct sim *watched; /* for the story of an assertion inside the core */
 
 static struct story *story_next(struct sim *s, size_t node, size_t peer)
 {
-	struct story *t = &s->watch->story[s->watch->story_count++ % STORY_LEN];
+	struct sim_watch *w = s->watch;
+	struct story *t = &w->story[w->story_count++ % w->story_len];
 
 	sim_payload_unref(t->payload);
 	*t = (struct story){.at_ms = s->now_ms, .node = node, .peer = peer};
@@ -120,14 +123,14 @@ static bool concerns(const struct story *t, size_t a, size_t b)
 static void tell(struct sim *s, size_t a, size_t b)
 {
 	const struct sim_watch *w = s->watch;
-	uint64_t first = w->story_count > STORY_LEN ? w->story_count - STORY_LEN : 0;
+	uint64_t first = w->story_count > w->story_len ? w->story_count - w->story_len : 0;
 	uint64_t from = w->story_count;
 	unsigned int lines = 0;
 
 	while (from > first && (lines < 2 * STORY_TOLD || is_all_told()))
-		lines += concerns(&w->story[--from % STORY_LEN], a, b);
+		lines += concerns(&w->story[--from % w->story_len], a, b);
 	for (uint64_t i = from; i < w->story_count; i++) {
-		const struct story *t = &w->story[i % STORY_LEN];
+		const struct story *t = &w->story[i % w->story_len];
 
 		if (!concerns(t, a, b))
 			continue;
@@ -416,6 +419,10 @@ void sim_watch_begin(struct sim *s, const struct sim_watch_config *cfg)
 	if (!s->watch)
 		abort();
 	s->watch->cfg = *cfg;
+	s->watch->story_len = is_all_told() ? STORY_LEN_ALL : STORY_LEN;
+	s->watch->story = calloc(s->watch->story_len, sizeof(*s->watch->story));
+	if (!s->watch->story)
+		abort();
 	watched = s;
 }
 
@@ -437,8 +444,9 @@ void sim_watch_end(struct sim *s)
 		HASH_DELETE(hh, w->written, x);
 		free(x);
 	}
-	for (size_t i = 0; i < STORY_LEN; i++)
+	for (size_t i = 0; i < w->story_len; i++)
 		sim_payload_unref(w->story[i].payload);
+	free(w->story);
 	free(w);
 	s->watch = NULL;
 	watched = NULL;
