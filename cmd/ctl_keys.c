@@ -126,6 +126,55 @@ int ctl_keys_add(const struct ctl_look *l, const struct ctl_args *a, struct ctl_
 	return done(l, o, text);
 }
 
+static bool find_key(const struct ctl_look *l, const char *id, struct keyring_key *ret_key)
+{
+	char text[KEYRING_ID_TEXT];
+
+	for (size_t i = 0; keyring_at(l->cfg->keyring, l->now_ms, i, ret_key); i++)
+		if (!strncmp(keyring_id_text(&ret_key->id, text), id, strlen(id)))
+			return true;
+	return false;
+}
+
+static bool holds(const struct summary_keys *k, const struct seal_key_id *id)
+{
+	for (size_t i = 0; i < k->count; i++)
+		if (!memcmp(k->hold[i], id->b, sizeof(id->b)))
+			return true;
+	return false;
+}
+
+/* Of other regions their summaries tell what all of their nodes hold, and seal with. Who would be cut off is never forced, but
+ * for those that say nothing. A key that is not known is the ring's to refuse. */
+static int ask_regions(const struct ctl_look *l, const char *text, bool is_rm, bool is_forced,
+		       struct err *e)
+{
+	struct keyring_key key;
+	struct gossip_region g;
+
+	if ((is_forced && !is_rm) || !find_key(l, text, &key))
+		return 0;
+	for (size_t i = 0; i < gossip_core_region_count(l->cfg->core); i++) {
+		struct agent_region_view v = {0};
+		bool is_silent, is_good;
+
+		gossip_core_region_at(l->cfg->core, i, &g);
+		if (g.is_own || g.is_dead)
+			continue;
+		is_silent = !agent_region_look(l->cfg->agent, g.name, &v) || !v.keys.count;
+		is_good = is_rm ? v.keys.is_one &&
+					  memcmp(v.keys.seals, key.id.b, sizeof(key.id.b)) != 0
+				: holds(&v.keys, &key.id);
+		if (is_good || (is_forced && is_silent))
+			continue;
+		return err_set(e, -EBUSY, "%s region %s: edgectl keys list there tells who",
+			       is_rm ? "a node seals with it, or may, in"
+				     : "not held yet by all nodes of",
+			       g.name);
+	}
+	return 0;
+}
+
 static int is_force(const struct ctl_args *a, bool *ret_force, struct err *e)
 {
 	*ret_force = a->has & CTL_BIT(verb);
@@ -141,6 +190,7 @@ int ctl_keys_use(const struct ctl_look *l, const struct ctl_args *a, struct ctl_
 	char text[120];
 
 	if (no_ring(l, e) || is_force(a, &is_forced, e) ||
+	    ask_regions(l, a->name, false, is_forced, e) ||
 	    keyring_use(l->cfg->keyring, l->now_ms, a->name, is_forced, e))
 		return e->code;
 	snprintf(text, sizeof(text), "all seal with key %s from now on", a->name);
@@ -154,6 +204,7 @@ int ctl_keys_rm(const struct ctl_look *l, const struct ctl_args *a, struct ctl_o
 	char text[120];
 
 	if (no_ring(l, e) || is_force(a, &is_forced, e) ||
+	    ask_regions(l, a->name, true, is_forced, e) ||
 	    keyring_rm(l->cfg->keyring, l->now_ms, a->name, is_forced, e))
 		return e->code;
 	snprintf(text, sizeof(text), "key %s opens for %d seconds more", a->name,

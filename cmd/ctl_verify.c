@@ -3,7 +3,7 @@
  *
  * verify           {is_same, maps: {is_read, text: why not, nodes, backends, services, rows, vips: looked at},
  *                   differences: [sentence], left_out, edges: [{name, is_same, text: sentence}]}   of this region
- * converged        {is_converged, missing: [sentence], nodes: that agree}
+ * converged        {is_converged, missing: [sentence], nodes: that agree}     of other regions: their summaries
  * quarantine.list  {records: [{spec, kind, key, writer, generation, seq, why, age_ms, has_former}]}
  */
 #include <errno.h>
@@ -209,6 +209,21 @@ static void add_missing(const struct ctl_look *l, const struct agent_tables *our
 		sayf(s, "node %s has not written its maps yet", m->name);
 }
 
+static void add_regions(const struct ctl_look *l, struct sentences *s)
+{
+	struct gossip_region g;
+
+	for (size_t i = 0; i < gossip_core_region_count(l->cfg->core); i++) {
+		gossip_core_region_at(l->cfg->core, i, &g);
+		if (g.is_own || g.is_dead)
+			continue;
+		if (!g.has_value)
+			sayf(s, "region %s has sent no summary yet", g.name);
+		else if (g.is_behind)
+			sayf(s, "the summary of region %s is not the newest one", g.name);
+	}
+}
+
 int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl_out *o,
 		  struct err *e)
 {
@@ -232,6 +247,7 @@ int ctl_converged(const struct ctl_look *l, const struct ctl_args *a, struct ctl
 		if (!member.is_self)
 			add_missing(l, &ours, &member, &s);
 	}
+	add_regions(l, &s);
 	ctl_end(o, &s.list);
 	ctl_key_bool(o, &m, "is_converged", !s.list.count);
 	ctl_key_uint(o, &m, "nodes", live);

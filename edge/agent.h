@@ -28,6 +28,7 @@
 #include "edge/plan.h"
 #include "edge/route.h"
 #include "edge/stats.h"
+#include "edge/summary.h"
 #include "gossip/loop.h"
 #include "store/store.h"
 
@@ -179,6 +180,7 @@ struct agent_region_view {
 	struct gossip_version version;
 	size_t nodes, services, ways;
 	size_t backends; /* that it has, whether or not they are ways in */
+	struct summary_keys keys;
 };
 bool agent_region_look(const struct agent *a, const char *name, struct agent_region_view *ret_view);
 /* What changed lately. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "edge/agent_regions.h"
+#include "gossip/keyring.h"
 
 #define SAY_SOON_MS 20	 /* changes come in bursts */
 #define SAY_EVERY_MS 250 /* own summaries, at most */
@@ -310,6 +311,39 @@ static void fill_backend(const struct agent *a, const struct fact *f, struct sum
 		.is_drained = has_drain(a, f)};
 }
 
+static int cmp_key(const void *x, const void *y)
+{
+	return memcmp(x, y, sizeof(struct seal_key_id));
+}
+
+/* What all nodes of the region hold, and seal with, if it is one; who has said nothing holds nothing. */
+static void fill_keys(const struct agent *a, const struct summary_from *from,
+		      struct summary_keys *k)
+{
+	struct keyring_told all = {.count = 0}, t;
+
+	for (size_t i = 0; i < from->node_count; i++) {
+		size_t kept = 0;
+
+		if (!keyring_told_of(a->core, &from->node[i].id, &t))
+			memset(&t, 0, sizeof(t));
+		if (!i) {
+			all = t;
+			k->is_one = t.count > 0;
+			continue;
+		}
+		for (size_t n = 0; n < all.count; n++)
+			if (keyring_holds(&t, &all.holds[n]))
+				all.holds[kept++] = all.holds[n];
+		all.count = kept;
+		k->is_one &= !cmp_key(&t.seals, &all.seals);
+	}
+	qsort(all.holds, all.count, sizeof(all.holds[0]), cmp_key);
+	k->count = all.count;
+	memcpy(k->hold, all.holds, all.count * sizeof(all.holds[0]));
+	memcpy(k->seals, all.seals.b, sizeof(k->seals));
+}
+
 static int put_own(struct agent *a)
 {
 	size_t count = HASH_COUNT(a->facts) + 1, len = 0;
@@ -323,6 +357,7 @@ static int put_own(struct agent *a)
 			fill_node(a, f, &from);
 			fill_backend(a, f, &from);
 		}
+		fill_keys(a, &from, &from.keys);
 		err = summary_encode(&from, SUMMARY_VALUE_MAX, &value, &len);
 	}
 	if (!err)

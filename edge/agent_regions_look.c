@@ -21,6 +21,7 @@ bool agent_region_look(const struct agent *a, const char *name, struct agent_reg
 		v.nodes = r->summary->node_count;
 		v.services = r->summary->service_count;
 		v.ways = r->summary->way_count;
+		v.keys = r->summary->keys;
 		for (size_t k = 0; k < v.services; k++)
 			v.backends += r->summary->service[k].backends;
 		*ret_view = v;

@@ -36,6 +36,15 @@ static int find_member(const struct agent *a, const char *name, struct gossip_me
 			       "node %s: %zu have this name; give the id (edgectl "
 			       "--json node list)",
 			       name, found);
+	for (size_t i = 0; !found && i < a->world->view.node_count; i++) {
+		const struct route_node *n = &a->world->view.node[i];
+
+		if (n->is_summary && !strcmp(n->node.name, name))
+			return err_set(e, -EXDEV,
+				       "node %s is of region %s, which this node knows by its "
+				       "summary alone: ask a node there",
+				       name, n->node.region);
+	}
 	return found ? 0
 		     : err_set(e, -ENOENT, "node %s: not known; edgectl node list names all", name);
 }

@@ -243,13 +243,26 @@ static void pack_service(const struct making *m, struct model_packer *p, size_t 
 		pack_way(m, p, way[i]);
 }
 
+static void pack_keys(struct model_packer *p, const struct summary_keys *k)
+{
+	model_pack_text(p, "k");
+	msgpack_pack_array(&p->pk, k->count);
+	for (size_t i = 0; i < k->count; i++)
+		model_pack_bin(p, k->hold[i], sizeof(k->hold[i]));
+	if (k->is_one) {
+		model_pack_text(p, "e");
+		model_pack_bin(p, k->seals, sizeof(k->seals));
+	}
+}
+
 static int pack(struct making *m, size_t cap, uint8_t *buf, size_t *ret_len)
 {
 	const struct summary_from *f = m->from;
 	size_t nodes = number_nodes(m), services = service_count(m), to;
 	struct model_packer p;
 
-	model_pack_begin(&p, buf, cap, 2);
+	model_pack_begin(&p, buf, cap, 3u + f->keys.is_one);
+	pack_keys(&p, &f->keys);
 	model_pack_text(&p, "n");
 	msgpack_pack_array(&p.pk, nodes);
 	for (size_t i = 0; i < f->node_count; i++)

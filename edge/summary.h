@@ -26,6 +26,16 @@
 #define SUMMARY_SERVICES_MAX 8192
 #define SUMMARY_VALUE_MAX (256u << 10)
 
+/* Keys of the cluster: those that all of its nodes hold, as their records say, and the one that all seal with. Whether a key can
+ * be used, or removed, is asked of all regions. */
+#define SUMMARY_KEYS_MAX 8
+struct summary_keys {
+	uint8_t hold[SUMMARY_KEYS_MAX][8]; /* their names, in order */
+	size_t count;
+	uint8_t seals[8];
+	bool is_one; /* all seal with `seals` */
+};
+
 /* ---- making one */
 
 struct summary_from_node {
@@ -43,6 +53,7 @@ struct summary_from {
 	size_t node_count;
 	struct summary_from_backend *backend;
 	size_t backend_count;
+	struct summary_keys keys;
 };
 /* ret_value: from malloc(), at most cap bytes. */
 int summary_encode(struct summary_from *from, size_t cap, uint8_t **ret_value, size_t *ret_len);
@@ -75,6 +86,7 @@ struct summary {
 	size_t service_count;
 	struct summary_way *way; /* of one service after another, by (node, address, port) */
 	size_t way_count;
+	struct summary_keys keys;
 };
 int summary_decode(const uint8_t *value, size_t len, struct summary **ret_summary);
 void summary_free(struct summary *s);

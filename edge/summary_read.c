@@ -264,6 +264,17 @@ static int read_services(struct mp_reader *r, struct summary *s)
 	return 0;
 }
 
+static int read_keys(struct mp_reader *r, struct summary_keys *k)
+{
+	if (mp_read_array(r, SUMMARY_KEYS_MAX, &k->count))
+		return -EBADMSG;
+	for (size_t i = 0; i < k->count; i++)
+		if (mp_read_bytes(r, k->hold[i], sizeof(k->hold[i])) ||
+		    (i && memcmp(k->hold[i - 1], k->hold[i], sizeof(k->hold[i])) >= 0))
+			return -EBADMSG;
+	return 0;
+}
+
 /* ---- the whole */
 
 static int read_all(struct mp_reader *r, struct summary *s)
@@ -282,6 +293,11 @@ static int read_all(struct mp_reader *r, struct summary *s)
 			/* Ways name nodes: those come first. */
 			rc = has_nodes ? read_services(r, s) : -EBADMSG;
 			has_services = true;
+		} else if (model_map_is(&m, "k")) {
+			rc = read_keys(r, &s->keys);
+		} else if (model_map_is(&m, "e")) {
+			rc = mp_read_bytes(r, s->keys.seals, sizeof(s->keys.seals));
+			s->keys.is_one = true;
 		} else {
 			rc = mp_skip(r);
 		}

@@ -51,7 +51,7 @@ static void tell(const char *region, const struct far *f, uint64_t marks)
 	struct summary_from_backend backend[4];
 	struct model_node m[4];
 	struct model_backend b[4];
-	struct summary_from from = {node, 0, backend, 0};
+	struct summary_from from = {.node = node, .backend = backend};
 	struct gossip_summary s = {.version = {.lives = 100, .marks = marks}};
 	uint8_t hash[16], *value;
 	char text[32];

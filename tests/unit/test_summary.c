@@ -146,7 +146,10 @@ static void test_decode_when_it_was_encoded_then_all_facts_are_there(void **stat
 	want->weight = 333;
 	add_backend(r, 0, "web", MODEL_HEALTH_UNKNOWN);
 	r->backend[1].check.kind = MODEL_CHECK_NONE;
+	r->from.keys = (struct summary_keys){
+		.hold = {{1}, {2, 5}}, .count = 2, .seals = {1}, .is_one = true};
 	s = summary_of(r, SUMMARY_VALUE_MAX, NULL);
+	assert_memory_equal(&s->keys, &r->from.keys, sizeof(s->keys));
 	assert_int_equal(s->node_count, 2);
 	for (size_t i = 0; i < 2; i++) {
 		size_t k = node_id_cmp(&s->node[i].id, &f->id) ? 1 : 0;
