@@ -70,12 +70,13 @@ struct dp_svc {
 	__u8 pad[18];
 };
 DP_ASSERT_SIZE(struct dp_svc, 64);
-#define DP_SVC_GATE 1u	  /* has a limit or a list: ask the gate */
-#define DP_SVC_FILTER 2u  /* has prefixes of its own in dp_filter */
-#define DP_SVC_CLOSED 4u  /* only sources that a prefix of its own allows */
-#define DP_SVC_QUIC 8u	  /* connection ids name the backend, see dp_quic */
-#define DP_SVC_DIRECT 16u /* return=direct: the worker answers from the VIP itself */
-#define DP_SVC_CARRY 32u  /* mtu=carry: no too-big to clients, the mesh fragments */
+#define DP_SVC_GATE 1u	    /* has a limit or a list: ask the gate */
+#define DP_SVC_FILTER 2u    /* has prefixes of its own in dp_filter */
+#define DP_SVC_CLOSED 4u    /* only sources that a prefix of its own allows */
+#define DP_SVC_QUIC 8u	    /* connection ids name the backend, see dp_quic */
+#define DP_SVC_DIRECT 16u   /* return=direct: the worker answers from the VIP itself */
+#define DP_SVC_CARRY 32u    /* mtu=carry: no too-big to clients, the mesh fragments */
+#define DP_SVC_UDP_STAY 64u /* udp_suspect=stay: UDP flows are looked for on suspect nodes, too */
 
 enum dp_hash_policy {
 	DP_HASH_5TUPLE = 0,
@@ -127,6 +128,8 @@ DP_ASSERT_SIZE(struct dp_node, 32);
 enum dp_node_state {
 	DP_NODE_DOWN = 0,
 	DP_NODE_UP = 1,
+	DP_NODE_SUSPECT =
+		2, /* nothing new goes there; flows that it may have do: dp_node_may_have() */
 };
 #define DP_NODE_SELF 1u /* this machine: deliver here, don't encapsulate */
 
@@ -230,7 +233,7 @@ struct dp_verdict {
 	__u32 svc_idx;
 	__u32 key;	/* TUNNEL: the GRE key, host order */
 	__u32 from_idx; /* TUNNEL: dp_node index of the sender */
-	__u32 seq;	/* TUNNEL: sequence word, 0 = none */
+	__u32 seq; /* TUNNEL: sequence word, 0 = none. FORWARD: previous owner, a backend index, 0 = none */
 };
 DP_ASSERT_SIZE(struct dp_verdict, 24);
 #define DP_VERDICT_MAGIC 0xed6eu

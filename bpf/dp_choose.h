@@ -79,20 +79,37 @@ static __always_inline int dp_row_usable(__u32 row, struct dp_choice *c)
 	return dp_backend_usable(*(volatile __u32 *)&r->owner, c);
 }
 
+/* Until the table is rebuilt, the substitute of a suspect owner asks it as it asks a previous one: its flows are there, and in no
+ * other row's past. c: as dp_row_usable() left it. */
+static __always_inline int dp_owner_is_suspect(const struct dp_choice *c)
+{
+	struct dp_node *node;
+
+	if (!c->backend_idx || DP_BE_STATE(c->backend_word) != DP_BE_UP)
+		return 0;
+	node = dp_node_get(DP_BE_NODE(c->backend_word));
+	return node && *(volatile __u32 *)&node->state == DP_NODE_SUSPECT;
+}
+
 /* The row of a flow hash, or of its substitute: DP_IS_ROW with *c filled in, or the reason to drop. */
 static __always_inline int dp_pick_row(const struct dp_svc *svc, __u32 hash, struct dp_choice *c)
 {
 	__u64 table = *(volatile __u64 *)&svc->table;
-	__u32 rows = dp_class_rows(DP_TABLE_CLASS(table)), first;
+	__u32 rows = dp_class_rows(DP_TABLE_CLASS(table)), first, prev_idx;
 
 	if (!(table & DP_TABLE_VALID) || !rows)
 		return DP_R_NO_BACKEND;
 	first = dp_row_pick(hash, rows);
 	if (dp_row_usable(DP_TABLE_OFFSET(table) + first, c))
 		return DP_IS_ROW;
-	for (__u32 try = 1; try <= DP_SUBST_TRIES; try++)
-		if (dp_row_usable(DP_TABLE_OFFSET(table) + dp_row_subst(first, try, rows), c))
-			return DP_IS_ROW;
+	prev_idx = dp_owner_is_suspect(c) ? c->backend_idx : 0;
+	for (__u32 try = 1; try <= DP_SUBST_TRIES; try++) {
+		if (!dp_row_usable(DP_TABLE_OFFSET(table) + dp_row_subst(first, try, rows), c))
+			continue;
+		if (prev_idx)
+			c->prev_idx = prev_idx;
+		return DP_IS_ROW;
+	}
 	return DP_R_NO_BACKEND;
 }
 

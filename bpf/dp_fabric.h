@@ -89,7 +89,7 @@ __noinline int dp_fabric_out(struct xdp_md *ctx)
 	if (!node || !l2 || !l2->ifindex || (node->flags & DP_NODE_SELF) ||
 	    !dp_addr_same(l2->addr, node->addr))
 		return DP_GO;
-	seq = dp_second_seq(&w->choice);
+	seq = dp_second_seq(w);
 	overhead = dp_overhead(host, l2->addr, seq);
 	total = w->pkt.l3_bytes + overhead;
 	if (!overhead || total > host->mesh_mtu || w->pkt.l3_off != DP_ETH_BYTES)

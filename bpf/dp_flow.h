@@ -407,7 +407,7 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f)
 {
 	__u32 marks = dp_second_marks(w), next_marks = DP_GRE_F_SECOND;
-	int counts = dp_hop_is_open(f->away_idx) &&
+	int counts = dp_hop_may_have(w, f->away_idx) &&
 		     !dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1);
 
 	if (marks == DP_GRE_F_SECOND) {

@@ -17,10 +17,26 @@
 #define DP_HOP_PPS 10000u  /* where the service says nothing */
 #define DP_HOP_WINDOWS 10u /* a second: a budget is spent by tenths of it */
 
+/* May a flow of dp_work.choice.svc_idx be looked for there? A suspect node may be well, and a connection that is moved away
+ * from it is lost for certain; a datagram that is lost there is asked again elsewhere. */
+static __always_inline int dp_node_may_have(const struct dp_work *w, const struct dp_node *node)
+{
+	__u32 state = *(const volatile __u32 *)&node->state;
+	struct dp_svc *svc;
+
+	if (state != DP_NODE_SUSPECT)
+		return state == DP_NODE_UP;
+	if (w->pkt.l4_proto == IPPROTO_TCP)
+		return 1;
+	svc = dp_svc_get(w->choice.svc_idx);
+	return svc && (svc->flags & DP_SVC_UDP_STAY);
+}
+
 /* Edge: the sequence word that goes with dp_work.choice, 0 = none. A previous owner that is dead has no flow to serve,
  * one on the owner's own node is found in the same table. */
-static __always_inline __u32 dp_second_seq(const struct dp_choice *c)
+static __always_inline __u32 dp_second_seq(const struct dp_work *w)
 {
+	const struct dp_choice *c = &w->choice;
 	__u32 prev_idx = c->prev_idx;
 	struct dp_node *node;
 	__u64 *at, word;
@@ -34,7 +50,7 @@ static __always_inline __u32 dp_second_seq(const struct dp_choice *c)
 	if (DP_BE_STATE(word) != DP_BE_UP || DP_BE_NODE(word) == DP_BE_NODE(c->backend_word))
 		return 0;
 	node = dp_node_get(DP_BE_NODE(word));
-	return node && *(volatile __u32 *)&node->state == DP_NODE_UP ? node->node_num : 0;
+	return node && dp_node_may_have(w, node) ? node->node_num : 0;
 }
 
 /* Node index of a node number, 0 = not known. */
@@ -70,14 +86,28 @@ static __always_inline int dp_second_edge(struct dp_work *w)
 	return 0;
 }
 
-/* Can this node be hopped to? */
-static __always_inline int dp_hop_is_open(__u32 node_idx)
+/* Another node, or NULL. */
+static __always_inline struct dp_node *dp_node_other(__u32 node_idx)
 {
 	struct dp_self *self = dp_self_get();
-	struct dp_node *node = dp_node_get(node_idx);
 
-	return node && self && node_idx != self->node_idx &&
-	       *(volatile __u32 *)&node->state == DP_NODE_UP;
+	return self && node_idx != self->node_idx ? dp_node_get(node_idx) : 0;
+}
+
+/* Can a flow begin on that other node? */
+static __always_inline int dp_hop_is_open(__u32 node_idx)
+{
+	struct dp_node *node = dp_node_other(node_idx);
+
+	return node && *(volatile __u32 *)&node->state == DP_NODE_UP;
+}
+
+/* Can a flow of dp_work.choice.svc_idx be there? */
+static __always_inline int dp_hop_may_have(const struct dp_work *w, __u32 node_idx)
+{
+	struct dp_node *node = dp_node_other(node_idx);
+
+	return node && dp_node_may_have(w, node);
 }
 
 /* One more hop for this service to that node: 1 = there is one left. */
@@ -139,7 +169,7 @@ static __always_inline __u32 dp_second_whom(const struct dp_work *w, __u32 *ret_
 	if (w->pkt.l4_proto == IPPROTO_TCP && (w->pkt.tcp_flags & DP_TCP_SYN))
 		return 0;
 	prev_idx = dp_num_find(w->tunnel.seq);
-	if (!prev_idx || !dp_hop_is_open(prev_idx))
+	if (!prev_idx || !dp_hop_may_have(w, prev_idx))
 		return 0;
 	*ret_is_limited = !dp_hop_take(w->choice.svc_idx, prev_idx);
 	return *ret_is_limited ? 0 : prev_idx;

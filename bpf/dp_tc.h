@@ -29,7 +29,10 @@ static __always_inline int dp_verdict_get(struct __sk_buff *skb, struct dp_choic
 	case DP_VERDICT_PASS:
 		return DP_IS_PASS;
 	case DP_VERDICT_FORWARD:
-		return dp_row_usable(v->row, c) ? DP_IS_ROW : DP_GO;
+		if (!dp_row_usable(v->row, c))
+			return DP_GO;
+		c->prev_idx = v->seq;
+		return DP_IS_ROW;
 	case DP_VERDICT_BACKEND:
 		return dp_backend_usable(v->row, c) ? DP_IS_BACKEND : DP_GO;
 	}
@@ -47,7 +50,7 @@ static __always_inline int dp_pub_local(struct __sk_buff *skb, struct dp_work *w
 	w->tunnel.edge_idx = self->node_idx;
 	w->tunnel.from_idx = self->node_idx;
 	w->tunnel.key = DP_GRE_KEY(0, DP_BE_TOKEN(w->choice.backend_word));
-	w->tunnel.seq = dp_second_seq(&w->choice);
+	w->tunnel.seq = dp_second_seq(w);
 	w->path.l2 = DP_ETH_BYTES;
 	w->path.is_mesh = 0;
 	w->path.mss_overhead = 0;
@@ -70,7 +73,7 @@ static __always_inline int dp_pub_remote(struct __sk_buff *skb, struct dp_work *
 		return DP_OUT(DP_R_ENCAP_FAILED, TC_ACT_SHOT);
 	w->wrap.node_idx = DP_BE_NODE(w->choice.backend_word);
 	w->wrap.key = DP_GRE_KEY(0, DP_BE_TOKEN(w->choice.backend_word));
-	w->wrap.seq = dp_second_seq(&w->choice);
+	w->wrap.seq = dp_second_seq(w);
 	w->wrap.l2 = DP_ETH_BYTES;
 	w->wrap.segment_bytes = dp_segment_bytes(skb, &w->pkt);
 	w->wrap.may_exceed = (svc->flags & DP_SVC_CARRY) ||

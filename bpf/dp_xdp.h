@@ -26,7 +26,7 @@ static __always_inline int dp_xdp_pass(struct xdp_md *ctx, int kind, const struc
 			v->svc_idx = c->svc_idx;
 			v->key = 0;
 			v->from_idx = 0;
-			v->seq = 0;
+			v->seq = kind == DP_IS_ROW ? c->prev_idx : 0;
 		}
 	}
 	return DP_OUT(kind == DP_IS_PASS ? DP_R_XDP_PASS : DP_R_FORWARD_CHOSEN, XDP_PASS);

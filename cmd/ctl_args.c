@@ -26,7 +26,7 @@ static const struct arg {
 	CTL_ARGS(CTL_ARG_ROW)
 #undef CTL_ARG_ROW
 };
-_Static_assert(MODEL_VIPS_MAX <= MODEL_PORTS_MAX && MODEL_POLICIES_MAX <= MODEL_PORTS_MAX,
+_Static_assert(MODEL_VIPS_MAX <= MODEL_POLICIES_MAX && MODEL_PORTS_MAX <= MODEL_POLICIES_MAX,
 	       "struct ctl_texts holds each");
 _Static_assert(CTL_ARG_COUNT <= 32, "one bit each");
 

@@ -59,7 +59,7 @@ enum ctl_arg {
 
 #define CTL_TEXT_BYTES 80 /* of one text in a list */
 struct ctl_texts {
-	char text[MODEL_PORTS_MAX][CTL_TEXT_BYTES];
+	char text[MODEL_POLICIES_MAX][CTL_TEXT_BYTES];
 	size_t count;
 };
 struct ctl_args {

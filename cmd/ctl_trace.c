@@ -170,10 +170,11 @@ static void tell_rows(struct teller *w)
 
 		step(w, i ? "substitute" : "row", "row %u: %s%s", y->row,
 		     backend_spec(w, y->owner, spec),
-		     !y->owner	  ? ""
-		     : !is_up	  ? " is dead"
-		     : is_node_up ? " is up, and so is its node"
-				  : " is up, but its node is down");
+		     !y->owner				? ""
+		     : !is_up				? " is dead"
+		     : is_node_up			? " is up, and so is its node"
+		     : y->node_state == DP_NODE_SUSPECT ? " is up, but its node is suspect"
+							: " is up, but its node is down");
 	}
 	if (!(t->steps & DP_TRACE_OWNER)) {
 		step(w, "owner", "none of %u rows has a usable owner", t->try_count);

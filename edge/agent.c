@@ -265,10 +265,10 @@ static void on_member(struct agent *a, const struct gossip_event *ev)
 		(void)store_write_member(a->store, &sm, NULL, NULL);
 		agent_tables_newcomer(a, m);
 	}
+	/* Who left still serves: its word follows the tables that do without it. */
+	if (is_down(m->state) && m->state != GOSSIP_LEFT)
+		agent_maps_node_down(a, &m->id, m->state == GOSSIP_SUSPECT);
 	if (is_down(m->state) && (ev->is_new || !is_down(ev->old_state))) {
-		/* Who left still serves: its word follows the tables that do without it. */
-		if (m->state != GOSSIP_LEFT)
-			agent_maps_node_down(a, &m->id);
 		agent_kick(a, true);
 	} else {
 		agent_kick(a, false);

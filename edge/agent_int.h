@@ -455,7 +455,7 @@ int agent_maps_open(struct agent *a, struct err *e);
 void agent_maps_write(struct agent *a);
 /* One word at once, before routes are computed again. */
 void agent_maps_backend_down(struct agent *a, const struct node_id *node, const char *backend_key);
-void agent_maps_node_down(struct agent *a, const struct node_id *id);
+void agent_maps_node_down(struct agent *a, const struct node_id *id, bool is_suspect);
 void agent_maps_tick(struct agent *a);
 void agent_maps_close(struct agent *a);
 void agent_handle_closed(struct agent *a);

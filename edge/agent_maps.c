@@ -199,11 +199,12 @@ void agent_maps_backend_down(struct agent *a, const struct node_id *node, const 
 	}
 }
 
-void agent_maps_node_down(struct agent *a, const struct node_id *id)
+void agent_maps_node_down(struct agent *a, const struct node_id *id, bool is_suspect)
 {
+	enum dp_node_state state = is_suspect ? DP_NODE_SUSPECT : DP_NODE_DOWN;
 	struct plan_op op;
 
-	if (a->mapw && a->plan && plan_node_down(a->plan, id, &op))
+	if (a->mapw && a->plan && plan_node_down(a->plan, id, state, &op))
 		write_word(a, &op);
 }
 

@@ -242,7 +242,7 @@ void agent_regions_region(struct agent *a, const struct gossip_region *g)
 
 		if (state_of(&was, id) == GOSSIP_ALIVE && state_of(r, id) != GOSSIP_ALIVE && n &&
 		    n->is_summary && !strcmp(n->node.region, r->name))
-			agent_maps_node_down(a, id);
+			agent_maps_node_down(a, id, state_of(r, id) == GOSSIP_SUSPECT);
 	}
 	agent_kick(a, true);
 }

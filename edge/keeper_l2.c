@@ -136,7 +136,7 @@ static void look(struct keeper *k, const struct keeper_if *mesh, uint32_t idx,
 	struct ip_addr addr;
 
 	memcpy(addr.b, node->addr, sizeof(addr.b)); /* edged may be writing: read once */
-	if (ip_is_zero(&addr) || (node->flags & DP_NODE_SELF) || node->state != DP_NODE_UP) {
+	if (ip_is_zero(&addr) || (node->flags & DP_NODE_SELF) || node->state == DP_NODE_DOWN) {
 		put(k, idx, &want);
 		return;
 	}

@@ -69,12 +69,13 @@ struct model_policy {
 	uint8_t is_quic;      /* quic=on: connection ids name the backend */
 	uint8_t is_closed;    /* closed=on: only sources that a filter of its own allows */
 	uint8_t eject_pct; /* of its backends, that passive signals alone may take out; 0 = MODEL_EJECT_PCT */
-	uint8_t spill_pct; /* a tier of which less is usable hands on what it lacks, 0 = never */
-	uint8_t pad[3];
+	uint8_t spill_pct;   /* a tier of which less is usable hands on what it lacks, 0 = never */
+	uint8_t is_udp_stay; /* udp_suspect=stay: UDP flows of a suspect node are looked for there */
+	uint8_t pad[2];
 };
 #define MODEL_EJECT_PCT 50
 #define MODEL_PPS_MAX 1000000000u
-#define MODEL_POLICIES_MAX 16 /* there are fewer */
+#define MODEL_POLICIES_MAX 24 /* there are fewer */
 
 struct model_service {
 	char name[MODEL_NAME_MAX];

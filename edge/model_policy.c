@@ -51,6 +51,7 @@ static const struct policy {
 	SWITCH("closed", is_closed),
 	{"eject", BITS, AT(eject_pct), 100, {NULL}, "1..100 percent, or off (50)"},
 	{"spill", BITS, AT(spill_pct), 100, {NULL}, "1..100 percent, or off"},
+	{"udp_suspect", WORD, AT(is_udp_stay), 1, {"move", "stay"}, "move or stay"},
 	{"rows", ROWS, AT(rows), 0, {NULL}, "251, 1021, 4099, 16381, 65537, or off"},
 };
 #define POLICY_COUNT (sizeof(policies) / sizeof(policies[0]))
@@ -163,7 +164,7 @@ static int wants(struct err *e, const struct policy *k, const char *got)
 
 static int unknown(struct err *e, const char *text)
 {
-	char want[160] = "";
+	char want[240] = "";
 	size_t len = 0;
 
 	for (size_t i = 0; i < POLICY_COUNT && len < sizeof(want); i++)

@@ -312,13 +312,14 @@ bool plan_backend_down(struct plan_state *s, const struct node_id *node, const c
 	return true;
 }
 
-bool plan_node_down(struct plan_state *s, const struct node_id *id, struct plan_op *ret_op)
+bool plan_node_down(struct plan_state *s, const struct node_id *id, enum dp_node_state state,
+		    struct plan_op *ret_op)
 {
 	struct plan_node_ent *n = plan_find_node(s, id);
 
-	if (!n || n->value.state == DP_NODE_DOWN)
+	if (!n || n->value.state == DP_NODE_DOWN || n->value.state == state)
 		return false;
-	n->value.state = DP_NODE_DOWN;
+	n->value.state = state;
 	*ret_op = (struct plan_op){.kind = PLAN_NODE_STATE, .idx = n->idx, .arg.node = n->value};
 	return true;
 }

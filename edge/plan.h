@@ -116,7 +116,9 @@ int plan_adopt(struct plan_state *s, const struct plan_image *image, const struc
  * so the next diff does not repeat it. false: unknown, or already so. */
 bool plan_backend_down(struct plan_state *s, const struct node_id *node, const char *backend_key,
 		       struct plan_op *ret_op);
-bool plan_node_down(struct plan_state *s, const struct node_id *id, struct plan_op *ret_op);
+/* state: DP_NODE_SUSPECT or DP_NODE_DOWN. */
+bool plan_node_down(struct plan_state *s, const struct node_id *id, enum dp_node_state state,
+		    struct plan_op *ret_op);
 
 /* Lookups for status, stats and urgent writes; 0 = unknown. O(log n). */
 uint32_t plan_node_idx(const struct plan_state *s, const struct node_id *id);

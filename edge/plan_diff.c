@@ -160,9 +160,11 @@ static int expire_all(struct plan_work *w)
 
 /* ---- nodes */
 
-static bool is_node_up(const struct route_node *n)
+static uint32_t node_state(const struct route_node *n)
 {
-	return n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS;
+	if (n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS)
+		return DP_NODE_UP;
+	return n->state == GOSSIP_SUSPECT ? DP_NODE_SUSPECT : DP_NODE_DOWN;
 }
 
 static int node_id_order(const void *pa, const void *pb, void *arg)
@@ -182,8 +184,8 @@ static int node_addr_order(const void *pa, const void *pb, void *arg)
 
 	if (rc)
 		return rc;
-	if (is_node_up(a) != is_node_up(b))
-		return is_node_up(a) ? -1 : 1;
+	if ((node_state(a) == DP_NODE_UP) != (node_state(b) == DP_NODE_UP))
+		return node_state(a) == DP_NODE_UP ? -1 : 1;
 	return node_id_cmp(&a->id, &b->id);
 }
 
@@ -215,7 +217,7 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 
 	*next = (struct plan_node_ent){
 		.id = n->id,
-		.value = {.state = is_node_up(n) ? DP_NODE_UP : DP_NODE_DOWN,
+		.value = {.state = node_state(n),
 			  .node_num = plan_node_num(&n->id),
 			  .flags = node_id_cmp(&n->id, w->self) == 0 ? DP_NODE_SELF : 0},
 	};
@@ -240,7 +242,7 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 		if (memcmp(&was, &next->value, sizeof(was)) == 0) {
 			op.kind = PLAN_NODE_STATE;
 			/* Who left serves on until no table has it: nobody needs a substitute. */
-			if (next->value.state == DP_NODE_DOWN)
+			if (next->value.state != DP_NODE_UP)
 				stage = n->state == GOSSIP_LEFT ? STAGE_LEFT : STAGE_DOWN;
 		}
 	}

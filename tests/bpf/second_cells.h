@@ -103,6 +103,15 @@ static inline void drop_flows(struct bf *b)
 			assert_int_equal(bpf_map_delete_elem(bf_map(b, maps[i]), key), 0);
 }
 
+static inline void set_svc_flags(struct bf *b, uint32_t svc_idx, uint32_t flags)
+{
+	struct dp_svc svc;
+
+	assert_int_equal(bpf_map_lookup_elem(bf_map(b, "dp_svc"), &svc_idx, &svc), 0);
+	svc.flags = flags;
+	assert_int_equal(bpf_map_update_elem(bf_map(b, "dp_svc"), &svc_idx, &svc, BPF_ANY), 0);
+}
+
 static inline void set_svc(struct bf *b, uint32_t svc_idx, uint32_t local_slot, uint32_t hop_pps)
 {
 	struct dp_svc svc;

@@ -28,6 +28,32 @@ static void test_second_when_previous_owner_is_named_then_passed_on(void **state
 	}
 }
 
+/* Who is suspect may well be there: a connection is looked for, a question is not, unless its service says so. */
+static void test_second_when_previous_owner_is_suspect_then_connections_are_looked_for(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev));
+
+		bf_set_node_state(b, c->prev, DP_NODE_SUSPECT);
+		for (uint32_t flags = 0; flags <= DP_SVC_UDP_STAY; flags += DP_SVC_UDP_STAY) {
+			drop_flows(b);
+			set_svc_flags(b, svc_of(c), flags);
+			if (c->proto == IPPROTO_TCP || flags) {
+				expect_passed_on(b, c, &in);
+				expect_passed_on(b, c, &in); /* known to be there */
+			} else {
+				expect_here(b, &in, DP_R_DELIVERED_HOST, name_of(c));
+			}
+		}
+		set_svc_flags(b, svc_of(c), 0);
+		bf_set_node_state(b, c->prev, DP_NODE_UP);
+	}
+}
+
 static void test_second_when_no_hop_is_due_then_here(void **state)
 {
 	struct bf *b = *state;
@@ -46,7 +72,7 @@ static void test_second_when_no_hop_is_due_then_here(void **state)
 		drop_flows(b);
 		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
 		in = packet(c, c->edge, 0, NUM(c->prev));
-		expect_here(b, &in, DP_R_DELIVERED_HOST, "suspect");
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "dead");
 		bf_set_node_state(b, c->prev, DP_NODE_UP);
 		/* And when it is known here. */
 		expect_here(b, &in, DP_R_DELIVERED_HOST, "known");
@@ -122,7 +148,7 @@ static void test_away_when_it_no_longer_holds_then_begins_anew(void **state)
 		drop_flows(b);
 		expect_passed_on(b, c, &in);
 		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
-		expect_here(b, &bare, DP_R_DELIVERED_HOST, "its node is suspect");
+		expect_here(b, &bare, DP_R_DELIVERED_HOST, "its node is dead");
 		bf_set_node_state(b, c->prev, DP_NODE_UP);
 
 		drop_flows(b);
@@ -402,6 +428,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
 		T(test_second_when_previous_owner_is_named_then_passed_on),
+		T(test_second_when_previous_owner_is_suspect_then_connections_are_looked_for),
 		T(test_second_when_no_hop_is_due_then_here),
 		T(test_second_when_final_then_adopted_and_no_longer_away),
 		T(test_second_when_budget_is_spent_then_adopted_at_once),

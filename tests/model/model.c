@@ -70,6 +70,15 @@ static bool backend_is_usable(const struct model_world *w, uint32_t backend_idx)
 	       w->node[node].state == DP_NODE_UP;
 }
 
+static bool backend_is_suspect(const struct model_world *w, uint32_t backend_idx)
+{
+	uint64_t word = backend_idx < MODEL_BACKENDS ? w->backend[backend_idx] : 0;
+	uint32_t node = DP_BE_NODE(word);
+
+	return backend_idx && DP_BE_STATE(word) == DP_BE_UP && node && node < MODEL_NODES &&
+	       w->node[node].state == DP_NODE_SUSPECT;
+}
+
 /* The flow's row, or the first of four others whose owner can serve. */
 uint32_t model_choose(const struct model_world *w, const struct model_pkt *p,
 		      struct model_choice *c)
@@ -85,13 +94,18 @@ uint32_t model_choose(const struct model_world *w, const struct model_pkt *p,
 	hash = (uint32_t)dp_flow_hash(w->self.seed, svc->hash, p->family, src, dst, htons(p->sport),
 				      htons(p->dport), p->l4_proto);
 	first = dp_row_pick(hash, rows);
-	for (uint32_t try = 0; try <= DP_SUBST_TRIES; try++) {
+	for (uint32_t try = 0, suspect = 0; try <= DP_SUBST_TRIES; try++) {
 		c->row = DP_TABLE_OFFSET(svc->table) +
 			 (try ? dp_row_subst(first, try, rows) : first);
 		c->backend_idx = w->row[c->row].owner;
 		c->prev_idx = w->row[c->row].prev;
-		if (backend_is_usable(w, c->backend_idx))
+		if (backend_is_usable(w, c->backend_idx)) {
+			if (suspect)
+				c->prev_idx = suspect;
 			return 0;
+		}
+		if (!try && backend_is_suspect(w, c->backend_idx))
+			suspect = c->backend_idx; /* its flows are still there */
 	}
 	return DP_R_NO_BACKEND;
 }
@@ -428,13 +442,25 @@ static void xdp(struct model_step *s, uint32_t parse_reason)
 	model_end(s, s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED : DP_R_FORWARD_CHOSEN, XDP_PASS);
 }
 
+/* Where a flow of this service may be, if its node is suspect: a connection always, else where the service says so. */
+static bool may_be_at(const struct model_world *w, uint32_t node, uint8_t l4_proto,
+		      uint32_t svc_idx)
+{
+	if (w->node[node].state == DP_NODE_SUSPECT)
+		return l4_proto == IPPROTO_TCP || (w->svc[svc_idx].flags & DP_SVC_UDP_STAY);
+	return w->node[node].state == DP_NODE_UP;
+}
+
 /* The number of the node where the row was before, if flows may still be there: not of a dead backend, nor of one on the
  * owner's own node. */
-static uint32_t seq_of(const struct model_world *w, const struct model_choice *c)
+static uint32_t seq_of(const struct model_world *w, const struct model_choice *c, uint8_t l4_proto)
 {
-	uint32_t node = DP_BE_NODE(w->backend[c->prev_idx]);
+	uint64_t word = c->prev_idx < MODEL_BACKENDS ? w->backend[c->prev_idx] : 0;
+	uint32_t node = DP_BE_NODE(word);
 
-	if (!backend_is_usable(w, c->prev_idx) || node == DP_BE_NODE(w->backend[c->backend_idx]))
+	if (!c->prev_idx || DP_BE_STATE(word) != DP_BE_UP || !node || node >= MODEL_NODES ||
+	    node == DP_BE_NODE(w->backend[c->backend_idx]) ||
+	    !may_be_at(w, node, l4_proto, c->svc_idx))
 		return 0;
 	return w->node[node].node_num;
 }
@@ -451,7 +477,7 @@ static void pub_in(struct model_step *s, uint32_t parse_reason)
 	word = s->w->backend[c.backend_idx];
 	node = DP_BE_NODE(word);
 	if (s->w->node[node].flags & DP_NODE_SELF) {
-		s->a->is_unknown = seq_of(s->w, &c);
+		s->a->is_unknown = seq_of(s->w, &c, s->p.l4_proto);
 		if (!s->a->is_unknown)
 			model_deliver(s, DP_BE_TOKEN(word), s->w->self.node_idx, 0, 0);
 		return;
@@ -462,8 +488,8 @@ static void pub_in(struct model_step *s, uint32_t parse_reason)
 	/* Nobody is told by an error about an error, or that IPv6's minimum is too much. */
 	is_told = s->p.is_df && !s->p.frag && !model_is_icmp(&s->p) &&
 		  (s->p.family == 4 || s->p.l3_bytes > 1280);
-	model_encap(s, node, DP_GRE_KEY(0, DP_BE_TOKEN(word)), seq_of(s->w, &c), is_told,
-		    s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED : DP_R_FORWARDED);
+	model_encap(s, node, DP_GRE_KEY(0, DP_BE_TOKEN(word)), seq_of(s->w, &c, s->p.l4_proto),
+		    is_told, s->p.frag == MODEL_LATER ? DP_R_FRAG_FOLLOWED : DP_R_FORWARDED);
 }
 
 void model_run(struct model_world *w, enum model_hook hook, const uint8_t *frame, size_t len,

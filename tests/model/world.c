@@ -59,7 +59,9 @@ static void make_nodes(struct model_world *w, uint64_t *seed)
 		struct dp_node *n = &w->node[i];
 
 		n->node_num = i * 1000;
-		n->state = i == 1 || chance(seed, 85) ? DP_NODE_UP : DP_NODE_DOWN;
+		n->state = i == 1 || chance(seed, 85) ? DP_NODE_UP
+			   : chance(seed, 50)	      ? DP_NODE_DOWN
+						      : DP_NODE_SUSPECT;
 		n->flags = i == 1 ? DP_NODE_SELF : 0;
 		if (i == 1 || !chance(seed, 8))
 			set_addr_no(n->addr, i == 1 || chance(seed, 50), "10.99.0.", "fd99::", i);
@@ -116,6 +118,7 @@ static void make_svcs(struct model_world *w, uint64_t *seed)
 				    (chance(seed, 30) ? DP_SVC_CLOSED : 0);
 		s->flags |= chance(seed, 15) ? DP_SVC_DIRECT : 0;
 		s->flags |= chance(seed, 30) ? DP_SVC_CARRY : 0;
+		s->flags |= chance(seed, 30) ? DP_SVC_UDP_STAY : 0;
 		make_ports(w, i, vip, s->port_lo,
 			   s->port_lo + (chance(seed, 50) ? 0 : world_rnd(seed, 300)),
 			   1 + world_rnd(seed, 3), &pages);

@@ -158,7 +158,7 @@ test_region_when_nodes_or_all_of_it_fall_then_words_first_and_routes_follow(void
 	tell("nyc", &f, 1);
 	assert_int_equal(used(), 3);
 	tell_region("nyc", false, &f.id[1]);
-	assert_int_equal(map_state(&f.id[1]), DP_NODE_DOWN); /* nothing was computed yet */
+	assert_int_equal(map_state(&f.id[1]), DP_NODE_SUSPECT); /* nothing was computed yet */
 	assert_int_equal(map_state(&f.id[0]), DP_NODE_UP);
 	assert_int_equal(used(), 2);
 	tell_region("nyc", true, NULL);

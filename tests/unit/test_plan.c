@@ -124,7 +124,7 @@ static void test_diff_when_node_is_suspect_then_its_state_comes_first(void **sta
 	assert_int_equal(l.op_count, 3);
 	assert_int_equal(l.op[0].kind, PLAN_NODE_STATE);
 	assert_int_equal(l.op[0].idx, plan_node_idx(s, &w.node[5].id));
-	assert_int_equal(l.op[0].arg.node.state, DP_NODE_DOWN);
+	assert_int_equal(l.op[0].arg.node.state, DP_NODE_SUSPECT);
 	plan_list_clear(&l);
 	plan_state_free(s);
 }
@@ -174,9 +174,14 @@ static void test_down_when_urgent_then_the_diff_does_not_repeat_it(void **state)
 	assert_false(plan_backend_down(s, &w.node[6].id, key, &op));
 	assert_false(plan_backend_down(s, &w.node[5].id, "nonsense", &op));
 	w.backend[5].health = MODEL_HEALTH_FAILING;
-	assert_true(plan_node_down(s, &w.node[2].id, &op));
+	assert_true(plan_node_down(s, &w.node[2].id, DP_NODE_SUSPECT, &op));
 	assert_int_equal(op.kind, PLAN_NODE_STATE);
-	assert_false(plan_node_down(s, &w.node[2].id, &op));
+	assert_int_equal(op.arg.node.state, DP_NODE_SUSPECT);
+	assert_false(plan_node_down(s, &w.node[2].id, DP_NODE_SUSPECT, &op));
+	assert_true(plan_node_down(s, &w.node[2].id, DP_NODE_DOWN, &op));
+	assert_int_equal(op.arg.node.state, DP_NODE_DOWN);
+	assert_false(plan_node_down(s, &w.node[2].id, DP_NODE_DOWN, &op));
+	assert_false(plan_node_down(s, &w.node[2].id, DP_NODE_SUSPECT, &op));
 	w.node[2].state = GOSSIP_DEAD;
 	diff(&w, s, 5, &l);
 	assert_int_equal(count_kind(&l, PLAN_BACKEND), 0);
