@@ -230,6 +230,9 @@ static void take_news(struct gossip_core *c, struct member *from, const struct w
 	struct record r;
 	bool is_removed;
 
+	/* Its records are of other regions. */
+	if (c->regions && (msg->type == WIRE_REGION || msg->type == WIRE_SUMMARY))
+		records.count = 0;
 	take_cards(c, msg, NULL);
 	while (wire_next_vote(&votes, &v))
 		suspect_on_vote(c, from, &v);
@@ -275,7 +278,7 @@ static void dispatch(struct gossip_core *c, struct member *from, const struct go
 {
 	enum probe_role role;
 
-	if (msg->type < WIRE_PROBE || msg->type > WIRE_KEYS)
+	if (msg->type < WIRE_PROBE || msg->type > WIRE_SUMMARY)
 		return; /* a later version's: its news was taken */
 	switch ((enum wire_type)msg->type) {
 	case WIRE_PROBE:
@@ -306,6 +309,11 @@ static void dispatch(struct gossip_core *c, struct member *from, const struct go
 	case WIRE_KEYS:
 		shared_on_keys(c, from, msg);
 		break;
+	case WIRE_REGION:
+	case WIRE_SUMMARY:
+		if (c->regions)
+			region_on_message(c, from, addr, msg);
+		break;
 	}
 }
 
@@ -321,6 +329,11 @@ static int on_pong(struct gossip_core *c, const uint8_t *buf, size_t len)
 		cookie |= (uint64_t)buf[i] << (8 * i);
 	suspect_on_pong(c, cookie);
 	return 0;
+}
+
+static bool is_for_stream(unsigned int type)
+{
+	return (type >= WIRE_SYNC && type <= WIRE_KEYS) || type == WIRE_SUMMARY;
 }
 
 int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,
@@ -350,13 +363,18 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 	if (c->is_yielded)
 		return 0;
 	err = wire_decode(buf, len, &msg);
-	if (!err && (via == GOSSIP_STREAM) != (msg.type >= WIRE_SYNC && msg.type <= WIRE_KEYS))
+	if (!err && (via == GOSSIP_STREAM) != is_for_stream(msg.type))
 		err = -EBADMSG;
 	if (err) {
 		c->n.bad_dgrams++;
 		return err;
 	}
 	m = member_get(c, &sender->id);
+	region_note_mode(c, m, sender, from, &msg);
+	if (!m && c->regions && region_on_stranger(c, via, sender, from, &msg)) {
+		c->n.bytes_in += len;
+		return 0;
+	}
 	if (!m)
 		m = take_stranger(c, via, sender, from, &msg);
 	if (!m)
@@ -410,10 +428,13 @@ void gossip_core_tick(struct gossip_core *c, uint64_t now_ms)
 		return;
 	if (now_ms > due + CORE_FROZEN_MS)
 		suspect_thaw(c, now_ms - due);
+	if (now_ms > due + CORE_FROZEN_MS)
+		region_thaw(c);
 	suspect_tick(c);
 	own_tick(c);
 	sync_tick(c);
 	shared_tick(c);
+	region_tick(c);
 }
 
 uint64_t gossip_core_deadline_ms(const struct gossip_core *c)
@@ -428,6 +449,8 @@ uint64_t gossip_core_deadline_ms(const struct gossip_core *c)
 	b = own_deadline(c);
 	if (dissem_deadline(c) < a)
 		a = dissem_deadline(c);
+	if (region_deadline(c) < a)
+		a = region_deadline(c);
 	return a < b ? a : b;
 }
 

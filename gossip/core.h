@@ -169,8 +169,11 @@ struct member {
 	/* When it last had our very shared records: what we had taken, and the highest counter. */
 	uint64_t has_arrival, has_top, has_life;
 	struct sync_lag lag;
-	uint32_t mark; /* named by the comparison under way */
-	uint8_t told;  /* how often it was sent our present card */
+	uint32_t mark;	     /* named by the comparison under way */
+	uint8_t told;	     /* how often it was sent our present card */
+	bool has_other_mode; /* of regions: what it has is not comparable */
+	uint64_t
+		regions_differ_ms; /* what it knows of other regions is not what we know, since then */
 	struct reach_path reach;
 	/* news */
 	uint8_t tx_left, tx_fresh;

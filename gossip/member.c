@@ -7,6 +7,7 @@
 
 #include "gossip/dissem.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
@@ -87,6 +88,7 @@ static void set_card(struct gossip_core *c, struct member *m, const struct wire_
 	o = table_origin(c, &m->id);
 	if (o)
 		origin_standing(c, o);
+	region_members_changed(c);
 }
 
 /* ---- ring */
@@ -199,6 +201,7 @@ static void enter_state(struct gossip_core *c, struct member *m, enum gossip_sta
 	m->state = state;
 	m->since_ms = c->now_ms;
 	c->state_count[state]++;
+	region_members_changed(c);
 }
 
 void member_set_state(struct gossip_core *c, struct member *m, enum gossip_state state)
@@ -323,6 +326,16 @@ enum card_result member_offer_card(struct gossip_core *c, const struct wire_card
 	*ret_member = m;
 	if (m == c->self)
 		return own_card(c, card);
+	if (c->regions && !region_is_own(c, card->region)) {
+		/* Who moves has to be removed first: what it wrote here stands. */
+		if (m && member_cmp_version(m, card->generation, card->incarnation) > 0 &&
+		    member_is_card_signed(c, card))
+			member_conflict(c, m);
+		else if (!m)
+			region_offer_card(c, card);
+		*ret_member = NULL;
+		return CARD_REFUSED;
+	}
 	if (!m && !member_is_card_signed(c, card))
 		return CARD_REFUSED;
 	if (!m)
@@ -410,6 +423,8 @@ int member_load(struct gossip_core *c, const struct gossip_member *g)
 		return -EBADMSG;
 	if (node_id_cmp(&id, &c->self->id) == 0 || member_get(c, &id))
 		return 0;
+	if (c->regions && !region_is_own(c, g->region))
+		return -EXDEV;
 	if (same_number(c, &id))
 		return -EEXIST;
 	m = add(c, &id, g->state >= GOSSIP_DEAD);

@@ -7,6 +7,7 @@
 
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 #include "gossip/suspect_probe.h"
 
 #define TICK_MS 1000
@@ -201,6 +202,8 @@ static uint32_t median_rtt(const struct gossip_core *c, const char *region, size
 		    strcmp(m->card.region, region) == 0)
 			rtt[n++] = m->rtt_us;
 	}
+	if (n == 0)
+		n = region_rtts(c, region, rtt, MEDIAN_MAX);
 	*ret_count = n;
 	if (n == 0)
 		return 0;

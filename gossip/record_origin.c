@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 
 #define UNMET_MAX 3 /* peers may be wrong once or twice */
 
@@ -191,7 +193,10 @@ void table_loaded(struct gossip_core *c)
 
 	HASH_ITER(hh, c->origins, o, next)
 	{
-		if (o->head && !has_older(o))
+		/* Stored when everyone knew everyone: members of other regions were not loaded. */
+		if (c->regions && o != c->own && !member_get(c, &o->id))
+			table_drop_origin(c, o);
+		else if (o->head && !has_older(o))
 			o->is_closed = true;
 	}
 }
@@ -200,6 +205,8 @@ void table_loaded(struct gossip_core *c)
 
 void origin_changed(struct gossip_core *c, struct origin *o)
 {
+	if (c->regions)
+		c->regions->is_stale = true;
 	if (o->is_changed || o == c->own)
 		return;
 	o->is_changed = true;

@@ -17,6 +17,7 @@
 
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 
 #define FLOOR_EVERY_MS 1000
 #define FLOOR_LIST_MAX 128 /* tombstones that one floor lets go; 4 bytes each of its value */
@@ -363,6 +364,9 @@ void shared_tick(struct gossip_core *c)
 	if (c->now_ms < c->floor_ms)
 		return;
 	c->floor_ms = c->now_ms + FLOOR_EVERY_MS;
+	/* Of the nodes of other regions nobody here knows what they have. */
+	if (gossip_core_region_count(c) > 1)
+		return;
 	if (c->shared_tombstones <= CORE_TOMBSTONES_MAX || c->own->is_removed ||
 	    (c->seed_count > 0 && !c->is_joined) || !is_lowest_alive(c) || !is_floor_known(c))
 		return;

@@ -8,6 +8,7 @@
 
 #include "gossip/dissem.h"
 #include "gossip/member.h"
+#include "gossip/region.h"
 
 void digest_bytes(const struct digest *d, uint8_t ret[16])
 {
@@ -132,6 +133,8 @@ static void sums_change(struct gossip_core *c, struct rec *r, bool is_added)
 
 	if (!rec_is_stored(r))
 		return;
+	if (c->regions)
+		c->regions->is_stale = true;
 	if (!o) {
 		c->standing += is_added ? r->hash.w[0] : -r->hash.w[0];
 		op(&c->bucket[table_bucket_of(r->blob->r.kind, r->blob->r.key, r->blob->r.key_len)],

@@ -6,6 +6,7 @@
 #include "gossip/dissem.h"
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 
 #define ORIGIN_RECORDS_SHARE 4 /* one writer may fill a quarter of the table */
 #define ORIGIN_RECORDS_MIN 1024
@@ -89,6 +90,12 @@ static int refuse(struct gossip_core *c, int error)
 	return error;
 }
 
+/* Of another region: from who knows all of them, as we don't. */
+static bool is_elsewhere(const struct gossip_core *c, const struct record *r)
+{
+	return c->regions && c->speaker && c->speaker->has_other_mode && !member_get(c, &r->writer);
+}
+
 /* 1: go on and take it. */
 static int may_come(struct gossip_core *c, const struct record *r, enum table_source source,
 		    struct rec *e)
@@ -101,7 +108,7 @@ static int may_come(struct gossip_core *c, const struct record *r, enum table_so
 			hear_self(c, r, e);
 			return 0;
 		}
-		if (is_own && table_is_removed(c, &r->writer))
+		if (is_own && (table_is_removed(c, &r->writer) || is_elsewhere(c, r)))
 			return refuse(c, -EPERM);
 		if (is_twin(r, e)) {
 			if (!is_signed(c, r))
@@ -159,7 +166,11 @@ int table_offer(struct gossip_core *c, const struct record *r, enum table_source
 		origin_advance(o, r);
 		table_settle(c, o);
 	} else {
+		if (c->regions && source != TABLE_LOADED)
+			region_pass_on(c, &e->blob->r);
 		shared_note(c, e, source);
 	}
+	if (c->regions && (r->kind == REGION_KIND || r->kind == RECORD_KIND_REMOVAL))
+		region_note_record(c, r);
 	return 1;
 }

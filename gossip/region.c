@@ -10,6 +10,8 @@
 #include "gossip/member.h"
 #include "gossip/record_table.h"
 
+#define MISMATCH_LIFE_MS 30000 /* since it was heard last */
+
 int gossip_version_cmp(const struct gossip_version *a, const struct gossip_version *b)
 {
 	if (a->removals != b->removals)
@@ -50,7 +52,7 @@ struct region *region_get(struct gossip_core *c, const char *name)
 		return NULL;
 	memcpy(r->name, name, strnlen(name, GOSSIP_NAME_MAX - 1));
 	r->hash = reach_region_of(r->name);
-	r->since_ms = r->begun_ms = c->now_ms;
+	r->since_ms = c->now_ms;
 	while (at < rs->count && strcmp(rs->r[at]->name, r->name) < 0)
 		at++;
 	if (rs->count == 0)
@@ -70,6 +72,7 @@ int region_begin(struct gossip_core *c)
 	if (!c->regions || !region_get(c, c->cfg.region))
 		return -ENOMEM;
 	c->regions->rank = -1;
+	c->regions->tick_ms = c->now_ms;
 	return 0;
 }
 
@@ -92,6 +95,11 @@ void region_free_all(struct gossip_core *c)
 	c->regions = NULL;
 }
 
+bool region_is_own(const struct gossip_core *c, const char *name)
+{
+	return strcmp(c->cfg.region, name) == 0;
+}
+
 /* ---- values */
 
 void region_drained(struct gossip_core *c)
@@ -99,8 +107,9 @@ void region_drained(struct gossip_core *c)
 	struct gossip_version v = {0};
 	struct origin *o, *next;
 
-	if (!c->regions)
+	if (!c->regions || !c->regions->is_stale)
 		return;
+	c->regions->is_stale = false;
 	v.removals = c->regions->removal_top > c->floor ? c->regions->removal_top : c->floor;
 	v.marks = c->shared_top;
 	HASH_ITER(hh, c->origins, o, next)
@@ -126,7 +135,7 @@ static struct region_value *value_new(const uint8_t *bytes, size_t len)
 	return v;
 }
 
-static void hash_value(struct gossip_core *c, const uint8_t *bytes, size_t len, uint8_t ret[8])
+void region_hash_value(struct gossip_core *c, const uint8_t *bytes, size_t len, uint8_t ret[8])
 {
 	uint8_t h[16];
 
@@ -147,6 +156,8 @@ bool region_take(struct gossip_core *c, struct region *r, const struct gossip_ve
 	r->version = *version;
 	region_value_unref(r->value);
 	r->value = value;
+	if (r->behind_ms && gossip_version_cmp(version, &r->newest) >= 0)
+		r->behind_ms = 0;
 	if (!is_other)
 		return false;
 	r->value_ms = c->now_ms;
@@ -179,9 +190,9 @@ int gossip_core_put_summary(struct gossip_core *c, uint64_t now_ms, const uint8_
 	if (!x)
 		return -ENOMEM;
 	v = c->regions->drained;
-	hash_value(c, value, len, v.hash);
+	region_hash_value(c, value, len, v.hash);
 	if (region_take(c, c->regions->r[0], &v, x, &c->self->id))
-		c->regions->push_ms = now_ms;
+		c->regions->is_push_due = true;
 	return 0;
 }
 
@@ -200,7 +211,7 @@ int gossip_core_load_summary(struct gossip_core *c, const struct gossip_summary 
 	if (strnlen(s->region, GOSSIP_NAME_MAX) >= GOSSIP_NAME_MAX || !s->region[0] ||
 	    strcmp(s->region, c->cfg.region) == 0)
 		return -EINVAL;
-	hash_value(c, s->value, s->len, hash);
+	region_hash_value(c, s->value, s->len, hash);
 	if (s->len > GOSSIP_SUMMARY_MAX || memcmp(hash, s->version.hash, sizeof(hash)) != 0)
 		return -EBADMSG;
 	r = region_get(c, s->region);
@@ -215,18 +226,38 @@ int gossip_core_load_summary(struct gossip_core *c, const struct gossip_summary 
 
 /* ---- looking */
 
-struct region_slot *region_counting(const struct region *r)
-{
-	for (size_t i = 0; i < REGION_SLOTS; i++)
-		if (r->slot[i].m && r->slot[i].state &&
-		    node_id_cmp(&r->slot[i].m->id, &r->counts) == 0)
-			return (struct region_slot *)(uintptr_t)&r->slot[i];
-	return NULL;
-}
-
 size_t gossip_core_region_count(const struct gossip_core *c)
 {
 	return c->regions ? c->regions->count : 0;
+}
+
+static void export_senders(const struct region *r, struct gossip_region *ret_region)
+{
+	const struct region_slot *counting = region_counting(r), *s;
+	struct region_word w;
+
+	for (size_t i = 0; i < REGION_SLOTS; i++) {
+		struct gossip_contact *x = &ret_region->senders[ret_region->sender_count];
+
+		s = &r->slot[i];
+		if (!s->m || (!s->state && s != counting) ||
+		    ret_region->sender_count == GOSSIP_SENDERS_MAX)
+			continue;
+		x->id = s->m->id;
+		memcpy(x->name, s->m->card.name, sizeof(x->name));
+		x->addr = s->m->card.addr;
+		x->counts = s == counting;
+		x->heard_ms = s->m->heard_ms;
+		if (s->m->rtt_us && (!ret_region->rtt_us || s->m->rtt_us < ret_region->rtt_us))
+			ret_region->rtt_us = s->m->rtt_us;
+		ret_region->sender_count++;
+	}
+	if (!counting ||
+	    region_word_decode(counting->state->r.value, counting->state->r.value_len, &w))
+		return;
+	ret_region->live_count = w.live;
+	ret_region->down_count = w.down_count;
+	memcpy(ret_region->down, w.down, sizeof(w.down));
 }
 
 void gossip_core_region_at(const struct gossip_core *c, size_t i, struct gossip_region *ret_region)
@@ -241,6 +272,7 @@ void gossip_core_region_at(const struct gossip_core *c, size_t i, struct gossip_
 	ret_region->is_dead = r->is_dead;
 	ret_region->since_ms = r->since_ms;
 	ret_region->heard_ms = r->heard_ms;
+	export_senders(r, ret_region);
 	if (r->value) {
 		ret_region->has_value = true;
 		ret_region->version = r->version;
@@ -260,6 +292,10 @@ void gossip_core_region_at(const struct gossip_core *c, size_t i, struct gossip_
 size_t gossip_core_mismatches(const struct gossip_core *c,
 			      struct gossip_mismatch ret[GOSSIP_MISMATCHES_MAX])
 {
-	memcpy(ret, c->mismatch, c->mismatch_count * sizeof(ret[0]));
-	return c->mismatch_count;
+	size_t n = 0;
+
+	while (n < c->mismatch_count && c->now_ms < c->mismatch[n].heard_ms + MISMATCH_LIFE_MS)
+		n++;
+	memcpy(ret, c->mismatch, n * sizeof(ret[0]));
+	return n;
 }

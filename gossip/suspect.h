@@ -16,6 +16,8 @@ void suspect_thaw(struct gossip_core *c, uint64_t gap_ms);
 
 void suspect_on_probe(struct gossip_core *c, struct member *from, const struct gossip_addr *addr,
 		      uint64_t cookie);
+/* Of a node that can be no member here: no more than that we are there. */
+void suspect_ack_stranger(struct gossip_core *c, const struct gossip_addr *addr, uint64_t cookie);
 /* Does it answer a probe that went to someone we don't know yet? */
 bool suspect_is_awaited(const struct gossip_core *c, uint64_t cookie);
 /* Returns the role of the probe that this answers, PROBE_FREE if none. */

@@ -5,6 +5,7 @@
 
 #include "gossip/dissem.h"
 #include "gossip/member.h"
+#include "gossip/region.h"
 #include "gossip/suspect.h"
 
 #define ACK_MIN_MS 60	   /* the first probe's answer is waited for at least so long */
@@ -69,10 +70,11 @@ static struct probe *probe_new(struct gossip_core *c, enum probe_role role, stru
 
 static void put_digest(struct gossip_core *c, struct wire_out *o)
 {
+	uint64_t regions = c->regions ? region_digest(c) : 0;
 	uint8_t root[16];
 
 	digest_bytes(&c->root, root);
-	wire_put_digest(o, root, c->members_digest, c->standing);
+	wire_put_digest(o, root, c->members_digest, c->standing, c->regions ? &regions : NULL);
 }
 
 bool probe_is_path_known(const struct gossip_core *c, const struct member *m)
@@ -410,6 +412,11 @@ void suspect_on_probe(struct gossip_core *c, struct member *from, const struct g
 	send_ack(c, from, addr, cookie, 0);
 	if (!from)
 		suspect_challenge(c, addr);
+}
+
+void suspect_ack_stranger(struct gossip_core *c, const struct gossip_addr *addr, uint64_t cookie)
+{
+	send_ack(c, NULL, addr, cookie, 0);
 }
 
 static void measure(struct gossip_core *c, struct probe *p, uint64_t max_us)

@@ -6,6 +6,7 @@
 
 #include "gossip/member.h"
 #include "gossip/record_table.h"
+#include "gossip/region.h"
 
 #define SYNC_EVERY_MS 500 /* we begin at most so many comparisons */
 #define SYNC_PEER_MS 1000 /* and with one peer */
@@ -24,8 +25,10 @@ void sync_on_digest(struct gossip_core *c, struct member *from, const struct wir
 {
 	uint8_t root[16];
 
-	if (!msg->has_digest)
+	if (!msg->has_digest || from->has_other_mode)
 		return;
+	if (c->regions && msg->has_regions)
+		region_on_digest(c, from, msg->regions_digest);
 	/* Between two words far apart it may have been the same for long: begin anew. */
 	if (!sync_is_fresh(c, from))
 		from->differs_since_ms = from->members_differ_since_ms = 0;
@@ -335,6 +338,8 @@ void sync_start(struct gossip_core *c, struct member *to)
 void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
 {
 	from->sync_ms = c->now_ms;
+	if (from->has_other_mode)
+		return; /* what one has, the other never takes */
 	if (!msg->has_range && msg->sums) {
 		sync_lag_begin(c, from);
 		if (msg->flags & WIRE_F_REPLY)

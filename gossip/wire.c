@@ -135,6 +135,45 @@ static int read_shared_key(struct mp_reader *r, struct wire_shared_key *k)
 	return 0;
 }
 
+static int read_version(struct mp_reader *r, struct gossip_version *v)
+{
+	/* Sums of writers' numbers: of RECORD_SEQ_MAX each there could be too many, and it is no matter. */
+	return mp_read_uint(r, RECORD_SEQ_MAX, &v->removals) ||
+			       mp_read_uint(r, UINT64_MAX, &v->lives) ||
+			       mp_read_uint(r, UINT64_MAX, &v->marks) ||
+			       mp_read_bytes(r, v->hash, sizeof(v->hash))
+		       ? -EBADMSG
+		       : 0;
+}
+
+static int read_region(struct mp_reader *r, struct wire_region *x)
+{
+	size_t extra;
+
+	memset(x, 0, sizeof(*x));
+	if (element_begin(r, 10, &extra) || read_name(r, x->name) || read_version(r, &x->version) ||
+	    mp_read_uint(r, GOSSIP_SUMMARY_MAX, &x->len) || read_id(r, &x->speaker) ||
+	    mp_read_uint(r, RECORD_SEQ_MAX, &x->generation) ||
+	    mp_read_uint(r, RECORD_SEQ_MAX, &x->seq) || mp_read_uint(r, UINT64_MAX, &x->cards) ||
+	    element_end(r, extra))
+		return -EBADMSG;
+	return 0;
+}
+
+static int read_summary(struct mp_reader *r, struct wire_msg *m)
+{
+	struct wire_summary *s = &m->summary;
+	size_t extra;
+
+	m->has_summary = true;
+	if (element_begin(r, 8, &extra) || read_name(r, s->region) ||
+	    read_version(r, &s->version) || mp_read_uint(r, GOSSIP_SUMMARY_MAX, &s->total) ||
+	    mp_read_uint(r, s->total, &s->offset) ||
+	    mp_read_bin(r, s->total - s->offset, &s->data, &s->len) || element_end(r, extra))
+		return -EBADMSG;
+	return 0;
+}
+
 static int read_record(struct mp_reader *r, struct record *rec)
 {
 	uint64_t kind, flags;
@@ -209,6 +248,11 @@ bool wire_next_delta(struct wire_list *l, struct wire_delta *ret_delta)
 	return l->count > 0 && l->count-- && read_delta(&l->r, ret_delta) == 0;
 }
 
+bool wire_next_region(struct wire_list *l, struct wire_region *ret_region)
+{
+	return l->count > 0 && l->count-- && read_region(&l->r, ret_region) == 0;
+}
+
 bool wire_next_record(struct wire_list *l, struct record *ret_record)
 {
 	return l->count > 0 && l->count-- && read_record(&l->r, ret_record) == 0;
@@ -225,6 +269,7 @@ static int read_list(struct mp_reader *r, enum wire_key key, struct wire_list *r
 		struct wire_origin origin;
 		struct wire_shared_key key;
 		struct wire_delta delta;
+		struct wire_region region;
 		struct record record;
 	} e;
 	int err = 0;
@@ -245,6 +290,8 @@ static int read_list(struct mp_reader *r, enum wire_key key, struct wire_list *r
 			err = read_shared_key(r, &e.key);
 		else if (key == WIRE_K_DELTAS)
 			err = read_delta(r, &e.delta);
+		else if (key == WIRE_K_REGIONS)
+			err = read_region(r, &e.region);
 		else
 			err = read_record(r, &e.record);
 	}
@@ -264,6 +311,12 @@ static int read_digest(struct mp_reader *r, struct wire_msg *m)
 	if (extra > 0) {
 		m->has_standing = true;
 		if (mp_read_uint(r, UINT64_MAX, &m->standing))
+			return -EBADMSG;
+		extra--;
+	}
+	if (extra > 0) {
+		m->has_regions = true;
+		if (mp_read_uint(r, UINT64_MAX, &m->regions_digest))
 			return -EBADMSG;
 		extra--;
 	}
@@ -337,6 +390,10 @@ static int read_field(struct mp_reader *r, uint64_t key, struct wire_msg *m)
 		return read_fixed(r, WIRE_MASK_BYTES, &m->mask);
 	case WIRE_K_KEYS:
 		return read_list(r, WIRE_K_KEYS, &m->keys);
+	case WIRE_K_REGIONS:
+		return read_list(r, WIRE_K_REGIONS, &m->regions);
+	case WIRE_K_SUMMARY:
+		return read_summary(r, m);
 	case WIRE_K_SUMS:
 		return read_fixed(r, WIRE_BUCKETS * WIRE_BUCKET_BYTES, &m->sums);
 	}

@@ -26,9 +26,11 @@ enum wire_type {
 	WIRE_ACK = 2,
 	WIRE_ASK = 3, /* probe the target for me */
 	WIRE_NEWS = 4,
-	WIRE_SYNC = 5,	/* stream: what I have, compare */
-	WIRE_DELTA = 6, /* stream: records and cards that you lack */
-	WIRE_KEYS = 7,	/* stream: identities and versions in these buckets of shared records */
+	WIRE_SYNC = 5,	  /* stream: what I have, compare */
+	WIRE_DELTA = 6,	  /* stream: records and cards that you lack */
+	WIRE_KEYS = 7,	  /* stream: identities and versions in these buckets of shared records */
+	WIRE_REGION = 8,  /* to another region, or about others within one */
+	WIRE_SUMMARY = 9, /* stream: a part of a region's value, or lists of versions */
 };
 
 enum wire_key {
@@ -48,6 +50,8 @@ enum wire_key {
 	WIRE_K_DELTAS = 13,
 	WIRE_K_MASK = 14,
 	WIRE_K_KEYS = 15,
+	WIRE_K_REGIONS = 16,
+	WIRE_K_SUMMARY = 17,
 	WIRE_K_SUMS = 20,
 };
 
@@ -59,6 +63,8 @@ enum wire_flag {
 	WIRE_F_STRANGER = 8, /* probe: I don't know you, show me your card */
 	WIRE_F_HELD = 16,    /* ack: another address had your id before, it is being asked */
 	WIRE_F_TAKEN = 32,   /* ack to a twin: the others took me in */
+	WIRE_F_WANT = 64,    /* region: send me the values of the regions listed */
+	WIRE_F_LIST = 128,   /* summary: these are all regions that I know */
 };
 
 /* A member's own signed statement of who and where it is. */
@@ -111,6 +117,26 @@ struct wire_shared_key {
 	struct node_id writer;
 };
 
+/* What the sender has of a region. */
+struct wire_region {
+	char name[GOSSIP_NAME_MAX];
+	struct gossip_version version; /* all zero: no value */
+	uint64_t len;
+	struct node_id
+		speaker; /* whose word counts there, all zero: nobody's; and the version of that word */
+	uint64_t generation, seq;
+	uint64_t cards; /* hash of the cards that it names */
+};
+
+/* A part of a value. */
+struct wire_summary {
+	char region[GOSSIP_NAME_MAX];
+	struct gossip_version version;
+	uint64_t total, offset;
+	const uint8_t *data;
+	size_t len;
+};
+
 struct wire_list {
 	struct mp_reader r;
 	size_t count;
@@ -133,13 +159,14 @@ struct wire_delta {
 struct wire_msg {
 	unsigned int type; /* enum wire_type, or one of the future */
 	unsigned int flags;
-	bool has_cookie, has_target, has_digest, has_range, has_standing;
+	bool has_cookie, has_target, has_digest, has_range, has_standing, has_regions, has_summary;
 	uint64_t cookie;
 	struct node_id target;
 	uint8_t root[16];
-	uint64_t members, standing;
+	uint64_t members, standing, regions_digest;
 	struct node_id range_lo, range_hi;
-	struct wire_list cards, votes, records, seen, origins, deltas, keys;
+	struct wire_list cards, votes, records, seen, origins, deltas, keys, regions;
+	struct wire_summary summary;
 	const uint8_t *buckets; /* WIRE_BUCKETS * WIRE_BUCKET_BYTES, or NULL */
 	const uint8_t *mask;	/* WIRE_MASK_BYTES, or NULL */
 	const uint8_t *sums;	/* WIRE_BUCKETS * WIRE_BUCKET_BYTES, or NULL */
@@ -153,6 +180,7 @@ bool wire_next_vote(struct wire_list *l, struct wire_vote *ret_vote);
 bool wire_next_seen(struct wire_list *l, struct wire_seen *ret_seen);
 bool wire_next_origin(struct wire_list *l, struct wire_origin *ret_origin);
 bool wire_next_key(struct wire_list *l, struct wire_shared_key *ret_key);
+bool wire_next_region(struct wire_list *l, struct wire_region *ret_region);
 bool wire_next_delta(struct wire_list *l, struct wire_delta *ret_delta);
 /* ret_record->writer is not set: the caller derives it from pub. */
 bool wire_next_record(struct wire_list *l, struct record *ret_record);
@@ -175,8 +203,10 @@ struct wire_out {
 void wire_begin(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type type);
 void wire_put_cookie(struct wire_out *o, uint64_t cookie);
 void wire_put_target(struct wire_out *o, const struct node_id *id);
+/* regions NULL: this node's mode is flat. */
 void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t members,
-		     uint64_t standing);
+		     uint64_t standing, const uint64_t *regions);
+void wire_put_summary(struct wire_out *o, const struct wire_summary *s);
 void wire_put_flags(struct wire_out *o, unsigned int flags);
 void wire_put_range(struct wire_out *o, const struct node_id *lo, const struct node_id *hi);
 void wire_put_buckets(struct wire_out *o, const uint8_t *buckets);
@@ -194,6 +224,7 @@ bool wire_add_vote(struct wire_out *o, const struct wire_vote *vote);
 bool wire_add_seen(struct wire_out *o, const struct wire_seen *seen);
 bool wire_add_origin(struct wire_out *o, const struct wire_origin *origin);
 bool wire_add_key(struct wire_out *o, const struct wire_shared_key *key);
+bool wire_add_region(struct wire_out *o, const struct wire_region *region);
 bool wire_add_record(struct wire_out *o, const struct record *r);
 /* Inside a WIRE_K_DELTAS list; records follow with wire_add_record(). */
 bool wire_delta_begin(struct wire_out *o, const struct node_id *id, uint64_t generation,

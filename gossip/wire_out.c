@@ -103,13 +103,34 @@ void wire_put_target(struct wire_out *o, const struct node_id *id)
 }
 
 void wire_put_digest(struct wire_out *o, const uint8_t root[16], uint64_t members,
-		     uint64_t standing)
+		     uint64_t standing, const uint64_t *regions)
 {
 	field(o, WIRE_K_DIGEST);
-	msgpack_pack_array(&o->pk, 3);
+	msgpack_pack_array(&o->pk, regions ? 4 : 3);
 	bin(o, root, 16);
 	num(o, members);
 	num(o, standing);
+	if (regions)
+		num(o, *regions);
+}
+
+static void version_out(struct wire_out *o, const struct gossip_version *v)
+{
+	num(o, v->removals);
+	num(o, v->lives);
+	num(o, v->marks);
+	bin(o, v->hash, sizeof(v->hash));
+}
+
+void wire_put_summary(struct wire_out *o, const struct wire_summary *s)
+{
+	field(o, WIRE_K_SUMMARY);
+	msgpack_pack_array(&o->pk, 8);
+	str(o, s->region, strnlen(s->region, GOSSIP_NAME_MAX));
+	version_out(o, &s->version);
+	num(o, s->total);
+	num(o, s->offset);
+	bin(o, s->data, s->len);
 }
 
 void wire_put_flags(struct wire_out *o, unsigned int flags)
@@ -272,6 +293,21 @@ bool wire_add_key(struct wire_out *o, const struct wire_shared_key *key)
 	str(o, key->key, key->key_len);
 	num(o, key->counter);
 	id_out(o, &key->writer);
+	return element_done(o, mark);
+}
+
+bool wire_add_region(struct wire_out *o, const struct wire_region *region)
+{
+	size_t mark = o->b.len;
+
+	msgpack_pack_array(&o->pk, 10);
+	str(o, region->name, strnlen(region->name, GOSSIP_NAME_MAX));
+	version_out(o, &region->version);
+	num(o, region->len);
+	id_out(o, &region->speaker);
+	num(o, region->generation);
+	num(o, region->seq);
+	num(o, region->cards);
 	return element_done(o, mark);
 }
 

@@ -116,8 +116,39 @@ static void disk_origin(struct sim_node *n, const struct gossip_origin *o)
 	n->origins[i] = *o;
 }
 
+static void disk_summary(struct sim_node *n, const struct gossip_summary *x)
+{
+	struct sim_stored_summary *e;
+
+	if (!n->members)
+		return;
+	for (e = n->summaries; e && strcmp(e->s.region, x->region) != 0; e = e->next)
+		;
+	if (!e) {
+		e = calloc(1, sizeof(*e));
+		if (!e)
+			abort();
+		e->next = n->summaries;
+		n->summaries = e;
+	}
+	e->s = *x;
+	free(e->bytes);
+	e->bytes = malloc(x->len + 1);
+	if (!e->bytes)
+		abort();
+	memcpy(e->bytes, x->value, x->len);
+	e->s.value = e->bytes;
+}
+
 static void disk_wipe(struct sim_node *n)
 {
+	while (n->summaries) {
+		struct sim_stored_summary *e = n->summaries;
+
+		n->summaries = e->next;
+		free(e->bytes);
+		free(e);
+	}
 	while (n->records) {
 		struct sim_stored *e = n->records;
 
@@ -241,6 +272,8 @@ void sim_pump(struct sim *s, size_t i)
 			disk_put(n, &ev.record);
 		} else if (ev.kind == GOSSIP_EV_RECORD_GONE) {
 			disk_drop(n, &ev.record);
+		} else if (ev.kind == GOSSIP_EV_SUMMARY) {
+			disk_summary(n, &ev.summary);
 		} else if (ev.kind == GOSSIP_EV_MEMBER) {
 			disk_member(n, &ev.member);
 		} else if (ev.kind == GOSSIP_EV_ORIGIN) {
@@ -252,11 +285,16 @@ void sim_pump(struct sim *s, size_t i)
 			use_generation(n, ev.generation);
 			gossip_core_set_generation(n->core, sim_clock(s, n), ev.generation);
 		}
+		n->is_summary_stale |= ev.kind == GOSSIP_EV_RECORD ||
+				       ev.kind == GOSSIP_EV_RECORD_GONE ||
+				       ev.kind == GOSSIP_EV_ORIGIN;
 		if (s->watch)
 			sim_watch_event(s, n, &ev);
 		if (s->event_cb)
 			s->event_cb(s, n, &ev, s->arg);
 	}
+	if (n->is_summary_stale && s->cfg.regions)
+		sim_summary_put(s, n);
 	if (!TAILQ_EMPTY(&n->core->out))
 		sim_pump(s, i);
 	else
@@ -404,7 +442,7 @@ struct sim *sim_new(const struct sim_config *cfg)
 
 		n->idx = n->name_idx = i;
 		n->members = cfg->has_no_disk ? NULL : calloc(SIM_NODES_MAX, sizeof(*n->members));
-		n->region = i % SIM_REGIONS;
+		n->region = i % (cfg->regions ? cfg->regions : SIM_REGIONS);
 		for (size_t k = 0; k < NODE_PUB_BYTES; k++)
 			n->pub[k] = (uint8_t)sim_random(&s->rng);
 		stub_id_of(NULL, n->pub, &n->id);
@@ -448,6 +486,8 @@ static void load_disk(struct sim *s, struct sim_node *n)
 {
 	struct sim_stored *own = NULL, *e, *next, *all = n->records;
 
+	for (struct sim_stored_summary *x = n->summaries; x; x = x->next)
+		(void)gossip_core_load_summary(n->core, &x->s);
 	n->records = NULL;
 	for (size_t i = 0; i < n->member_count; i++)
 		(void)gossip_core_load_member(n->core, &n->members[i]);
@@ -506,7 +546,10 @@ void sim_start(struct sim *s, size_t i)
 	cfg.generation = n->generation;
 	n->boot = cfg.boot_nonce;
 	snprintf(cfg.name, sizeof(cfg.name), "n%zu", n->name_idx);
-	if (s->cfg.has_regions)
+	cfg.has_regions = s->cfg.regions > 0;
+	if (s->cfg.regions)
+		(void)sim_region_of(s, n, cfg.region);
+	else if (s->cfg.has_regions)
 		snprintf(cfg.region, sizeof(cfg.region), "%s", sim_region_name(n->region));
 	else
 		snprintf(cfg.region, sizeof(cfg.region), "r%zu", i % 3);

@@ -32,6 +32,9 @@ struct sim_config {
 	size_t records_max;
 	/* Delays from a table of regions, node i in region i % SIM_REGIONS; latency_* don't count then. */
 	bool has_regions;
+	/* Summaries between so many regions, node i in i % regions; a summary of at least so many bytes. 0: everyone knows
+	 * everyone. */
+	size_t regions, summary_bytes;
 	unsigned int jitter_pct, reorder_pct;
 	/* Of 1000 messages so many are damaged: on the wire, where the seal makes it a loss, or before they were sealed
 	 * (memory that turns bits over), when the receiver has to cope. */
@@ -49,6 +52,12 @@ struct sim_stored {
 	struct sim_stored *next;
 	struct record r;
 	uint8_t bytes[];
+};
+
+struct sim_stored_summary {
+	struct sim_stored_summary *next;
+	struct gossip_summary s;
+	uint8_t *bytes;
 };
 
 enum sim_life { SIM_OFF, SIM_CRASHED, SIM_UP }; /* off: no kernel either; crashed: kernel alone */
@@ -70,6 +79,7 @@ struct sim_node {
 	int group; /* of the partition */
 	/* disk */
 	struct sim_stored *records;
+	struct sim_stored_summary *summaries;
 	struct gossip_member *members; /* SIM_NODES_MAX of them */
 	size_t member_count;
 	struct gossip_origin origins[SIM_NODES_MAX];
@@ -81,6 +91,7 @@ struct sim_node {
 	size_t used_count, used_twice_count;
 	int64_t clock_skew_s;
 	unsigned int generation_events, conflict_events, stale_origins;
+	bool is_summary_stale;
 };
 
 struct sim_tunnel {
@@ -126,6 +137,17 @@ void sim_move(struct sim *s, size_t i);		    /* it has another address from now 
 bool sim_is_running(const struct sim *s, size_t i); /* up, and not frozen */
 /* What the node's monotonic clock says. */
 uint64_t sim_clock(const struct sim *s, const struct sim_node *n);
+
+/* sim_region.c */
+const char *sim_region_of(const struct sim *s, const struct sim_node *n, char buf[GOSSIP_NAME_MAX]);
+/* What the application makes of the records that node i holds now: at most GOSSIP_SUMMARY_MAX bytes. */
+size_t sim_summary(struct sim *s, size_t i, uint8_t *buf, size_t cap);
+void sim_summary_put(struct sim *s, struct sim_node *n);
+/* What node i has of that region; false: it does not know it. */
+bool sim_region_at(struct sim *s, size_t i, size_t region, struct gossip_region *ret_region);
+/* All that are up see the members of their region and no others, hold the same, and have the summaries of all regions in which
+ * somebody is up. */
+bool sim_regions_are_one(struct sim *s, void *arg);
 
 /* sim_link.c */
 const char *sim_region_name(size_t region);

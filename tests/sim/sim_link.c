@@ -32,6 +32,7 @@ static const uint16_t rtt_tenths[SIM_REGIONS][SIM_REGIONS] = {
 /* clang-format on */
 
 #define HERE_RTT_TENTHS 10 /* inside a region */
+#define NEAR_TENTHS 50	   /* one way */
 #define HANDSHAKE_MS 5000  /* a lost handshake is tried again after so long */
 
 const char *sim_region_name(size_t region)
@@ -57,7 +58,11 @@ uint64_t sim_link_delay(struct sim *s, size_t src, size_t dst)
 		}
 		return min + sim_below(&s->rng, max - min + 1);
 	}
-	tenths = one_way_tenths(s->node[src].region, s->node[dst].region);
+	tenths = one_way_tenths(s->node[src].region % SIM_REGIONS,
+				s->node[dst].region % SIM_REGIONS);
+	/* More regions than the table has: those that share a place lie near each other. */
+	if (s->node[src].region != s->node[dst].region && tenths < NEAR_TENTHS)
+		tenths = NEAR_TENTHS;
 	tenths += sim_below(&s->rng, tenths * s->cfg.jitter_pct / 100 + 10);
 	if (s->cfg.reorder_pct && sim_below(&s->rng, 100) < s->cfg.reorder_pct)
 		tenths += sim_below(&s->rng, 4 * tenths + 200);

@@ -132,7 +132,7 @@ static size_t make(struct sim *s, uint8_t *buf, size_t cap, enum gossip_via *ret
 	wire_put_cookie(&o, rnd(1ull << 40));
 	wire_put_target(&o, &s->node[rnd(NODES)].id);
 	fill(root, sizeof(root));
-	wire_put_digest(&o, root, rnd(1000), number());
+	wire_put_digest(&o, root, rnd(1000), number(), NULL);
 	wire_put_flags(&o, (unsigned int)rnd(64));
 	if (*ret_via == GOSSIP_DGRAM) {
 		add_lies(s, &o);

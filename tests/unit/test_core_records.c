@@ -290,7 +290,7 @@ static void test_member_when_behind_then_says_by_how_much(void **state)
 	for (unsigned int i = 0; i < 2; i++) { /* other digests, for over a second */
 		begin(f, WIRE_PROBE);
 		wire_put_cookie(&f->o, 1);
-		wire_put_digest(&f->o, (const uint8_t *)"0123456789abcdef", 0, 0);
+		wire_put_digest(&f->o, (const uint8_t *)"0123456789abcdef", 0, 0, NULL);
 		assert_int_equal(deliver(f, &a), 0);
 		f->now += 1100;
 	}

@@ -62,7 +62,7 @@ static size_t pack_all(uint8_t *buf, size_t cap)
 	wire_begin(&o, buf, cap, WIRE_SYNC);
 	wire_put_cookie(&o, 0x0102030405060708ull);
 	wire_put_target(&o, &id);
-	wire_put_digest(&o, root, 100, 7);
+	wire_put_digest(&o, root, 100, 7, NULL);
 	wire_put_flags(&o, WIRE_F_REPLY);
 	wire_put_range(&o, &id, &id);
 	wire_put_buckets(&o, buckets);
