@@ -14,6 +14,7 @@
 #include "edge/agent_regions.h"
 #include "gossip/keyring.h"
 
+#define NODE_NUM_BYTES 4
 #define SAY_SOON_MS 20	 /* changes come in bursts */
 #define SAY_EVERY_MS 250 /* own summaries, at most */
 
@@ -69,23 +70,42 @@ void agent_regions_count(const struct agent *a, size_t *nodes, size_t *backends)
 
 static bool is_removed(const struct agent *a, const struct node_id *id)
 {
-	char key[2 * NODE_ID_BYTES + 1];
+	static const char digit[] = "0123456789abcdef";
+	char key[2 * NODE_ID_BYTES + 1] = "";
 	struct record r;
 
-	for (size_t i = 0; i < NODE_ID_BYTES; i++)
-		snprintf(key + 2 * i, 3, "%02x", id->b[i]);
+	for (size_t i = 0; i < NODE_ID_BYTES; i++) {
+		key[2 * i] = digit[id->b[i] >> 4];
+		key[2 * i + 1] = digit[id->b[i] & 15];
+	}
 	return gossip_core_get_record(a->core, NULL, RECORD_KIND_REMOVAL, key, &r);
 }
 
-/* By id; what members are comes first, then regions by name. */
+/* By number, with which ids begin; what members are comes first, then regions by name. */
 static int cmp_believed(const void *x, const void *y)
 {
 	const struct route_node *a = x, *b = y;
-	int c = node_id_cmp(&a->id, &b->id);
+	int c = memcmp(a->id.b, b->id.b, NODE_NUM_BYTES);
 
 	if (!c)
 		c = (int)a->is_summary - (int)b->is_summary;
-	return c ? c : strcmp(a->node.region, b->node.region);
+	if (!c)
+		c = strcmp(a->node.region, b->node.region);
+	return c ? c : node_id_cmp(&a->id, &b->id);
+}
+
+/* Does the next one have a number that is taken? Maps hold one node of a number. */
+static bool is_taken(struct agent_regions *g, const struct route_node *last,
+		     const struct route_node *next)
+{
+	if (!next->is_summary || memcmp(last->id.b, next->id.b, NODE_NUM_BYTES) != 0)
+		return false;
+	if (node_id_cmp(&last->id, &next->id) != 0)
+		snprintf(g->clash_text, sizeof(g->clash_text),
+			 "node %s (%s) has the number of node %s (%s) and is not used: give it a "
+			 "new key",
+			 next->node.name, next->node.region, last->node.name, last->node.region);
+	return true;
 }
 
 size_t agent_regions_nodes(const struct agent *a, struct route_node *node, size_t count)
@@ -111,8 +131,9 @@ size_t agent_regions_nodes(const struct agent *a, struct route_node *node, size_
 		}
 	}
 	qsort(node, n, sizeof(*node), cmp_believed);
+	a->regions->clash_text[0] = 0;
 	for (size_t i = 0; i < n; i++)
-		if (!kept || node_id_cmp(&node[kept - 1].id, &node[i].id))
+		if (!kept || !is_taken(a->regions, &node[kept - 1], &node[i]))
 			node[kept++] = node[i];
 	return kept;
 }

@@ -24,6 +24,7 @@ struct agent_regions {
 	bool is_say_armed;
 	uint64_t said_ms;
 	size_t own_bytes;
+	char clash_text[AGENT_TEXT_MAX]; /* of the last view: a number that two have, "" = none */
 };
 
 #endif

@@ -6,7 +6,6 @@
 #include "edge/agent_regions.h"
 
 #define BEHIND_MS 5000 /* a summary takes a moment */
-#define CLASHES_MAX 4
 
 bool agent_region_look(const struct agent *a, const char *name, struct agent_region_view *ret_view)
 {
@@ -81,27 +80,20 @@ static void add_mismatches(const struct agent *a, struct texts *t)
 		    a->cfg.has_regions ? "summaries" : "flat");
 }
 
-/* Two nodes with one name or number, of which one is of another region: nobody there could refuse it. */
+/* One name or number twice, in two regions: nobody there could refuse it. */
 static void add_clashes(const struct agent *a, struct texts *t)
 {
 	const struct route_view *v = &a->world->view;
-	size_t found = 0;
 
-	for (size_t i = 0; i < v->node_count && found < CLASHES_MAX; i++) {
+	if (a->regions->clash_text[0])
+		add(t, "%s", a->regions->clash_text);
+	for (size_t i = 0; i < v->node_count; i++) {
 		const struct route_node *n = &v->node[i];
-		/* Sorted by id, of which the number is the beginning. */
-		const struct route_node *next = i + 1 < v->node_count ? n + 1 : NULL;
 
-		if (next && (n->is_summary || next->is_summary) &&
-		    plan_node_num(&n->id) == plan_node_num(&next->id)) {
-			add(t, "node %s (%s) has the number of node %s (%s): give one a new key",
-			    n->node.name, n->node.region, next->node.name, next->node.region);
-			found++;
-		}
 		if (n->is_summary && !strcmp(n->node.name, a->cfg.self.name)) {
 			add(t, "a node of region %s is called %s like this one: rename one",
 			    n->node.region, n->node.name);
-			found++;
+			return;
 		}
 	}
 }

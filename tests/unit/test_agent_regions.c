@@ -44,15 +44,14 @@ static struct ip_addr v4(const char *text)
 	return a;
 }
 
-/* Its summary, under version `marks`, as it comes out of the core. */
-static void tell(const char *region, const struct far *f, uint64_t marks)
+/* The bytes of its summary, and their hash. */
+static uint8_t *value_of(const char *region, const struct far *f, struct gossip_summary *s)
 {
 	struct summary_from_node node[4];
 	struct summary_from_backend backend[4];
 	struct model_node m[4];
 	struct model_backend b[4];
 	struct summary_from from = {.node = node, .backend = backend};
-	struct gossip_summary s = {.version = {.lives = 100, .marks = marks}};
 	uint8_t hash[16], *value;
 	char text[32];
 
@@ -64,6 +63,9 @@ static void tell(const char *region, const struct far *f, uint64_t marks)
 		snprintf(text, sizeof(text), "10.90.%u.%zu", region[0], i + 1);
 		m[i].mesh_addr = v4(text);
 		m[i].is_edge = m[i].has_forwarder = true;
+		memset(m[i].wg_pub, (int)i + 1, sizeof(m[i].wg_pub));
+		m[i].wg_addr = v4("10.1.0.1");
+		m[i].wg_port = 51820;
 		snprintf(b[i].service, sizeof(b[i].service), "dns");
 		b[i].addr = m[i].mesh_addr;
 		b[i].port = 53;
@@ -74,10 +76,19 @@ static void tell(const char *region, const struct far *f, uint64_t marks)
 		backend[from.backend_count++] = (struct summary_from_backend){
 			.id = f->id[i], .backend = &b[i], .health = f->health[i]};
 	}
-	assert_int_equal(summary_encode(&from, SUMMARY_VALUE_MAX, &value, &s.len), 0);
+	assert_int_equal(summary_encode(&from, SUMMARY_VALUE_MAX, &value, &s->len), 0);
+	node_key_signer(current->key).hash(NULL, value, s->len, hash);
+	memcpy(s->version.hash, hash, sizeof(s->version.hash));
+	return value;
+}
+
+/* Under version `marks`, as it comes out of the core. */
+static void tell(const char *region, const struct far *f, uint64_t marks)
+{
+	struct gossip_summary s = {.version = {.lives = 100, .marks = marks}};
+	uint8_t *value = value_of(region, f, &s);
+
 	snprintf(s.region, sizeof(s.region), "%s", region);
-	node_key_signer(current->key).hash(NULL, value, s.len, hash);
-	memcpy(s.version.hash, hash, sizeof(s.version.hash));
 	s.value = value;
 	assert_int_equal(gossip_core_load_summary(current->core, &s), 0);
 	pump();
@@ -200,6 +211,90 @@ test_summary_when_two_name_a_node_then_members_and_lower_names_are_believed(void
 	node_stop(*state);
 }
 
+/* Asked of edgefwd last, by mesh address. */
+static const struct fwd_msg *peer_asked(const char *mesh_addr)
+{
+	struct ip_addr a = v4(mesh_addr);
+
+	for (size_t i = sent_count; i > 0; i--)
+		if (sent[i - 1].kind == FWD_WGPEER && !memcmp(sent[i - 1].addr, a.b, sizeof(a.b)))
+			return &sent[i - 1];
+	return NULL;
+}
+
+static void test_summary_when_wireguard_is_managed_then_its_nodes_become_peers(void **state)
+{
+	struct far f = far_region(2);
+	uint8_t key[32];
+
+	node_ready(*state);
+	current->agent->cfg.manage_wireguard = true;
+	add_dns();
+	tell("nyc", &f, 1);
+	assert_int_equal(used(), 2);
+	memset(key, 2, sizeof(key));
+	assert_non_null(peer_asked("10.90.110.2"));
+	assert_int_equal(peer_asked("10.90.110.2")->verb, FWD_WG_SET);
+	assert_memory_equal(peer_asked("10.90.110.2")->wg_pub, key, sizeof(key));
+	assert_int_equal(peer_asked("10.90.110.2")->endpoint_port, 51820);
+	f.count = 1;
+	tell("nyc", &f, 2);
+	assert_int_equal(used(), 1);
+	assert_int_equal(peer_asked("10.90.110.2")->verb, FWD_WG_DEL);
+	assert_int_equal(peer_asked("10.90.110.1")->verb, FWD_WG_SET);
+	node_stop(*state);
+}
+
+static void test_summary_when_a_number_is_taken_then_left_out_and_named(void **state)
+{
+	struct far f = far_region(2);
+	struct agent_view v;
+
+	node_ready(*state);
+	add_dns();
+	memcpy(f.id[1].b, current->agent->self.b, 4);
+	tell("nyc", &f, 1);
+	assert_int_equal(used(), 1);
+	agent_look(current->agent, &v);
+	assert_true(v.problem_count > 0);
+	for (size_t i = 0; i < v.problem_count; i++)
+		if (strstr(v.problem[i], "node nyc-1 (nyc) has the number of node a (r1)"))
+			i = v.problem_count = 0;
+	assert_int_equal(v.problem_count, 0);
+	node_stop(*state);
+}
+
+static void test_summary_when_it_ended_the_process_then_held_until_it_is_let_out(void **state)
+{
+	struct far f = far_region(2);
+	struct gossip_summary s = {.region = "nyc"};
+	struct agent_quarantined q;
+	struct err e = {0};
+	uint8_t *value;
+
+	node_ready(*state);
+	add_dns();
+	tell("nyc", &f, 1);
+	f.count = 1;
+	value = value_of("nyc", &f, &s);
+	/* As a life before this one left it. */
+	poison_hold(current->agent->poison,
+		    &(struct record){.kind = AGENT_KIND_SUMMARY,
+				     .key = (const uint8_t *)"nyc",
+				     .key_len = 3,
+				     .value = s.version.hash,
+				     .value_len = sizeof(s.version.hash)},
+		    POISON_DEATH, NULL, 0);
+	free(value);
+	tell("nyc", &f, 2);
+	assert_int_equal(used(), 2);
+	assert_true(agent_quarantine_at(current->agent, 0, &q));
+	assert_true(q.is_death);
+	assert_int_equal(agent_quarantine_release(current->agent, "summary/nyc", &e), 0);
+	assert_int_equal(used(), 1);
+	node_stop(*state);
+}
+
 static void test_open_when_summaries_are_on_disk_then_routes_before_anyone_is_heard(void **state)
 {
 	struct far f = far_region(3);
@@ -286,6 +381,9 @@ int main(void)
 		CASE(test_summary_when_it_comes_then_its_ways_are_routes_until_the_next_one),
 		CASE(test_region_when_nodes_or_all_of_it_fall_then_words_first_and_routes_follow),
 		CASE(test_summary_when_two_name_a_node_then_members_and_lower_names_are_believed),
+		CASE(test_summary_when_wireguard_is_managed_then_its_nodes_become_peers),
+		CASE(test_summary_when_a_number_is_taken_then_left_out_and_named),
+		CASE(test_summary_when_it_ended_the_process_then_held_until_it_is_let_out),
 		CASE(test_open_when_summaries_are_on_disk_then_routes_before_anyone_is_heard),
 		CASE(test_summary_when_it_cant_be_read_then_held_and_the_former_stays),
 		CASE(test_own_when_records_are_there_then_a_summary_of_them_is_put),
