@@ -51,6 +51,11 @@ TOOLS    += $(OUT)/lab/edged-poison
 # A black box through the core again: tests/sim/replay.c.
 TOOLS    += $(OUT)/lab/replay
 
+# Both daemons of the next ABI, for tests/net/test_upgrade.sh: all that says a number, compiled with another one.
+NEXT_ABI := $(shell expr 1 + $$(awk '$$2 == "DP_ABI_VERSION" { print $$3 }' bpf/dp_abi.h))
+NEXT_OBJ := $(addprefix $(OUT)/next/,$(addsuffix .o,edge/dp edge/dp_pin edge/fwd edge/agent_maps edge/keeper edge/keeper_sock edge/keeper_host))
+TOOLS    += $(OUT)/lab/next/edged $(OUT)/lab/next/edgefwd
+
 TEST_LIB := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/lib/*.c)))
 MODEL    := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/model/*.c)))
 SIM_LIB  := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/sim/sim_*.c)))
@@ -236,6 +241,21 @@ $(OUT)/edgefwd: $(OUT)/cmd/edgefwd.o $(OUT)/libedge.a
 	$(LINK)
 $(OUT)/edgectl: $(CTL_OBJ) $(OUT)/libedge.a
 	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/next/bpf/dp.bpf.o: bpf/dp.bpf.c Makefile
+	$(call say,BPF,$< of the next ABI)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -DDP_ABI_VERSION=$(NEXT_ABI) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+$(OUT)/next/bpf/dp.skel.h: $(OUT)/next/bpf/dp.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)bpftool gen skeleton $< name dp > $@
+$(OUT)/next/%.o: %.c Makefile $(OUT)/next/bpf/dp.skel.h
+	$(call say,CC,$< of the next ABI)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -iquote $(OUT)/next $(ALL_CFLAGS) -DDP_ABI_VERSION=$(NEXT_ABI) -MMD -MP -c $< -o $@
+$(OUT)/lab/next/%: $(OUT)/cmd/%.o $(NEXT_OBJ) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
 	$(LINK)
 $(OUT)/lab/edged-poison: $(OUT)/cmd/edged.o $(OUT)/tests/poison/hook.o $(OUT)/libedge.a
 	$(call say,LD,$@)

@@ -14,7 +14,9 @@
 
 #include <linux/types.h>
 
+#if !defined(DP_ABI_VERSION) /* a test builds the programs of the next one */
 #define DP_ABI_VERSION 3
+#endif
 
 #define DP_ASSERT_SIZE(type, bytes)                                                                \
 	_Static_assert(sizeof(type) == (bytes), #type " has changed size")
@@ -222,9 +224,10 @@ DP_ASSERT_SIZE(struct dp_local, 40);
 #define DP_GRE_SEQ_BYTES                                                                           \
 	4u /* with the sequence word: previous owner's node number, or with SECOND and FINAL the edge's */
 
-/* ---- Metadata from XDP to TC, in front of every passed packet. TC N reads N-1. Nothing in it may differ between the
- * packets of one flow: GRO merges only what has equal metadata. */
-#define DP_VERDICT_VERSION 2u
+/* ---- Metadata from XDP to TC, in front of every passed packet. It names rows of one set of maps, so a program of another
+ * ABI does not read it, and decides by itself. Nothing in it may differ between the packets of one flow: GRO merges only
+ * what has equal metadata. */
+#define DP_VERDICT_VERSION DP_ABI_VERSION
 struct dp_verdict {
 	__u16 magic;  /* DP_VERDICT_MAGIC */
 	__u8 version; /* DP_VERDICT_VERSION */
@@ -249,7 +252,7 @@ struct dp_host {
 	__u32 abi; /* DP_ABI_VERSION; edged refuses another one */
 	__u32 mesh_ifindex;
 	__u32 uplink_ifindex; /* replies to clients and local deliveries go through this one */
-	__u32 gre_mark; /* skb mark of packets that our programs encapsulated; random per boot */
+	__u32 gre_mark; /* skb mark of packets that our programs encapsulated; random per boot. Here in every ABI */
 	__u8 uplink_mac[6];
 	__u16 mesh_mtu;	     /* bytes of the largest outer packet */
 	__u8 mesh_addr4[16]; /* own mesh addresses, zero = none */

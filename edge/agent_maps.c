@@ -220,8 +220,9 @@ static int take_maps(struct agent *a, const struct dp_fds *fds, uint32_t abi, st
 
 	if (abi != DP_ABI_VERSION)
 		return err_set(e, -EPROTONOSUPPORT,
-			       "edgefwd's maps have layout %u, this edged writes %u", abi,
-			       DP_ABI_VERSION);
+			       "edgefwd's maps have layout %u, this edged writes %u: restart %s, "
+			       "which is older",
+			       abi, DP_ABI_VERSION, abi < DP_ABI_VERSION ? "edgefwd" : "edged");
 	err = map_ids(fds, id);
 	if (err)
 		return err_set(e, err, "edgefwd's maps can't be looked at: %s", strerror(-err));

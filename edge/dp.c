@@ -46,6 +46,8 @@ const char *dp_libbpf_text(void)
 	return libbpf_buf;
 }
 
+#define FILLED_BEAT_S 3 /* edged beats every second */
+
 /* Maps whose size is configured; all others keep the size that the object gives them. */
 static uint32_t configured_size(const struct dp_sizes *s, const char *map)
 {
@@ -308,10 +310,11 @@ static int load(struct dp_loader *d, const struct dp_sizes *sizes, bool *ret_was
 	if (rc < 0)
 		return err_set(e, rc, "dp_host: cannot read: %s", strerror(-rc));
 	if (host.abi && host.abi != DP_ABI_VERSION)
-		return err_set(
-			e, -EPROTONOSUPPORT,
-			"%s: maps are of ABI %u, this edgefwd has %u: run `edgefwd --detach`",
-			d->pin_dir, host.abi, DP_ABI_VERSION);
+		return err_set(e, -EPROTONOSUPPORT,
+			       "%s: maps are of ABI %u, this edgefwd has %u: somebody else wrote "
+			       "them; run "
+			       "`edgefwd --detach` and start again (forwarding stops meanwhile)",
+			       d->pin_dir, host.abi, DP_ABI_VERSION);
 	*ret_was_adopted = adopted > 0;
 	return 0;
 }
@@ -333,8 +336,11 @@ int dp_open(const char *pin_dir, const struct dp_sizes *sizes, bool is_fabric,
 
 	if (rc == 0)
 		rc = d->lock_fd = dp_pin_lock(pin_dir, e);
-	if (rc >= 0)
-		rc = dp_pin_check_abi(pin_dir, e);
+	if (rc >= 0) {
+		rc = 0;
+		d->old_abi = dp_pin_other_abi(pin_dir);
+		d->is_waiting = d->old_abi != 0;
+	}
 	for (size_t i = 0; rc == 0 && i < sizeof(sub) / sizeof(sub[0]); i++) {
 		rc = dp_pin_path(pin_dir, sub[i], "", path);
 		rc = rc < 0 ? err_set(e, rc, "%s: path is too long", pin_dir)
@@ -348,6 +354,63 @@ int dp_open(const char *pin_dir, const struct dp_sizes *sizes, bool is_fabric,
 	}
 	*ret_dp = d;
 	return 0;
+}
+
+/* ---- beside another ABI */
+
+unsigned int dp_old_abi(const struct dp_loader *d)
+{
+	return d->old_abi;
+}
+
+bool dp_is_waiting(const struct dp_loader *d)
+{
+	return d->is_waiting;
+}
+
+bool dp_is_filled(const struct dp_loader *d, uint64_t now_s)
+{
+	struct dp_self self;
+	uint32_t key = 0;
+
+	return !bpf_map_lookup_elem(d->fds.self, &key, &self) && self.ready &&
+	       dp_edged_beat(d) + FILLED_BEAT_S >= now_s;
+}
+
+void dp_switch(struct dp_loader *d)
+{
+	d->is_waiting = false;
+}
+
+void dp_drop_old(struct dp_loader *d)
+{
+	dp_pin_remove_others(d->pin_dir);
+	d->old_abi = 0;
+}
+
+uint32_t dp_old_gre_mark(const struct dp_loader *d)
+{
+	struct bpf_map_info info = {};
+	uint32_t len = sizeof(info), key = 0, mark = 0;
+	char dir[32], path[DP_PATH_MAX];
+	uint8_t *value;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "v%u/maps", d->old_abi);
+	if (!d->old_abi || dp_pin_path(d->pin_dir, dir, "dp_host", path) < 0)
+		return 0;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.key_size == sizeof(key) &&
+	    info.value_size >= offsetof(struct dp_host, gre_mark) + sizeof(mark)) {
+		value = calloc(1, info.value_size);
+		if (value && bpf_map_lookup_elem(fd, &key, value) == 0)
+			memcpy(&mark, value + offsetof(struct dp_host, gre_mark), sizeof(mark));
+		free(value);
+	}
+	close(fd);
+	return mark;
 }
 
 void dp_close(struct dp_loader *d)

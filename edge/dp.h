@@ -6,9 +6,10 @@
  *          Directories are 0700. TC filters stay by themselves on clsact; PIN_DIR/links/clsact-IFINDEX is an empty
  *          directory that says that the clsact qdisc there is ours to remove.
  * Lock     PIN_DIR is locked (flock) from dp_open to dp_close: one keeper per PIN_DIR.
+ * Upgrade  pins of another ABI: their programs go on, over their maps, while edged fills ours; then dp_switch()
  * Adopt    existing pins whose ABI and sizes match are used as they are: forwarding never stops. XDP is replaced in
  *          place (bpf_link_update), TC filters by REPLACE with one handle and priority.
- * Errors   -ENODEV no such interface (named) | -EPROTONOSUPPORT pins of another ABI or size | -EBUSY locked, or
+ * Errors   -ENODEV no such interface (named) | -EPROTONOSUPPORT pins of another size | -EBUSY locked, or
  *          another program holds the hook | libbpf's errno
  * Needs    CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON
  * Threads  one; libbpf's messages go to one process-wide buffer (dp_libbpf_text)
@@ -98,6 +99,16 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 	      enum dp_xdp *ret_xdp, struct err *e);
 /* Are all programs of `roles` still there? False after somebody removed a qdisc or a filter. */
 bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xdp xdp);
+/* Another ABI's number whose programs carry the traffic, 0 = none: nothing is attached where something of ours is, until
+ * dp_switch(). Then dp_attach() replaces, and dp_drop_old() removes what is left of the old. */
+unsigned int dp_old_abi(const struct dp_loader *d);
+bool dp_is_waiting(const struct dp_loader *d);
+/* An edged that is alive has written all that it knows into our maps. */
+bool dp_is_filled(const struct dp_loader *d, uint64_t now_s);
+void dp_switch(struct dp_loader *d);
+void dp_drop_old(struct dp_loader *d);
+/* The mark that programs of the old ABI know; 0 = there are none, or it can't be read. */
+uint32_t dp_old_gre_mark(const struct dp_loader *d);
 /* Take our programs off one interface that stays. */
 void dp_detach(struct dp_loader *d, int ifindex, uint32_t roles);
 /* The interface went away, and the kernel took the filters with it: forget its pins. */

@@ -196,6 +196,10 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 			       "%s: the mesh device is nothing else, but on a fabric public, and "
 			       "a public interface is no bridge of backends",
 			       ifname);
+	if (d->is_waiting) {
+		*ret_xdp = dp_is_xdp_taken(d, ifindex) ? DP_XDP_OFF : dp_xdp_mode(ifindex);
+		return 0;
+	}
 	for (size_t i = 0; i < TC_HOOKS; i++)
 		undo.old_prog_fd[i] = -1;
 	rc = make_clsact(d->pin_dir, ifindex, ifname, e);
@@ -218,7 +222,7 @@ int dp_attach(struct dp_loader *d, const char *ifname, uint32_t roles, enum dp_x
 
 bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xdp xdp)
 {
-	for (size_t i = 0; i < TC_HOOKS; i++) {
+	for (size_t i = 0; i < TC_HOOKS && !d->is_waiting; i++) {
 		if (!is_for(&tc_hooks[i], roles))
 			continue;
 		uint32_t id = tc_prog_id(ifindex, tc_hooks[i].point);
@@ -226,7 +230,7 @@ bool dp_is_attached(struct dp_loader *d, int ifindex, uint32_t roles, enum dp_xd
 		if (!id || id != prog_id_of(dp_prog_fd(d, tc_hooks[i].prog)))
 			return false;
 	}
-	if (!(roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH)) || xdp == DP_XDP_OFF)
+	if (d->is_waiting || !(roles & (DP_ROLE_PUBLIC | DP_ROLE_MESH)) || xdp == DP_XDP_OFF)
 		return true;
 	return dp_xdp_mode(ifindex) == xdp;
 }

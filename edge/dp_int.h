@@ -23,6 +23,8 @@ struct dp_loader {
 	struct dp_fds fds;
 	struct dp_beat *beat;
 	bool is_fabric;
+	unsigned int old_abi;	     /* its pins are there too; 0 = none */
+	bool is_waiting;	     /* and its programs stay where they are for now */
 	const struct dp_node *nodes; /* mapped read-only */
 	uint32_t node_count;
 };
@@ -47,8 +49,9 @@ int dp_pin_path(const char *pin_dir, const char *sub, const char *name, char ret
 /* Make the directory on a bpffs (mounting /sys/fs/bpf if that is where it lies) and lock it: fd or negative errno. */
 int dp_pin_lock(const char *pin_dir, struct err *e);
 int dp_pin_mkdir(const char *path, struct err *e);
-/* -EPROTONOSUPPORT when another ABI's pins are in pin_dir. */
-int dp_pin_check_abi(const char *pin_dir, struct err *e);
+/* Whose pins, if not this ABI's, are in pin_dir: 0 = nobody's. */
+unsigned int dp_pin_other_abi(const char *pin_dir);
+void dp_pin_remove_others(const char *pin_dir);
 /* Remove pin_dir and what is in it; stays on bpffs, bounded depth. */
 void dp_pin_remove(const char *pin_dir);
 /* Ids of the maps pinned in pin_dir. */

@@ -113,27 +113,30 @@ int dp_pin_lock(const char *pin_dir, struct err *e)
 	return fd;
 }
 
-int dp_pin_check_abi(const char *pin_dir, struct err *e)
+/* "v3" with another number. */
+static unsigned int other_number(const char *name, const char *prefix, unsigned int own)
+{
+	size_t len = strlen(prefix);
+	unsigned int n;
+	char rest;
+
+	return strncmp(name, prefix, len) == 0 && sscanf(name + len, "%u%c", &n, &rest) == 1 &&
+			       n != own
+		       ? n
+		       : 0;
+}
+
+unsigned int dp_pin_other_abi(const char *pin_dir)
 {
 	DIR *dir = opendir(pin_dir);
 	struct dirent *ent;
-	int rc = 0;
+	unsigned int abi = 0;
 
-	if (!dir)
-		return 0;
-	while (rc == 0 && (ent = readdir(dir))) {
-		unsigned int abi;
-		char rest;
-
-		if (sscanf(ent->d_name, "v%u%c", &abi, &rest) == 1 && abi != DP_ABI_VERSION)
-			rc = err_set(
-				e, -EPROTONOSUPPORT,
-				"%s holds programs of ABI %u, this edgefwd has ABI %u: run the "
-				"edgefwd they came from, or `edgefwd --detach` (forwarding stops)",
-				pin_dir, abi, DP_ABI_VERSION);
-	}
-	closedir(dir);
-	return rc;
+	while (dir && !abi && (ent = readdir(dir)))
+		abi = other_number(ent->d_name, "v", DP_ABI_VERSION);
+	if (dir)
+		closedir(dir);
+	return abi;
 }
 
 static void remove_below(int parent_fd, const char *name, int depth)
@@ -174,6 +177,28 @@ void dp_pin_remove(const char *pin_dir)
 		return;
 	remove_below(AT_FDCWD, pin_dir, 1);
 	(void)rmdir(pin_dir); /* a mount point of its own stays */
+}
+
+void dp_pin_remove_others(const char *pin_dir)
+{
+	struct dirent *ent;
+	char path[DP_PATH_MAX];
+	DIR *dir;
+
+	for (bool is_moving = true; is_moving;) {
+		is_moving = false;
+		dir = opendir(pin_dir);
+		while (dir && !is_moving && (ent = readdir(dir))) {
+			if ((!other_number(ent->d_name, "v", DP_ABI_VERSION) &&
+			     !other_number(ent->d_name, "flows-v", DP_FLOW_VERSION)) ||
+			    dp_pin_path(pin_dir, ent->d_name, "", path) < 0)
+				continue;
+			remove_below(AT_FDCWD, path, 1);
+			is_moving = rmdir(path) == 0;
+		}
+		if (dir)
+			closedir(dir);
+	}
 }
 
 static size_t map_ids_in(const char *path, uint32_t *ret_id, size_t max)

@@ -186,6 +186,15 @@ static void close_fds(const struct dp_fds *fds)
 		close(fd[i]);
 }
 
+/* What the operator has to do; which may be half-way through an upgrade. */
+static void other_abi(uint32_t abi, char *why, size_t cap)
+{
+	snprintf(why, cap,
+		 "edgefwd has ABI %u, this edged %u: restart %s, which is older; packets flow "
+		 "meanwhile as the maps say",
+		 abi, DP_ABI_VERSION, abi < DP_ABI_VERSION ? "edgefwd" : "edged");
+}
+
 static void welcome(struct fwd *f, const struct fwd_msg *msg, const struct dp_fds *fds,
 		    bool has_fds)
 {
@@ -194,8 +203,11 @@ static void welcome(struct fwd *f, const struct fwd_msg *msg, const struct dp_fd
 	if (!has_fds || f->is_up || msg->abi != DP_ABI_VERSION) {
 		if (has_fds)
 			close_fds(fds);
-		snprintf(why, sizeof(why), "edgefwd's answer has ABI %u and %s maps, want ABI %u",
-			 msg->abi, has_fds ? "all" : "not all", DP_ABI_VERSION);
+		if (msg->abi != DP_ABI_VERSION)
+			other_abi(msg->abi, why, sizeof(why));
+		else
+			snprintf(why, sizeof(why), "edgefwd's answer has %s maps",
+				 has_fds ? "all" : "not all");
 		down(f, REFUSED_MS, why);
 		return;
 	}
@@ -234,7 +246,10 @@ static void take(struct fwd *f, const struct fwd_msg *msg, const struct dp_fds *
 	if (has_fds)
 		close_fds(fds);
 	if (msg->kind == FWD_REFUSED) {
-		snprintf(why, sizeof(why), "edgefwd refuses: %s", msg->text);
+		if (msg->abi != DP_ABI_VERSION)
+			other_abi(msg->abi, why, sizeof(why));
+		else
+			snprintf(why, sizeof(why), "edgefwd refuses: %s", msg->text);
 		down(f, REFUSED_MS, why);
 	} else if (msg->kind == FWD_REPLY) {
 		reply(f, msg);

@@ -8,6 +8,8 @@
 
 #define TICK_MS 1000
 #define VERIFY_TICKS 5 /* programs that somebody took off are back within 5 s */
+#define FILLED_TICKS 2 /* edged's first tables are followed by what its peers know better */
+#define WAIT_TICKS 60  /* a line in the log */
 #define SETTLE_MS 20   /* one look at the host's facts for a burst of events */
 
 void keeper_log(const char *level, const char *event, const char *fmt, ...)
@@ -101,12 +103,46 @@ static void netlink_cb(uv_poll_t *h, int status, int events)
 		settle_soon(k);
 }
 
+/* Programs of another ABI carry the traffic until an edged of ours has filled our maps; then each hook is replaced in place. */
+static void switch_tick(struct keeper *k)
+{
+	unsigned int old = dp_old_abi(k->dp);
+
+	if (!old)
+		return;
+	if (dp_is_waiting(k->dp)) {
+		bool is_filled = dp_is_filled(k->dp, uv_hrtime() / 1000000000u);
+
+		k->filled_ticks = is_filled ? k->filled_ticks + 1 : 0;
+		if (k->tick_count % WAIT_TICKS == 1 && !is_filled)
+			keeper_log("warn", "upgrade_waits",
+				   "text=\"programs of ABI %u go on until an edged of ABI %u has "
+				   "filled its maps: restart edged\"",
+				   old, DP_ABI_VERSION);
+		if (k->filled_ticks < FILLED_TICKS)
+			return;
+		dp_switch(k->dp);
+	}
+	if (keeper_if_switch(k)) {
+		dp_drop_old(k->dp);
+		k->is_switch_stuck = false;
+		keeper_log("info", "upgraded", "from_abi=%u abi=%u", old, DP_ABI_VERSION);
+	} else if (!k->is_switch_stuck) {
+		k->is_switch_stuck = true;
+		keeper_log("error", "upgrade_incomplete",
+			   "text=\"interfaces that failed keep programs of ABI %u; trying again\"",
+			   old);
+	}
+}
+
 static void tick_cb(uv_timer_t *t)
 {
 	struct keeper *k = t->data;
 
 	dp_beat(k->dp, uv_hrtime() / 1000000000u);
-	if (++k->tick_count % VERIFY_TICKS == 0)
+	k->tick_count++;
+	switch_tick(k);
+	if (k->tick_count % VERIFY_TICKS == 0)
 		keeper_if_verify(k);
 	keeper_host_update(k); /* sysctls change without an event */
 	keeper_gw_tick(k);
@@ -183,7 +219,7 @@ static int open_parts(struct keeper *k, struct err *e)
 		rc = err_set(e, -ENOMEM, "out of memory");
 	if (rc < 0)
 		return rc;
-	k->is_fresh = !was_adopted;
+	k->is_fresh = !was_adopted && !dp_is_waiting(k->dp);
 	keeper_log("info", "loaded", "pin_dir=%s abi=%u maps=%s", k->cfg.pin_dir, DP_ABI_VERSION,
 		   was_adopted ? "adopted" : "new");
 	keeper_host_adopt(k);

@@ -225,6 +225,8 @@ void keeper_host_adopt(struct keeper *k)
 	if (dp_get_host(k->dp, &k->host) < 0)
 		memset(&k->host, 0, sizeof(k->host));
 	k->host.abi = DP_ABI_VERSION;
+	if (!k->host.gre_mark) /* what one program marks, another one lets out, whichever is replaced first */
+		k->host.gre_mark = dp_old_gre_mark(k->dp);
 	while (!k->host.gre_mark)
 		if (getrandom(&k->host.gre_mark, sizeof(k->host.gre_mark), 0) < 0)
 			k->host.gre_mark = (uint32_t)uv_hrtime() | 1;

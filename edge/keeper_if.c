@@ -272,6 +272,17 @@ void keeper_if_verify(struct keeper *k)
 	}
 }
 
+bool keeper_if_switch(struct keeper *k)
+{
+	bool is_done = true;
+
+	for (size_t n = 0; n < k->if_count; n++) {
+		attach(k, &k->ifs[n]);
+		is_done &= !k->ifs[n].failed;
+	}
+	return is_done;
+}
+
 int keeper_if_first_failure(struct keeper *k, struct err *e)
 {
 	for (size_t n = 0; n < k->if_count; n++) {

@@ -60,6 +60,8 @@ struct keeper {
 
 	struct keeper_if *ifs;
 	size_t if_count, if_room;
+	uint32_t filled_ticks; /* beside another ABI: our maps are ready since so many */
+	bool is_switch_stuck;  /* said so */
 	struct nl_route defaults[KEEPER_DEFAULTS_MAX];
 	size_t default_count;
 	struct keeper_gw gw[KEEPER_GATEWAYS_MAX];
@@ -99,6 +101,8 @@ int keeper_if_scan(struct keeper *k); /* dump all links: attach what is new, for
 void keeper_if_event(const struct nl_link *l, struct keeper *k);
 void keeper_if_verify(struct keeper *k);
 /* First failure among interfaces that are configured by their exact names. */
+/* Our programs in place of another ABI's, everywhere; false: not on all yet. */
+bool keeper_if_switch(struct keeper *k);
 int keeper_if_first_failure(struct keeper *k, struct err *e);
 
 /* keeper_host.c */

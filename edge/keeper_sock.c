@@ -143,8 +143,10 @@ static void hello(struct peer *p, const struct fwd_msg *msg)
 	char text[120];
 
 	if (msg->abi != DP_ABI_VERSION) {
-		snprintf(text, sizeof(text), "edged was built for ABI %u, the programs have %u",
-			 msg->abi, DP_ABI_VERSION);
+		snprintf(text, sizeof(text),
+			 "edged has ABI %u, edgefwd %u: restart %s, which is older; packets flow "
+			 "meanwhile",
+			 msg->abi, DP_ABI_VERSION, msg->abi < DP_ABI_VERSION ? "edged" : "edgefwd");
 		refuse(p->fd, "", -EPROTONOSUPPORT, text);
 		drop(p);
 		return;

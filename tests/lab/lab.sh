@@ -396,9 +396,9 @@ lab_conf() {
 	} >"$LAB_DIR/$node/edge.conf"
 }
 
-lab_start() { # NODE DAEMON
+lab_start() { # NODE DAEMON: LAB_FROM=lab/next/ starts the program of the next ABI
 	local node=$1 daemon=$2
-	nsenter --net="/run/netns/$(lab_space "$node")" -- "$OUT/$daemon" -c "$LAB_DIR/$node/edge.conf" \
+	nsenter --net="/run/netns/$(lab_space "$node")" -- "$OUT/${LAB_FROM:-}$daemon" -c "$LAB_DIR/$node/edge.conf" \
 		>>"$LAB_DIR/$node/$daemon.log" 2>&1 </dev/null &
 	echo $! >"$LAB_DIR/$node/$daemon.pid"
 	disown $!
