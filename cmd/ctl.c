@@ -20,6 +20,8 @@ struct ctl_ask {
 	struct peer *peer; /* NULL: nobody waits for the answer any more */
 	uint64_t id;
 	char method[CTL_METHOD_MAX];
+	char object[CTL_OBJECT_TEXT];
+	uid_t uid;
 	struct ctl_child *child; /* that works on it, or NULL */
 	uint64_t map_writes;	 /* when it began */
 	unsigned int tries;
@@ -37,7 +39,7 @@ struct peer {
 	struct ctl_out out;
 	uv_write_t write;
 	size_t unsent_bytes; /* at the last look of the timer */
-	uid_t uid;
+	uid_t uid;	     /* SO_PEERCRED */
 	bool is_busy, is_last, is_closing, is_counted;
 	unsigned open_handles;
 };
@@ -230,8 +232,8 @@ static void on_agent(int status, const char *text, void *arg)
 	struct ctl_out *o;
 	struct ctl_block m;
 
-	ctl_log("info", "write", "method=%s uid=%ld status=%d", ask->method,
-		ask->peer ? (long)ask->peer->uid : -1L, status);
+	ctl_log("info", "write", "method=%s object=\"%s\" uid=%u status=%d", ask->method,
+		ask->object, (unsigned int)ask->uid, status);
 	if (status) {
 		ctl_ask_refuse(ask, status, text ? text : strerror(-status));
 		return;
@@ -245,7 +247,8 @@ static void on_agent(int status, const char *text, void *arg)
 	ctl_ask_end(ask);
 }
 
-static struct ctl_ask *ask_new(struct peer *p, const struct ctl_request *q)
+static struct ctl_ask *ask_new(struct peer *p, const struct ctl_request *q,
+			       const struct ctl_args *a)
 {
 	struct ctl_ask *ask = calloc(1, sizeof(*ask));
 
@@ -255,6 +258,8 @@ static struct ctl_ask *ask_new(struct peer *p, const struct ctl_request *q)
 	}
 	ask->peer = p;
 	ask->id = q->id;
+	ask->uid = p->uid;
+	ctl_args_object(a, ask->object);
 	snprintf(ask->method, sizeof(ask->method), "%s", q->method);
 	p->ask = ask;
 	p->is_busy = true;
@@ -264,7 +269,7 @@ static struct ctl_ask *ask_new(struct peer *p, const struct ctl_request *q)
 /* To the agent, or to whoever looks at packets: the answer comes when it comes. */
 static void ask_agent(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
 {
-	struct ctl_ask *ask = ask_new(p, q);
+	struct ctl_ask *ask = ask_new(p, q, a);
 	struct err e = {0};
 	int rc;
 
@@ -386,7 +391,7 @@ static void on_long(const struct ctl_child_end *end, void *arg)
 
 static void ask_long(struct peer *p, const struct ctl_request *q, const struct ctl_args *a)
 {
-	struct ctl_ask *ask = ask_new(p, q);
+	struct ctl_ask *ask = ask_new(p, q, a);
 	struct err e = {0};
 
 	if (ask && start_long(ask, a, &e))
@@ -398,6 +403,7 @@ static void look(struct peer *p, const struct ctl_request *q, const struct ctl_a
 	const struct look_method *m = find_look(q->method);
 	struct err e = {0};
 	struct ctl_look l;
+	char object[CTL_OBJECT_TEXT];
 	int status;
 
 	if (ctl_look_begin(&p->ctl->cfg, &l)) {
@@ -407,8 +413,8 @@ static void look(struct peer *p, const struct ctl_request *q, const struct ctl_a
 	ctl_out_result(&p->out, q->id);
 	status = m->fn(&l, a, &p->out, &e);
 	if (m->kind == LOOK_WRITES)
-		ctl_log("info", "write", "method=%s uid=%ld status=%d", q->method, (long)p->uid,
-			status);
+		ctl_log("info", "write", "method=%s object=\"%s\" uid=%u status=%d", q->method,
+			ctl_args_object(a, object), (unsigned int)p->uid, status);
 	if (status)
 		ctl_out_error(&p->out, q->id, e.code, e.text);
 	else if (p->out.is_full)
@@ -435,9 +441,15 @@ static void dispatch(struct peer *p, const uint8_t *buf, size_t len)
 	if (!s) {
 		snprintf(text, sizeof(text), "this edged has no method of that name");
 		reply_error(p, q.id, -ENOSYS, text);
-	} else if (ctl_args_read(q.params, q.params_len, s, &a, &e)) {
+		return;
+	}
+	if (ctl_args_read(q.params, q.params_len, s, &a, &e)) {
 		reply_error(p, q.id, e.code, e.text);
-	} else if (ctl_is_verb(q.method) || ctl_is_see(q.method)) {
+		return;
+	}
+	/* What the client says of itself is a help at most. */
+	ctl_args_author(&a, s, p->uid);
+	if (ctl_is_verb(q.method) || ctl_is_see(q.method)) {
 		ask_agent(p, &q, &a);
 	} else if (is_long(q.method)) {
 		ask_long(p, &q, &a);
@@ -519,7 +531,7 @@ static void read_uid(struct peer *p)
 	socklen_t len = sizeof(cred);
 	uv_os_fd_t fd;
 
-	/* Only for the log: an unknown one is shown as such. */
+	/* An unknown one is shown as such. */
 	if (!uv_fileno((uv_handle_t *)&p->pipe, &fd))
 		(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 	p->uid = cred.uid;

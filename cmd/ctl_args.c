@@ -453,3 +453,36 @@ int ctl_args_filter(const struct ctl_args *a, struct model_filter *ret_filter, s
 	*ret_filter = f;
 	return 0;
 }
+
+const char *ctl_args_object(const struct ctl_args *a, char buf[CTL_OBJECT_TEXT])
+{
+	const char *part[] = {a->spec, a->name, a->service, a->prefix, a->addr};
+	size_t len = 0;
+
+	buf[0] = 0;
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		if (part[i][0] && len + 1 < CTL_OBJECT_TEXT)
+			len += (size_t)snprintf(buf + len, CTL_OBJECT_TEXT - len, "%s%s",
+						len ? " " : "", part[i]);
+	for (char *c = buf; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == '"' || (unsigned char)*c >= 0x7f)
+			*c = '?';
+	return buf;
+}
+
+void ctl_args_author(struct ctl_args *a, const struct ctl_signature *s, uid_t uid)
+{
+	char who[24], name[MODEL_NAME_MAX];
+	int room;
+
+	if (!(s->takes & CTL_BIT(author)))
+		return;
+	snprintf(who, sizeof(who), "uid %u", (unsigned int)uid);
+	memcpy(name, a->author, sizeof(name));
+	room = (int)(sizeof(a->author) - strlen(who) - 4); /* " (", ")", NUL */
+	if (name[0] && strcmp(name, who) != 0)
+		snprintf(a->author, sizeof(a->author), "%.*s (%s)", room, name, who);
+	else
+		snprintf(a->author, sizeof(a->author), "%s", who);
+	a->has |= CTL_BIT(author);
+}

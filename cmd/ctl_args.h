@@ -8,6 +8,7 @@
 #define CMD_CTL_ARGS_H
 
 #include <msgpack.h>
+#include <sys/types.h>
 
 #include "edge/model.h"
 
@@ -87,6 +88,12 @@ int ctl_args_set(struct ctl_args *a, enum ctl_arg which, const char *text,
 void ctl_args_pack(const struct ctl_args *a, msgpack_sbuffer *out);
 int ctl_args_read(const uint8_t *params, size_t len, const struct ctl_signature *s,
 		  struct ctl_args *ret_args, struct err *e);
+
+/* What they are about, for the log: printable, without quotes. */
+#define CTL_OBJECT_TEXT (CTL_SPEC_MAX + 160)
+const char *ctl_args_object(const struct ctl_args *a, char buf[CTL_OBJECT_TEXT]);
+/* Whose change it is: "NAME (uid N)"; the name is the client's word, the number the kernel's. */
+void ctl_args_author(struct ctl_args *a, const struct ctl_signature *s, uid_t uid);
 
 /* What the arguments mean. */
 int ctl_args_service(const struct ctl_args *a, struct model_service *ret_service, struct err *e);

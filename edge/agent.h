@@ -86,10 +86,11 @@ void agent_backend_drain(struct agent *a, const char *spec, bool is_drained, con
 			 const char *reason, agent_cb cb, void *arg);
 
 /* ---- the quarantine: records that are not applied */
+#define AGENT_KEY_TEXT (RECORD_KEY_MAX + 10) /* made printable */
 struct agent_quarantined {
 	char spec[256]; /* KIND/KEY, KIND/NODE/KEY of own kinds: what names it */
 	const char *kind;
-	char key[RECORD_KEY_MAX + 1], writer[MODEL_NAME_MAX];
+	char key[AGENT_KEY_TEXT], writer[MODEL_NAME_MAX];
 	uint64_t generation, seq, unix_s; /* since */
 	bool has_former;		  /* the version before stays in force */
 	bool is_death;			  /* else it can't be read */

@@ -51,24 +51,29 @@ static const char *kind_text(uint8_t kind)
 	return "unknown";
 }
 
-/* Names are shown as they came, so what could upset a terminal is replaced. */
-static void printable(char *s)
+/* As it came, but what could upset a terminal is replaced; then a hash tells it from others that look alike. */
+static void key_text(const uint8_t *key, size_t len, char buf[AGENT_KEY_TEXT])
 {
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f)
-			*s = '?';
-}
+	uint32_t hash = 2166136261u; /* FNV-1a */
+	bool is_plain = true;
 
-static void key_text(const uint8_t *key, size_t len, char buf[RECORD_KEY_MAX + 1])
-{
-	snprintf(buf, RECORD_KEY_MAX + 1, "%.*s", (int)len, (const char *)key);
-	printable(buf);
+	len = len < RECORD_KEY_MAX ? len : RECORD_KEY_MAX;
+	for (size_t i = 0; i < len; i++) {
+		bool is_printable = key[i] >= 0x20 && key[i] < 0x7f;
+
+		hash = (hash ^ key[i]) * 16777619u;
+		is_plain &= is_printable;
+		buf[i] = is_printable ? (char)key[i] : '?';
+	}
+	buf[len] = 0;
+	if (!is_plain)
+		snprintf(buf + len, AGENT_KEY_TEXT - len, "#%08x", hash);
 }
 
 const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TEXT_MAX])
 {
 	const struct poison_entry *e = poison_at(a->poison, i);
-	char name[MODEL_NAME_MAX], key[RECORD_KEY_MAX + 1];
+	char name[MODEL_NAME_MAX], key[AGENT_KEY_TEXT];
 
 	key_text(e->key, e->key_len, key);
 	if (e->kind == AGENT_KIND_SUMMARY)
@@ -88,7 +93,7 @@ const char *agent_poison_text(const struct agent *a, size_t i, char buf[AGENT_TE
 
 static void log_held(const struct agent *a, const struct record *r, const char *why)
 {
-	char name[MODEL_NAME_MAX], key[RECORD_KEY_MAX + 1];
+	char name[MODEL_NAME_MAX], key[AGENT_KEY_TEXT];
 
 	key_text(r->key, r->key_len, key);
 	agent_log("warn", "record_quarantined", "node=%s kind=%u key=\"%s\" seq=%llu why=\"%s\"",

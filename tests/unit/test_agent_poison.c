@@ -310,6 +310,33 @@ static void test_release_when_it_is_no_more_known_then_just_forgotten(void **sta
 	node_stop(*state);
 }
 
+static void test_release_when_keys_look_alike_then_the_one_that_was_meant(void **state)
+{
+	static const char *const key[] = {"b\1d", "b\2d"};
+	struct agent_quarantined q[2];
+	struct err e = {0};
+
+	node_start(*state, false);
+	for (size_t i = 0; i < 2; i++) {
+		struct record r = {.kind = MODEL_KIND_SERVICE,
+				   .seq = 1,
+				   .key = (const uint8_t *)key[i],
+				   .key_len = 3,
+				   .value = (const uint8_t *)"?",
+				   .value_len = 1};
+
+		assert_int_equal(agent_fact_apply(current->agent, &r), AGENT_SAME);
+		assert_true(agent_quarantine_at(current->agent, i, &q[i]));
+		assert_memory_equal(q[i].spec, "service/b?d#", 12);
+	}
+	assert_string_not_equal(q[0].spec, q[1].spec);
+	assert_int_equal(agent_quarantine_release(current->agent, q[1].spec, &e), 0);
+	assert_true(agent_quarantine_at(current->agent, 0, &q[1]));
+	assert_string_equal(q[0].spec, q[1].spec);
+	assert_false(agent_quarantine_at(current->agent, 1, &q[1]));
+	node_stop(*state);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -321,6 +348,7 @@ int main(void)
 		CASE(test_start_after_death_of_a_pair_then_the_later_one_is_held),
 		CASE(test_start_when_the_store_holds_poison_then_all_are_tried),
 		CASE(test_start_when_the_suspects_are_innocent_then_all_are_tried),
+		CASE(test_release_when_keys_look_alike_then_the_one_that_was_meant),
 		CASE(test_release_when_it_is_no_more_known_then_just_forgotten),
 	};
 #undef CASE

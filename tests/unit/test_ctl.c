@@ -249,6 +249,7 @@ static void test_show_when_asked_then_one_and_what_belongs_to_it(void **state)
 
 static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **state)
 {
+	char author[48];
 	struct ctl_args a = {0};
 	struct ip_addr ip;
 
@@ -288,7 +289,8 @@ static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **stat
 	assert_int_equal(fake.got_filter.prefix.bits, 32);
 	assert_string_equal(fake.got_filter.service, "game");
 	assert_string_equal(fake.got_filter.why, "the office");
-	assert_string_equal(fake.got_filter.author, "ann");
+	snprintf(author, sizeof(author), "ann (uid %u)", getuid());
+	assert_string_equal(fake.got_filter.author, author);
 
 	a = (struct ctl_args){0};
 	set(&a, "filter.rm", CTL_A_prefix, "192.0.2.7");
@@ -315,12 +317,20 @@ static void test_verbs_when_asked_then_the_agent_gets_what_was_meant(void **stat
 	must_have(ask("backend.drain", &a), "done");
 	assert_true(fake.got_drain);
 	assert_string_equal(fake.got_spec, "f1/dns/10.0.0.2:5300");
-	assert_string_equal(fake.got_author, "eve");
+	snprintf(author, sizeof(author), "eve (uid %u)", getuid());
+	assert_string_equal(fake.got_author, author);
 	assert_string_equal(fake.got_reason, "new disk");
-	a.has &= ~CTL_BIT(reason);
+	a.has &= ~(CTL_BIT(reason) | CTL_BIT(author));
 	must_have(ask("backend.undrain", &a), "done");
+	snprintf(author, sizeof(author), "uid %u", getuid());
+	assert_string_equal(fake.got_author, author); /* who says nothing is known all the same */
+	a.has |= CTL_BIT(author);
+	snprintf(a.author, sizeof(a.author), "%s", "a-name-of-thirty-one-bytes-isit");
+	must_have(ask("backend.undrain", &a), "done");
+	snprintf(author, sizeof(author), " (uid %u)", getuid());
+	must_have(fake.got_author, author);
 	assert_false(fake.got_drain);
-	assert_int_equal(fake.verbs, 7);
+	assert_int_equal(fake.verbs, 8);
 }
 
 static void test_verbs_when_refused_then_code_and_sentence_come_back(void **state)
