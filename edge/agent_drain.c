@@ -6,6 +6,8 @@
 #include "edge/agent_int.h"
 
 #define STALE_MS 30000 /* less than half of the region is heard for this long */
+/* Dead for so long, by the word of those outside too: it is gone, whether or not somebody says `node rm`. */
+#define GONE_MS (5u * 60 * 1000)
 
 bool agent_override_stands(struct agent *a, const char *key, uint64_t now_s)
 {
@@ -92,17 +94,45 @@ void agent_drain(struct agent *a, enum agent_drain_scope scope, const char *name
 
 /* ---- whom do we hear? */
 
-/* Others of the region, or of the whole mesh where the region has no others; the dead count, who left doesn't. */
-static void count_heard(const struct agent *a, bool is_region, size_t *ret_known, size_t *ret_heard)
+/* Who is cut off takes all others for dead; who hears others outside would hear from them if it weren't so. */
+static bool hears_outside(const struct agent *a)
 {
 	const struct route_view *v = &a->world->view;
+	size_t known = 0, heard = 0;
+
+	for (size_t i = 0; i < v->node_count; i++) {
+		const struct route_node *n = &v->node[i];
+
+		if (n->state == GOSSIP_LEFT || !strcmp(n->node.region, a->cfg.self.region))
+			continue;
+		known++;
+		heard += n->state == GOSSIP_ALIVE;
+	}
+	return heard && 2 * heard >= known;
+}
+
+static bool is_gone(const struct agent *a, const struct route_node *n, uint64_t now_ms)
+{
+	struct gossip_member m;
+
+	return n->state == GOSSIP_DEAD && gossip_core_member_get(a->core, &n->id, &m) &&
+	       now_ms >= m.since_ms + GONE_MS;
+}
+
+/* Others of the region, or of the whole mesh where the region has no others; the dead count, who left doesn't. */
+static void count_heard(const struct agent *a, bool is_region, uint64_t now_ms, size_t *ret_known,
+			size_t *ret_heard)
+{
+	const struct route_view *v = &a->world->view;
+	bool may_be_gone = is_region && hears_outside(a);
 
 	*ret_known = *ret_heard = 0;
 	for (size_t i = 0; i < v->node_count; i++) {
 		const struct route_node *n = &v->node[i];
 
 		if (!node_id_cmp(&n->id, &a->self) || n->state == GOSSIP_LEFT ||
-		    (is_region && strcmp(n->node.region, a->cfg.self.region)))
+		    (is_region && strcmp(n->node.region, a->cfg.self.region)) ||
+		    (may_be_gone && is_gone(a, n, now_ms)))
 			continue;
 		(*ret_known)++;
 		*ret_heard += n->state == GOSSIP_ALIVE;
@@ -114,9 +144,9 @@ bool agent_stale_tick(struct agent *a, uint64_t now_ms)
 	size_t known, heard;
 	bool is_stale;
 
-	count_heard(a, true, &known, &heard);
+	count_heard(a, true, now_ms, &known, &heard);
 	if (!known)
-		count_heard(a, false, &known, &heard);
+		count_heard(a, false, now_ms, &known, &heard);
 	if (2 * heard >= known)
 		a->deaf_since_ms = 0;
 	else if (!a->deaf_since_ms)

@@ -159,8 +159,9 @@ void keeper_vip_judge(struct keeper *k)
 
 void keeper_vip_give_up(struct keeper *k)
 {
-	while (k->vip_count > 0 && del(k, &k->vips[k->vip_count - 1]) == 0)
-		;
+	/* del() puts the last one in its place, which has had its turn. What stays is in the log. */
+	for (size_t i = k->vip_count; i-- > 0;)
+		(void)del(k, &k->vips[i]);
 }
 
 static void adopt_cb(const struct nl_route *r, void *arg)
