@@ -83,6 +83,20 @@ static bool is_proven(const struct keyring *k, const struct seal_key_id *id, con
 	return prove(k, id, text, len, want) == 0 && sodium_memcmp(want, proof, sizeof(want)) == 0;
 }
 
+/* Of other regions only those are known that speak for theirs. */
+static bool is_speaker(const struct keyring *k, const struct node_id *id)
+{
+	struct gossip_region r;
+
+	for (size_t i = 0; i < gossip_core_region_count(k->cfg.core); i++) {
+		gossip_core_region_at(k->cfg.core, i, &r);
+		for (size_t n = 0; n < r.sender_count; n++)
+			if (node_id_cmp(&r.senders[n].id, id) == 0)
+				return true;
+	}
+	return false;
+}
+
 /* What is stored of a node says who it is. A removed node's key gives it nothing, whatever else it has. */
 enum standing { STRANGER, KNOWN, REMOVED };
 static enum standing standing_of(const struct keyring *k, const uint8_t pub[NODE_PUB_BYTES])
@@ -97,10 +111,30 @@ static enum standing standing_of(const struct keyring *k, const uint8_t pub[NODE
 	if (node_id_cmp(&id, &k->self) == 0 ||
 	    gossip_core_get_record(k->cfg.core, NULL, RECORD_KIND_REMOVAL, hex, &r))
 		return REMOVED;
-	return gossip_core_member_get(k->cfg.core, &id, &m) ? KNOWN : STRANGER;
+	return gossip_core_member_get(k->cfg.core, &id, &m) || is_speaker(k, &id) ? KNOWN
+										  : STRANGER;
 }
 
 /* ---- asking */
+
+/* A key that was added in another region is nowhere in this one: one that speaks for each of some regions is asked. */
+static size_t ask_regions(struct keyring *k, const uint8_t *buf, size_t len)
+{
+	size_t count = gossip_core_region_count(k->cfg.core), sent = 0, from;
+	struct gossip_region r;
+
+	from = count ? randombytes_uniform((uint32_t)count) : 0;
+	for (size_t i = 0; i < count && sent < ASK_NODES; i++) {
+		gossip_core_region_at(k->cfg.core, (from + i) % count, &r);
+		if (r.is_own || !r.sender_count)
+			continue;
+		k->cfg.send(k->cfg.arg,
+			    &r.senders[randombytes_uniform((uint32_t)r.sender_count)].addr, buf,
+			    len);
+		sent++;
+	}
+	return sent;
+}
 
 void keyring_ask(struct keyring *k, uint64_t now_ms)
 {
@@ -140,6 +174,7 @@ void keyring_ask(struct keyring *k, uint64_t now_ms)
 		k->cfg.send(k->cfg.arg, &m.addr, buf, sizeof(buf));
 		sent++;
 	}
+	sent += ask_regions(k, buf, sizeof(buf));
 	k->n.asked += sent;
 }
 
