@@ -191,8 +191,10 @@ int gossip_core_put_summary(struct gossip_core *c, uint64_t now_ms, const uint8_
 		return -ENOMEM;
 	v = c->regions->drained;
 	region_hash_value(c, value, len, v.hash);
-	if (region_take(c, c->regions->r[0], &v, x, &c->self->id))
+	if (region_take(c, c->regions->r[0], &v, x, &c->self->id)) {
 		c->regions->is_push_due = true;
+		c->regions->tick_ms = c->now_ms; /* at once, if the last one is long ago */
+	}
 	return 0;
 }
 

@@ -96,7 +96,10 @@ static void put_region(struct ectl_table *t, const msgpack_object *g)
 	else
 		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "live"));
 	ectl_cell(t, "%s", list_text(g, "down", text));
-	ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "ways"));
+	if (ectl_bool(g, "is_own"))
+		ectl_cell(t, "-");
+	else
+		ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "ways"));
 	if (!ectl_is_wide)
 		return;
 	ectl_cell(t, "%llu", (unsigned long long)ectl_uint(g, "bytes"));

@@ -49,7 +49,7 @@ lab_kill fra-2 edged KILL
 lab_start fra-2 edged
 ok 'all that live hold it, one restarted meanwhile' lab_wait it 15 held_by '3 of 3'
 ok 'it can not be removed by who seals with it' says 1 'seals with it' keys rm "$OLD"
-logged() { grep -qE "write .*method=keys.$1 uid=$(id -u) status=$2" "$LAB_DIR/fra-1/edged.log"; }
+logged() { grep -qE "write .*method=keys.$1 .*uid=$(id -u) status=$2" "$LAB_DIR/fra-1/edged.log"; }
 ok 'the log names who did it' logged add 0
 ok '... also what was refused' logged rm '-[0-9]+'
 ok 'it is used' says 0 'all seal' keys use "${NEW:0:6}"
