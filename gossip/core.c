@@ -121,6 +121,7 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 		now_ms + core_random_below(c, cfg->probe_interval_ms ? cfg->probe_interval_ms
 								     : PROBE_INTERVAL_MS);
 	c->retry_next_ms = now_ms + core_random_below(c, 1000);
+	c->retry_at[0] = c->retry_at[1] = core_random_below(c, GOSSIP_MEMBERS_MAX);
 	err = member_add_self(c);
 	if (!err)
 		err = table_add_self(c);

@@ -249,6 +249,7 @@ struct gossip_core {
 	struct probe probe[PROBES_MAX];
 	size_t probe_top; /* from here on all are free */
 	uint64_t probe_next_ms, scan_next_ms, retry_next_ms;
+	size_t retry_at[2]; /* in the ring: which of the dead, of the headless, is tried next */
 	unsigned int probe_count;
 	unsigned int health; /* Lifeguard's: 0 is well */
 	uint64_t any_heard_ms;

@@ -491,15 +491,12 @@ struct member *member_neighbour(const struct gossip_core *c, const struct member
 	return NULL;
 }
 
-struct member *member_random_in(struct gossip_core *c, enum gossip_state state)
+struct member *member_next_in(struct gossip_core *c, enum gossip_state state, size_t *cursor)
 {
-	size_t start;
-
 	if (c->state_count[state] == 0)
 		return NULL;
-	start = core_random_below(c, c->ring_count);
 	for (size_t i = 0; i < c->ring_count; i++) {
-		struct member *m = c->ring[(start + i) % c->ring_count];
+		struct member *m = c->ring[(*cursor)++ % c->ring_count];
 
 		if (m->state == state && !m->is_self)
 			return m;

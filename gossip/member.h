@@ -40,7 +40,8 @@ struct member *member_random_alive(struct gossip_core *c, const struct member *n
 /* The next on the ring that is alive, or the one before; NULL if there is none. `not1` may be NULL. */
 struct member *member_neighbour(const struct gossip_core *c, const struct member *m, bool is_before,
 				const struct member *not1);
-struct member *member_random_in(struct gossip_core *c, enum gossip_state state);
+/* One after the other, so that none waits for long; NULL: none is in that state. */
+struct member *member_next_in(struct gossip_core *c, enum gossip_state state, size_t *cursor);
 /* Addresses of all others alive, at most `max`: those around `m` on the ring then, or random ones if it is NULL. */
 size_t member_live_addrs(struct gossip_core *c, const struct member *m,
 			 struct gossip_addr *ret_addrs, size_t max);

@@ -327,11 +327,11 @@ void suspect_tick(struct gossip_core *c)
 	if (c->now_ms >= c->scan_next_ms)
 		scan(c);
 	if (c->now_ms >= c->retry_next_ms) {
-		m = member_random_in(c, GOSSIP_DEAD);
+		m = member_next_in(c, GOSSIP_DEAD, &c->retry_at[0]);
 		if (m)
 			probe_once(c, m);
 		/* Of whom we have the word of others, that may be long out of date. */
-		m = member_random_in(c, GOSSIP_HEADLESS);
+		m = member_next_in(c, GOSSIP_HEADLESS, &c->retry_at[1]);
 		if (m)
 			probe_once(c, m);
 		c->retry_next_ms = c->now_ms + RETRY_MS + core_random_below(c, RETRY_MS / 4);

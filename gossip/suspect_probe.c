@@ -80,7 +80,8 @@ static void put_digest(struct gossip_core *c, struct wire_out *o)
 bool probe_is_path_known(const struct gossip_core *c, const struct member *m)
 {
 	return (m->heard_ms && c->now_ms < m->heard_ms + PROBE_WARM_MS) ||
-	       (m->try_ms && c->now_ms >= m->try_ms + HANDSHAKE_MS);
+	       (m->try_ms && c->now_ms >= m->try_ms + HANDSHAKE_MS) ||
+	       c->now_ms >= c->any_heard_ms + HANDSHAKE_MS;
 }
 
 static void send_probe(struct gossip_core *c, struct probe *p)
