@@ -82,6 +82,7 @@ struct world {
 	struct route_backend *backend;
 	bool *has_filter;	     /* by service index */
 	struct model_health *health; /* by backend index */
+	struct route_capacity *capacity;
 	struct route_plan *routes;
 };
 
@@ -324,7 +325,8 @@ void agent_regions_again(struct agent *a);
 void agent_regions_count(const struct agent *a, size_t *nodes, size_t *backends);
 /* Adds to `count` nodes that are there; all are sorted by id then. Returns how many there are. */
 size_t agent_regions_nodes(const struct agent *a, struct route_node *node, size_t count);
-void agent_regions_backends(struct agent *a, struct world *w, bool has_overrides);
+/* And what they have of services, into w->capacity. -ENOMEM */
+int agent_regions_backends(struct agent *a, struct world *w, bool has_overrides);
 /* Of the view, as it was computed last; NULL = unknown. */
 const struct route_node *agent_regions_node(const struct agent *a, const struct node_id *id);
 /* agent_regions_look.c */

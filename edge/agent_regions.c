@@ -165,7 +165,46 @@ static void add_way(struct agent *a, struct world *w, const struct agent_region 
 	w->view.backend_count++;
 }
 
-void agent_regions_backends(struct agent *a, struct world *w, bool has_overrides)
+static int cmp_capacity(const void *x, const void *y)
+{
+	const struct route_capacity *a = x, *b = y;
+	int c = strcmp(a->service, b->service);
+
+	return c ? c : strcmp(a->region, b->region);
+}
+
+/* Of services of which more is there than is named. */
+static int fill_capacity(const struct agent *a, struct world *w)
+{
+	struct route_capacity *c;
+	size_t count = 0, n = 0;
+
+	for (size_t i = 0; i < a->regions->count; i++)
+		count += a->regions->r[i]->summary ? a->regions->r[i]->summary->service_count : 0;
+	c = calloc(count + 1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	for (size_t i = 0; i < a->regions->count; i++) {
+		const struct agent_region *r = a->regions->r[i];
+
+		for (size_t k = 0; r->summary && k < r->summary->service_count; k++) {
+			const struct summary_service *s = &r->summary->service[k];
+
+			if (s->backends <= s->count)
+				continue;
+			c[n] = (struct route_capacity){.usable = s->usable, .known = s->known};
+			memcpy(c[n].service, s->name, sizeof(c[n].service));
+			memcpy(c[n++].region, r->name, sizeof(r->name));
+		}
+	}
+	qsort(c, n, sizeof(*c), cmp_capacity);
+	w->capacity = c;
+	w->view.capacity = c;
+	w->view.capacity_count = n;
+	return 0;
+}
+
+int agent_regions_backends(struct agent *a, struct world *w, bool has_overrides)
 {
 	uint64_t now_s = agent_unix_ms() / 1000;
 
@@ -179,6 +218,7 @@ void agent_regions_backends(struct agent *a, struct world *w, bool has_overrides
 				add_way(a, w, r, s, &r->summary->way[n], has_overrides, now_s);
 		}
 	}
+	return a->regions ? fill_capacity(a, w) : 0;
 }
 
 /* ---- a summary comes */

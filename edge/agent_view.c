@@ -391,7 +391,9 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	if (has_overrides)
 		mark_drained(a, w);
 	fill_backends(a, w, fact, n, has_overrides);
-	agent_regions_backends(a, w, has_overrides);
+	err = agent_regions_backends(a, w, has_overrides);
+	if (err)
+		goto out;
 	mark_filters(a, w);
 	w->view.has_filter = w->has_filter;
 	w->view.node = w->node;
@@ -422,6 +424,7 @@ void agent_world_free(struct world *w)
 	free(w->service);
 	free(w->backend);
 	free(w->health);
+	free(w->capacity);
 	free(w->has_filter);
 	free(w);
 }

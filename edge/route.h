@@ -42,6 +42,11 @@ struct route_backend {
 	enum model_health_state health;
 	bool is_overridden; /* a drain override stands */
 };
+/* What a region that is known by its summary has of a service in all, named among the backends or not: sums of weights. */
+struct route_capacity {
+	char service[MODEL_NAME_MAX], region[MODEL_NAME_MAX];
+	uint32_t usable, known;
+};
 struct route_view {
 	const struct route_node *node;
 	size_t node_count;
@@ -50,6 +55,8 @@ struct route_view {
 	const bool *has_filter; /* by service: there are prefixes of its own; NULL = of none */
 	const struct route_backend *backend;
 	size_t backend_count;
+	const struct route_capacity *capacity; /* by (service, region) */
+	size_t capacity_count;
 	char region[MODEL_NAME_MAX];		       /* whose table */
 	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX]; /* other regions, nearest first */
 	size_t order_count;

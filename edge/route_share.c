@@ -3,6 +3,9 @@
  * can swing, and all edges of a region that know the same records decide the same. */
 #include "edge/route_share.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define WHOLE 1000000u /* parts of the traffic */
 #define SCALE 100000u  /* weights of an entry with several tiers add up to about this */
 
@@ -16,13 +19,50 @@ static uint32_t weight_of(const struct route_view *view, const struct route_choi
 struct tier {
 	size_t from, to; /* choices */
 	uint64_t all,
-		usable; /* weights; all: what would serve if nothing failed and nothing drained */
-	uint32_t share; /* of WHOLE */
+		usable;	 /* weights; all: what would serve if nothing failed and nothing drained */
+	uint64_t behind; /* usable, but named nowhere: a summary names some of many */
+	uint32_t share;	 /* of WHOLE */
 };
+
+static int capacity_cmp(const void *x, const void *y)
+{
+	const struct route_capacity *a = x, *b = y;
+	int c = strcmp(a->service, b->service);
+
+	return c ? c : strcmp(a->region, b->region);
+}
+
+/* Good by what its records say, whatever is known of its node. */
+static bool is_good(const struct route_backend *b)
+{
+	return !b->backend.is_draining && !b->is_overridden &&
+	       model_health_is_good(&b->backend.check, b->health);
+}
+
+/* A summary names at most 32 of a service's backends: how short the region is of usable ones is told of all. */
+static void add_unnamed(const struct route_view *view, const struct route_entry *e, struct tier *t,
+			uint64_t good)
+{
+	const struct route_backend *b = &view->backend[e->choice[t->from].backend_idx];
+	const struct route_node *n = &view->node[b->node_idx];
+	const struct route_capacity *c = NULL;
+	struct route_capacity probe;
+
+	memcpy(probe.service, view->service[e->service_idx].name, sizeof(probe.service));
+	memcpy(probe.region, n->node.region, sizeof(probe.region));
+	if (n->is_summary && view->capacity_count)
+		c = bsearch(&probe, view->capacity, view->capacity_count, sizeof(probe),
+			    capacity_cmp);
+	if (!c || c->known <= t->all)
+		return;
+	t->all = c->known;
+	t->behind = c->usable > good ? c->usable - good : 0;
+}
 
 static struct tier tier_at(const struct route_view *view, const struct route_entry *e, size_t from)
 {
 	struct tier t = {.from = from, .to = from};
+	uint64_t good = 0;
 
 	for (; t.to < e->choice_count && e->choice[t.to].tier == e->choice[from].tier; t.to++) {
 		const struct route_choice *c = &e->choice[t.to];
@@ -32,20 +72,22 @@ static struct tier tier_at(const struct route_view *view, const struct route_ent
 			continue;
 		t.all += weight_of(view, c);
 		t.usable += c->why == ROUTE_USED ? weight_of(view, c) : 0;
+		good += is_good(&view->backend[c->backend_idx]) ? weight_of(view, c) : 0;
 	}
+	add_unnamed(view, e, &t, good);
 	return t;
 }
 
 /* What of `left` the tier takes: all of it while at least `spill_pct` of its weight is usable, else in proportion. */
 static uint32_t take(const struct tier *t, uint32_t left, uint8_t spill_pct)
 {
-	uint64_t enough = t->all * spill_pct;
+	uint64_t enough = t->all * spill_pct, usable = t->usable + t->behind;
 
 	if (!t->usable)
 		return 0;
-	if (!spill_pct || 100 * t->usable >= enough)
+	if (!spill_pct || 100 * usable >= enough)
 		return left;
-	return (uint32_t)(left * 100 * t->usable / enough);
+	return (uint32_t)(left * 100 * usable / enough);
 }
 
 size_t route_share(const struct route_view *view, struct route_entry *e)

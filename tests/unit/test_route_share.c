@@ -119,6 +119,46 @@ static void test_share_when_usable_weight_is_short_then_next_tiers_get_the_rest(
 }
 
 /* A tier that shares within itself by weight does so when it spills, too. */
+/* What of the rows the k-th region has, in percent. */
+static unsigned int pct_of(const struct world *w, const struct route_plan *p, size_t k)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < p->entry[0].row_count; i++)
+		n += w->backend[p->entry[0].row[i]].node_idx / PER_TIER == k;
+	return (unsigned int)((100 * n + p->entry[0].row_count / 2) / p->entry[0].row_count);
+}
+
+static void test_share_when_a_summary_names_some_of_many_then_all_count(void **state)
+{
+	static const struct route_capacity half = {"dns", "fra", 5000, 10000};
+	const size_t usable[TIERS] = {PER_TIER, PER_TIER, PER_TIER};
+	struct route_plan *p;
+	struct world w;
+
+	(void)state;
+	build(&w, 100, usable);
+	snprintf(w.view.region, sizeof(w.view.region), "sin");
+	snprintf(w.view.order[0], sizeof(w.view.order[0]), "fra");
+	w.view.order_count = 1;
+	w.view.capacity = &half;
+	w.view.capacity_count = 1;
+	assert_int_equal(route_compute(&w.view, &p), 0);
+	assert_int_equal(pct_of(&w, p, 0), 100); /* its own records say what it has */
+	route_free(p);
+	for (size_t i = 0; i < PER_TIER; i++)
+		w.node[i].is_summary = true;
+	assert_int_equal(route_compute(&w.view, &p), 0);
+	assert_in_range(pct_of(&w, p, 0), 48, 52);
+	route_free(p);
+	/* Of those that are named, half are on nodes that are down: known to be missing. */
+	for (size_t i = 0; i < PER_TIER / 2; i++)
+		w.node[i].state = GOSSIP_SUSPECT;
+	assert_int_equal(route_compute(&w.view, &p), 0);
+	assert_in_range(pct_of(&w, p, 0), 43, 47);
+	route_free(p);
+}
+
 static void test_share_when_spilling_then_weights_hold_within_a_tier(void **state)
 {
 	static const size_t usable[TIERS] = {4, 10, 10};
@@ -172,6 +212,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			test_share_when_usable_weight_is_short_then_next_tiers_get_the_rest),
+		cmocka_unit_test(test_share_when_a_summary_names_some_of_many_then_all_count),
 		cmocka_unit_test(test_share_when_spilling_then_weights_hold_within_a_tier),
 		cmocka_unit_test(test_share_when_all_edges_decide_then_one_table),
 	};
