@@ -5,6 +5,7 @@
 #include "edge/agent_int.h"
 #include "edge/reach_text.h"
 
+#define STORE_SLOW_MS 2000  /* for one batch, which takes some 10 */
 #define REACH_EVERY_MS 2000 /* findings are looked for again after so long */
 
 static void add_problem(struct agent *a, struct agent_view *v, const char *fmt, ...)
@@ -102,6 +103,17 @@ static void add_problems(struct agent *a, struct agent_view *v)
 	if (st.is_broken)
 		add_problem(a, v, "the store is broken, this node runs from memory: %s",
 			    st.last_text);
+	else if (st.busy_ms >= STORE_SLOW_MS)
+		add_problem(
+			a, v,
+			"the disk is slow: a write takes %llu s so far, %zu more wait in memory",
+			(unsigned long long)st.busy_ms / 1000, st.queued);
+	if (st.rescues)
+		add_problem(
+			a, v,
+			"edge.db was deleted or replaced under edged (%u times since its start): "
+			"it was written anew",
+			st.rescues);
 	if (a->map_text[0])
 		add_problem(a, v, "the forwarder's maps are not written%s: %s",
 			    a->is_map_part ? " in full" : "", a->map_text);

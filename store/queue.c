@@ -139,6 +139,8 @@ static void work_cb(uv_work_t *w)
 
 	uv_mutex_lock(&s->mutex);
 	r = store_reopen_db(s, s->batch_text, sizeof(s->batch_text));
+	if (r == 0)
+		r = store_rescue_db(s, s->batch_text, sizeof(s->batch_text));
 	if (r < 0)
 		goto out;
 	r = stmt_begin(&s->stmts);
@@ -229,6 +231,7 @@ static void after_cb(uv_work_t *w, int status)
 	}
 	s->batch_count = 0;
 	s->is_working = false;
+	s->status.rescues = s->rescues;
 	kick(s); /* before the callbacks: they may queue more, which must not find the queue between two states */
 	call_waiters(s, &waiters, r);
 }
@@ -266,6 +269,7 @@ static void start_batch(struct store *s)
 		s->batch_count++;
 	}
 	s->is_working = true;
+	s->began_ns = uv_hrtime();
 	uv_queue_work(s->uv, &s->work, work_cb, after_cb); /* fails only without a work_cb */
 }
 

@@ -50,7 +50,7 @@ static int lock_dir(struct store *s, struct err *e)
 	return 0;
 }
 
-/* edge.db, with its -wal and -shm, becomes edge.db.bad-N. */
+/* edge.db, with its -wal and -shm, becomes edge.db.bad-N: returns N. */
 static int set_aside(struct store *s, struct err *e)
 {
 	static const char *const suffix[] = {"", "-wal", "-shm"};
@@ -69,9 +69,7 @@ static int set_aside(struct store *s, struct err *e)
 			return err_set(e, -errno, "%s: corrupt, and can't be renamed to %s: %s",
 				       from, to, strerror(errno));
 	}
-	snprintf(s->status.last_text, sizeof(s->status.last_text),
-		 "corrupt: set aside as edge.db.bad-%d", n);
-	return 0;
+	return n;
 }
 
 /* ---- the database */
@@ -122,6 +120,7 @@ static int blame_disk(const struct store *s, int r, struct err *e)
 /* On failure nothing is left open. */
 static int open_db(struct store *s, struct err *e)
 {
+	struct stat file;
 	int r = 0;
 
 	if (sqlite3_open_v2(s->path, &s->db,
@@ -155,6 +154,10 @@ static int open_db(struct store *s, struct err *e)
 		r = err_set(e,
 			    sqlite3_errcode(s->db) == SQLITE_ERROR ? -EBADMSG : stmt_errno(s->db),
 			    "%s: %s", s->path, sqlite3_errmsg(s->db));
+	}
+	if (r == 0 && stat(s->path, &file) == 0) {
+		s->file_dev = file.st_dev;
+		s->file_ino = file.st_ino;
 	}
 out:
 	if (r < 0) {
@@ -213,6 +216,67 @@ int store_reopen_db(struct store *s, char *text, size_t cap)
 	return r;
 }
 
+/* All that the open file holds, log included, into a new one, on the disk. */
+static int copy_db(struct store *s, const char *to, char *text, size_t cap)
+{
+	sqlite3_stmt *st = NULL;
+	int r = 0, fd;
+
+	(void)unlink(to); /* of a try that was cut off */
+	if (sqlite3_prepare_v2(s->db, "VACUUM INTO ?", -1, &st, NULL) != SQLITE_OK ||
+	    sqlite3_bind_text(st, 1, to, -1, SQLITE_STATIC) != SQLITE_OK ||
+	    sqlite3_step(st) != SQLITE_DONE) {
+		r = stmt_errno(s->db);
+		snprintf(text, cap, "%s", sqlite3_errmsg(s->db));
+	}
+	sqlite3_finalize(st);
+	fd = r ? -1 : open(to, O_RDWR | O_CLOEXEC);
+	if (r == 0 && (fd < 0 || fsync(fd) < 0)) {
+		r = -errno;
+		snprintf(text, cap, "%s: %s", to, strerror(-r));
+	}
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+int store_rescue_db(struct store *s, char *text, size_t cap)
+{
+	char copy[PATH_MAX + 8], side[PATH_MAX + 8];
+	struct err e = {0};
+	struct stat now;
+	bool is_there = stat(s->path, &now) == 0;
+	int r;
+
+	if (is_there ? now.st_dev == s->file_dev && now.st_ino == s->file_ino : errno != ENOENT)
+		return 0;
+	snprintf(copy, sizeof(copy), "%s-new", s->path);
+	r = copy_db(s, copy, text, cap);
+	if (r < 0)
+		return r;
+	if (is_there)
+		r = set_aside(s, &e) < 0 ? e.code : 0;
+	/* A log without its file would be taken for the new one's. */
+	snprintf(side, sizeof(side), "%s-wal", s->path);
+	(void)unlink(side);
+	snprintf(side, sizeof(side), "%s-shm", s->path);
+	(void)unlink(side);
+	if (r == 0 && rename(copy, s->path) < 0)
+		r = err_set(&e, -errno, "%s: %s", s->path, strerror(errno));
+	if (r == 0) {
+		store_close_db(s);
+		s->is_read_only = true; /* until it is open again */
+		r = open_db(s, &e);
+	}
+	if (r < 0) {
+		snprintf(text, cap, "%s", e.text);
+		return r;
+	}
+	s->is_read_only = false;
+	s->rescues++;
+	return 0;
+}
+
 int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *ret_was_reset,
 	       struct err *e)
 {
@@ -237,8 +301,11 @@ int store_open(const char *dir, uv_loop_t *uv, struct store **ret_store, bool *r
 		r = open_db(s, e);
 	if (r == -EBADMSG) {
 		r = set_aside(s, e);
-		was_reset = r == 0;
-		if (r == 0)
+		was_reset = r > 0;
+		if (r > 0)
+			snprintf(s->status.last_text, sizeof(s->status.last_text),
+				 "corrupt: set aside as edge.db.bad-%d", r);
+		if (r > 0)
 			r = open_db(s, e);
 	}
 	if (r == -EROFS || r == -ENOSPC) {
@@ -374,4 +441,5 @@ void store_get_status(const struct store *s, struct store_status *ret_status)
 {
 	*ret_status = s->status;
 	ret_status->queued = s->waiting_count + s->batch_count;
+	ret_status->busy_ms = s->is_working ? (uv_hrtime() - s->began_ns) / 1000000 : 0;
 }

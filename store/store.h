@@ -16,6 +16,8 @@
  *           A file found corrupt while running is set aside at the next start, not before. On a read-only or full
  *           disk store_open still succeeds if the file can be read: loads work, is_broken is set from the start,
  *           writes wait as above, and blocking writes return the error.
+ * Deleted   an edge.db that is deleted, or replaced by another file, while it is open is written anew from what is open, before
+ *           the next batch; what was put in its place is set aside.
  * Memory    queued records are copied; at most STORE_QUEUE_MAX wait, a newer version replaces the one that waits
  * Threads   the loop's thread; the pool thread touches only the batch it was given. Blocking calls wait for a batch
  *           that is being written.
@@ -97,6 +99,8 @@ struct store_status {
 	uint64_t commits;
 	uint64_t refused; /* writes that found the queue full */
 	size_t bad_rows;  /* skipped by the loads */
+	uint32_t rescues; /* edge.db was deleted or replaced under us, and written anew */
+	uint64_t busy_ms; /* a batch is being written for so long */
 };
 void store_get_status(const struct store *s, struct store_status *ret_status);
 

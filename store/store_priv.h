@@ -18,6 +18,10 @@ struct store {
 	int lock_fd;
 	sqlite3 *db;
 	struct stmts stmts;
+	dev_t file_dev; /* of what is open; under the mutex, like the next one */
+	ino_t file_ino;
+	uint32_t rescues;  /* the pool thread's while is_working */
+	uint64_t began_ns; /* the batch that is_working */
 	bool is_read_only; /* opened so because the disk let us do no better; under the mutex, as the two above */
 	uv_mutex_t mutex; /* held through a transaction: the connection has one at a time */
 
@@ -46,6 +50,8 @@ struct store {
 void store_close_db(struct store *s);
 /* Mutex held: if the file is open for reading only, try to do better. 0: it can be written. */
 int store_reopen_db(struct store *s, char *text, size_t cap);
+/* Mutex held, file open for writing: if it is not the one at its path any more, write that anew. */
+int store_rescue_db(struct store *s, char *text, size_t cap);
 /* Everything but the database; frees s and calls back. */
 void store_destroy(struct store *s);
 
