@@ -62,7 +62,10 @@ restart() { # NODE DAEMON [SIGNAL]: -9, and up again
 	esac
 }
 forwarder_up() { [ "$(lab_ctl "$1" --json status | jq -r .forwarder.is_up)" = true ]; }
-for what in 'fra-1 edged' 'fra-1 edgefwd' 'fra-2 edged' 'fra-2 edgefwd'; do
+# KILLS=100: so many, in turn.
+WHATS=('fra-1 edged' 'fra-1 edgefwd' 'fra-2 edged' 'fra-2 edgefwd')
+for ((i = 0; i < ${KILLS:-4}; i++)); do
+	what=${WHATS[i % 4]}
 	perf_begin 8
 	# shellcheck disable=SC2086
 	ok "kill -9 and restart: $what" restart $what
