@@ -70,7 +70,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false bench bench-gossip
+        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false sim-regions bench bench-gossip
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -158,6 +158,11 @@ sim-false: ## how often the simulator takes a healthy node for dead: NODE_HOURS 
 sim-false: $(OUT)/tests/sim/test_false
 	$(Q)NODE_HOURS=$(NODE_HOURS) $(OUT)/tests/sim/test_false
 
+N ?= 1000
+sim-regions: ## N nodes in 20 regions with summaries between them, simulated: how long changes take and what they cost
+sim-regions: $(OUT)/tests/bench/region_sim
+	$(Q)$(OUT)/tests/bench/region_sim $(N)
+
 bpf-stats: ## instructions and verifier effort of each program
 bpf-stats: $(BPF_SKEL)
 	$(Q)OUT=$(OUT) tests/bpf/stats.sh
@@ -214,6 +219,9 @@ $(OUT)/tests/bench/gossip_bench: $(addprefix $(OUT)/tests/bench/gossip_,bench.o 
 	$(call say,LD,$@)
 	$(LINK)
 $(OUT)/tests/bench/gossip_sim: $(OUT)/tests/bench/gossip_sim.o $(SIM_LIB) $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
+$(OUT)/tests/bench/region_sim: $(OUT)/tests/bench/region_sim.o $(SIM_LIB) $(OUT)/libedge.a
 	$(call say,LD,$@)
 	$(LINK)
 BENCH_GOSSIP := $(addprefix $(OUT)/tests/bench/,edged gossip_bench gossip_sim)

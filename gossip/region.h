@@ -143,6 +143,8 @@ struct region_slot *region_counting(const struct region *r);
 void region_offer_card(struct gossip_core *c, const struct wire_card *card);
 /* A speaker's state. true: it is newer. */
 bool region_offer_state(struct gossip_core *c, const struct record *r);
+/* It speaks for its region no more: others are lower now, and its last state is out of date. */
+void region_unspoken(struct gossip_core *c, struct region_slot *s);
 /* The lowest of ours that live, ourselves included. */
 size_t region_lowest(const struct gossip_core *c, struct member *ret[REGION_SPEAKERS]);
 /* Was it heard lately, by ourselves? */

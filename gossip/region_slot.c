@@ -245,6 +245,17 @@ bool region_offer_state(struct gossip_core *c, const struct record *r)
 	return true;
 }
 
+void region_unspoken(struct gossip_core *c, struct region_slot *s)
+{
+	/* It will show who speaks, if it is asked as by a stranger. */
+	s->told_cards = 0;
+	if (!s->state)
+		return;
+	rblob_unref(s->state);
+	s->state = NULL;
+	c->regions->is_dirty = true;
+}
+
 /* ---- what the views come to */
 
 static size_t read_views(struct gossip_core *c, struct region_view view[REGION_SPEAKERS])

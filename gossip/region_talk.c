@@ -328,6 +328,8 @@ bool region_on_stranger(struct gossip_core *c, enum gossip_via via,
 	if (s) {
 		heard(c, r, s);
 		take_records(c, &sender->id, msg);
+		if (msg->type == WIRE_REGION && msg->has_cookie && msg->records.count == 0)
+			region_unspoken(c, s);
 	}
 	take_cards(c, msg);
 	s = region_slot_of(c, &sender->id, &r);

@@ -107,6 +107,8 @@ static void disk_origin(struct sim_node *n, const struct gossip_origin *o)
 {
 	size_t i = 0;
 
+	if (!n->members)
+		return;
 	while (i < n->origin_count && node_id_cmp(&n->origins[i].id, &o->id) != 0)
 		i++;
 	if (i == SIM_NODES_MAX)
@@ -541,6 +543,10 @@ void sim_start(struct sim *s, size_t i)
 	struct gossip_addr seeds[2] = {s->node[0].addr, s->node[s->cfg.nodes > 1].addr};
 	struct err e = {0};
 
+	if (s->cfg.has_region_seeds) {
+		seeds[0] = s->node[n->region].addr;
+		seeds[1] = s->node[(n->region + 1) % s->cfg.regions].addr;
+	}
 	stop(n, SIM_UP);
 	use_generation(n, (n->generation > unix_s ? n->generation : unix_s) + 1);
 	cfg.generation = n->generation;

@@ -41,6 +41,7 @@ struct sim_config {
 	unsigned int damage_wire_pm, damage_inside_pm;
 	uint32_t probe_interval_ms; /* 0: as built in */
 	bool has_one_seed;	    /* all join through node 0 */
+	bool has_region_seeds; /* through the first node of their region, and of the next one */
 	/* Before a core is made: the last word on its configuration. */
 	void (*config_cb)(const struct sim_node *n, struct gossip_config *cfg, void *arg);
 	void *config_arg;
