@@ -335,13 +335,13 @@ static void look_cgroup(struct watch *w)
 	}
 	if (w->kind == CGROUP) {
 		snprintf(path, sizeof(path), "%s/cgroup.events", w->name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	}
 	if (fd < 0) {
 		snprintf(path, sizeof(path), CGROUP_ROOT "%s%s%s/cgroup.events",
 			 w->kind == UNIT ? "/system.slice/" : "", w->name,
 			 w->kind == UNIT && !strchr(w->name, '.') ? ".service" : "");
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	}
 	err = errno;
 	if (fd < 0) {

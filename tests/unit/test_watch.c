@@ -224,6 +224,23 @@ static void test_cgroup_when_its_processes_are_gone_then_told(void **state)
 	until_calls(5, false);
 }
 
+/* A pipe of that name, which nobody writes, must not hold the loop up. */
+static void test_cgroup_when_a_fifo_stands_there_then_nobody_waits(void **state)
+{
+	char path[sizeof(bed.dir) + 16];
+	unsigned left;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/cgroup.events", bed.dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	alarm(10);
+	start("cgroup:%s", bed.dir);
+	until_calls(1, false);
+	left = alarm(0);
+	assert_true(left > 0);
+	unlink(path);
+}
+
 /* A real one, in a mount namespace of our own. */
 static void test_cgroup_when_of_the_kernel_then_waited_for(void **state)
 {
@@ -289,6 +306,7 @@ int main(void)
 		BED(test_pid_when_another_has_its_number_then_ended),
 		BED(test_pidfile_when_processes_come_and_go_then_told_each_time),
 		BED(test_cgroup_when_its_processes_are_gone_then_told),
+		BED(test_cgroup_when_a_fifo_stands_there_then_nobody_waits),
 		BED(test_cgroup_when_of_the_kernel_then_waited_for),
 		BED(test_unit_when_there_is_none_then_gone),
 		BED(test_close_when_anywhere_then_silent),
