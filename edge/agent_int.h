@@ -12,7 +12,8 @@
  *   agent_load.c     what the store remembers, at start
  *   agent_tables.c   what it says of its tables, and whether the maps are what they should be
  *   agent_poison.c   the quarantine: trials after a death, what is shown, release
- *   agent_ops.c      operators' verbs
+ *   agent_ops.c      operators' verbs: how a write is answered; services
+ *   agent_ops_backend.c  about backends
  *   agent_policy.c   operators' verbs about policies and filters
  *   agent_lists.c    prefix lists and server ids into their maps
  *   agent_tiers.c    other regions, nearest first
