@@ -70,7 +70,7 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false sim-regions bench bench-gossip
+        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false sim-regions bench bench-gossip bench-failover
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -141,6 +141,11 @@ bench-gossip: ## gossip: 50 daemons on loopback beside serf, then simulated mesh
 bench-gossip: all
 	$(Q)$(MAKE) --no-print-directory bench-gossip-build
 	$(Q)OUT=$(OUT) tests/bench/gossip.sh $(B)
+
+bench-failover: ## failures in the lab, and how fast routes follow (B=kill: one row, EVENTS=n of each, 30)
+bench-failover: all
+	$(Q)$(MAKE) --no-print-directory bench-failover-build
+	$(Q)OUT=$(OUT) tests/bench/failover/run.sh $(B)
 
 SEEDS ?= 1000
 model: ## programs against the reference model: SEEDS worlds, a thousand frames each (SEED=n: the first; else by the clock)
@@ -224,6 +229,13 @@ $(OUT)/tests/bench/gossip_sim: $(OUT)/tests/bench/gossip_sim.o $(SIM_LIB) $(OUT)
 $(OUT)/tests/bench/region_sim: $(OUT)/tests/bench/region_sim.o $(SIM_LIB) $(OUT)/libedge.a
 	$(call say,LD,$@)
 	$(LINK)
+# The agent on its own, with members that are made up.
+ROUTES_HOOKS := gossip_core_member_count gossip_core_member_at gossip_core_member_get
+$(OUT)/tests/bench/failover/routes: $(OUT)/tests/bench/failover/routes.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK) $(addprefix -Wl$(,)--wrap=,$(ROUTES_HOOKS))
+.PHONY: bench-failover-build
+bench-failover-build: $(OUT)/tests/bench/failover/routes
 BENCH_GOSSIP := $(addprefix $(OUT)/tests/bench/,edged gossip_bench gossip_sim)
 .PHONY: bench-gossip-build
 bench-gossip-build: $(BENCH_GOSSIP)

@@ -23,7 +23,7 @@
 
 /* Limits: the largest sizes of the maps; edgefwd may create them smaller (struct dp_sizes). */
 #define DP_SVC_MAX 16384u      /* service slots: one per (service, family) */
-#define DP_BACKEND_MAX 65536u  /* backends an edge can know */
+#define DP_BACKEND_MAX 262144u /* backends an edge can know */
 #define DP_NODE_MAX 8192u      /* nodes an edge can know */
 #define DP_LOCAL_MAX 16384u    /* a worker's own backends: 14-bit token slot */
 #define DP_ROWS_MAX (1u << 26) /* rows of all tables: 27-bit offset in the table word */

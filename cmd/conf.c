@@ -304,7 +304,7 @@ static const struct key keys[] = {
 	{"forwarder", "user", 0, parse_text, AT(fwd_user), .max = 32, .want = "a user name", .def = "edge"},
 	{"forwarder", "rows", 0, NUMBER(sizes.rows, 1024, DP_ROWS_MAX, "a number, 1024..67108864")},
 	{"forwarder", "services", 0, NUMBER(sizes.svcs, 16, DP_SVC_MAX, "a number, 16..16384")},
-	{"forwarder", "backends", 0, NUMBER(sizes.backends, 16, DP_BACKEND_MAX, "a number, 16..65536")},
+	{"forwarder", "backends", 0, NUMBER(sizes.backends, 16, DP_BACKEND_MAX, "a number, 16..262144")},
 	{"forwarder", "nodes", 0, NUMBER(sizes.nodes, 16, DP_NODE_MAX, "a number, 16..8192")},
 	{"forwarder", "pages", 0, NUMBER(sizes.pages, 16, 65536, "a number, 16..65536")},
 	{"forwarder", "flows", 0, NUMBER(sizes.flows, 1024, 1u << 26, "a number, 1024..67108864")},

@@ -8,7 +8,7 @@
  *           compared exactly, as fractions; the lower hash goes first at the same moment. With equal weights that is
  *           the round robin of the paper. A backend's moments depend on its own weight only, so a change of one weight
  *           does not reorder the others' turns. Shares are exact to about one turn.
- * Cost      O(size (log n + log size)), by a heap of the next moments
+ * Cost      O(size (log n + log size)), by a heap of the next moments; O(size log size) where weights are equal
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -17,7 +17,6 @@
 #include "bpf/dp_abi.h"
 #include "edge/route.h"
 
-#define ROW_FREE UINT32_MAX
 #define ROWS_PER_BACKEND 100u /* imbalance then is about 1 %, as the paper measures it */
 #define ROWS_LIGHTEST 10u     /* the lightest backend's share is then exact to a tenth */
 #define CLASS_LARGEST 4u      /* the class behind it is for a backend that is alone, see dp_abi.h */
@@ -101,21 +100,70 @@ static void sift_down(struct turn *heap, size_t n, size_t i)
 	heap[i] = t;
 }
 
+static int turn_order(const void *pa, const void *pb)
+{
+	const struct turn *a = pa, *b = pb;
+
+	return turn_before(a, b) ? -1 : 1;
+}
+
+/* The next free row of its permutation: with a prime size it visits every row, and one is free. */
+static inline void take_row(struct turn *t, uint8_t *is_taken, uint32_t *row, uint32_t size)
+{
+	uint32_t at = t->row;
+
+	while (is_taken[at]) {
+		at += t->skip;
+		if (at >= size)
+			at -= size;
+	}
+	t->row = at;
+	is_taken[at] = 1;
+	row[at] = t->owner;
+}
+
+/* Equal weights: all have their k-th turn at one moment, in the same order each time. */
+static void fill_equal(struct turn *turn, size_t n, uint8_t *is_taken, uint32_t *row, uint32_t size)
+{
+	qsort(turn, n, sizeof(*turn), turn_order);
+	for (uint32_t left = size; left > 0;)
+		for (size_t i = 0; i < n && left > 0; i++, left--)
+			take_row(&turn[i], is_taken, row, size);
+}
+
+static void fill_weighted(struct turn *heap, size_t n, uint8_t *is_taken, uint32_t *row,
+			  uint32_t size)
+{
+	for (size_t i = n / 2; i-- > 0;)
+		sift_down(heap, n, i);
+	for (uint32_t left = size; left > 0; left--) {
+		take_row(&heap[0], is_taken, row, size);
+		heap[0].odd += 2;
+		sift_down(heap, n, 0);
+	}
+}
+
 int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, uint32_t size)
 {
-	struct turn *heap;
+	struct turn *turn;
+	uint8_t *is_taken;
+	bool is_equal = true;
 
 	if (n == 0 || n > UINT32_MAX - 1 || size == 0)
 		return -EINVAL;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		if (w[i] == 0)
 			return -EINVAL;
-	heap = calloc(n, sizeof(*heap));
-	if (!heap)
+		is_equal = is_equal && w[i] == w[0];
+	}
+	/* A byte for each row behind the turns: what is looked at most stays in the nearest cache. */
+	turn = calloc(1, n * sizeof(*turn) + size);
+	if (!turn)
 		return -ENOMEM;
+	is_taken = (uint8_t *)(turn + n);
 	for (size_t i = 0; i < n; i++) {
 		/* Two numbers out of one name: the second from the first, spread again. */
-		heap[i] = (struct turn){
+		turn[i] = (struct turn){
 			.hash = h[i],
 			.odd = 1,
 			.weight = w[i],
@@ -125,20 +173,10 @@ int maglev_fill(const uint64_t *h, const uint32_t *w, size_t n, uint32_t *row, u
 					 : 1,
 		};
 	}
-	for (size_t i = n / 2; i-- > 0;)
-		sift_down(heap, n, i);
-	for (uint32_t i = 0; i < size; i++)
-		row[i] = ROW_FREE;
-	for (uint32_t left = size; left > 0; left--) {
-		struct turn *t = &heap[0];
-
-		/* A prime size: the permutation visits every row, and one is free. */
-		while (row[t->row] != ROW_FREE)
-			t->row = (t->row + t->skip) % size;
-		row[t->row] = t->owner;
-		t->odd += 2;
-		sift_down(heap, n, 0);
-	}
-	free(heap);
+	if (is_equal)
+		fill_equal(turn, n, is_taken, row, size);
+	else
+		fill_weighted(turn, n, is_taken, row, size);
+	free(turn);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* failprobe udp|tcp ADDRESS PORT RATE SECONDS - ask RATE times a second, each time as a new flow, and say which were lost.
+/* failprobe udp|tcp|dns ADDRESS PORT RATE SECONDS - ask RATE times a second, each time as a new flow, and say which were lost.
  *
- * A question is one line, "whoami"; any answer is an answer. It is lost when it is refused, reset, or not answered within a second.
+ * A question is one line, "whoami", or a DNS query over UDP for the TXT of whoami.lab; any answer is an answer. It is lost when it is refused, reset, or not answered within a second.
  * Says "begun" on stderr, then one line per lost question, "SENT_US CAUSE", and at the end "sent N lost M gap_us G":
  * the longest time between two answers.
  */
@@ -27,7 +27,7 @@ struct question {
 	int is_asked;
 };
 
-static int is_tcp, epfd;
+static int is_tcp, is_dns, epfd;
 static struct question *question;
 static uint64_t last_answer_us, gap_us;
 
@@ -63,6 +63,7 @@ static const char *cause(int err)
 static void look(struct question *q, uint32_t events)
 {
 	static const char line[] = "whoami\n";
+	static const char query[] = "\0\7\1\0\0\1\0\0\0\0\0\0\6whoami\3lab\0\0\20\0\1";
 	char buf[256];
 	ssize_t n;
 
@@ -70,7 +71,8 @@ static void look(struct question *q, uint32_t events)
 		struct epoll_event in = {.events = EPOLLIN, .data.ptr = q};
 
 		q->is_asked = 1;
-		if (send(q->fd, line, sizeof(line) - 1, MSG_NOSIGNAL) < 0) {
+		if (send(q->fd, is_dns ? query : line,
+			 is_dns ? sizeof(query) - 1 : sizeof(line) - 1, MSG_NOSIGNAL) < 0) {
 			end(q, cause(errno));
 			return;
 		}
@@ -116,6 +118,7 @@ static int parse(char **argv, struct sockaddr_storage *to, socklen_t *len)
 	struct sockaddr_in6 *in6 = (void *)to;
 
 	is_tcp = !strcmp(argv[1], "tcp");
+	is_dns = !strcmp(argv[1], "dns");
 	if (inet_pton(AF_INET, argv[2], &in->sin_addr) == 1) {
 		in->sin_family = AF_INET;
 		in->sin_port = htons((uint16_t)atoi(argv[3]));
@@ -127,7 +130,7 @@ static int parse(char **argv, struct sockaddr_storage *to, socklen_t *len)
 	} else {
 		return -1;
 	}
-	return is_tcp || !strcmp(argv[1], "udp") ? 0 : -1;
+	return is_tcp || is_dns || !strcmp(argv[1], "udp") ? 0 : -1;
 }
 
 int main(int argc, char **argv)
@@ -139,7 +142,7 @@ int main(int argc, char **argv)
 
 	if (argc != 6 || parse(argv, &to, &len) || atoi(argv[4]) < 1 || atoi(argv[4]) > RATE_MAX ||
 	    atoi(argv[5]) < 1 || atoi(argv[5]) > SECONDS_MAX) {
-		fprintf(stderr, "usage: failprobe udp|tcp ADDRESS PORT RATE SECONDS\n");
+		fprintf(stderr, "usage: failprobe udp|tcp|dns ADDRESS PORT RATE SECONDS\n");
 		return 2;
 	}
 	rate = (size_t)atoi(argv[4]);
