@@ -268,6 +268,7 @@ void ctl_put_backend(const struct ctl_look *l, size_t idx, struct ctl_out *o)
 	ctl_key_text(o, &m, "addr", ip_port_text(&b->backend.addr, b->backend.port, addr));
 	put_part(o, &m, "ports", b->backend.ports);
 	ctl_key_uint(o, &m, "weight", b->backend.weight);
+	ctl_key_uint(o, &m, "share_pct", b->share_pct ? b->share_pct : 100);
 	if (l->quic_id[idx])
 		ctl_key_text(o, &m, "quic_id", quic_id_text(l->quic_id[idx], id));
 	else
@@ -348,7 +349,7 @@ static void put_choice(const struct ctl_look *l, const struct route_choice *ch, 
 	const struct route_view *v = l->v.view;
 	const struct route_backend *b = &v->backend[ch->backend_idx];
 	const struct route_node *n = &v->node[b->node_idx];
-	char spec[CTL_SPEC_MAX];
+	char spec[CTL_SPEC_MAX], use[ROUTE_USE_TEXT_MAX];
 	struct ctl_block m;
 
 	ctl_map(o, &m);
@@ -357,7 +358,8 @@ static void put_choice(const struct ctl_look *l, const struct route_choice *ch, 
 	ctl_key_text(o, &m, "region", n->node.region);
 	ctl_key_uint(o, &m, "tier", ch->tier);
 	ctl_key_bool(o, &m, "is_used", ch->why == ROUTE_USED);
-	ctl_key_text(o, &m, "use", route_why_text(ch->why));
+	ctl_key_bool(o, &m, "is_panic", ch->is_panic);
+	ctl_key_text(o, &m, "use", route_use_text(v, ch, use));
 	ctl_key_text(o, &m, "health", ctl_health_text(b->health));
 	ctl_key_bool(o, &m, "is_summary", n->is_summary);
 	ctl_key_uint(o, &m, "weight", b->backend.weight);

@@ -38,6 +38,7 @@ static void publish(struct own_backend *o, enum model_health_state state,
 		o->health.changed_unix_ms = agent_unix_ms();
 	o->health.state = (uint8_t)state;
 	o->health.is_warning = is_warning;
+	o->health.share_pct = agent_slow_share(o, is_other);
 	o->health.cause = (uint8_t)(state == MODEL_HEALTH_FAILING ? cause : MODEL_CAUSE_CHECK);
 	o->born_ns = born_ns;
 	o->said_ns = uv_hrtime();
@@ -50,6 +51,16 @@ static void publish(struct own_backend *o, enum model_health_state state,
 		agent_log("error", "health_not_published", "backend=%s error=\"%s\"", o->key,
 			  strerror(-err));
 	agent_pump(a);
+}
+
+/* It is as it was, but for its share. */
+static void say_again(struct own_backend *o)
+{
+	char why[sizeof(o->health.why)];
+
+	memcpy(why, o->health.why, sizeof(why));
+	publish(o, (enum model_health_state)o->health.state,
+		(enum model_health_cause)o->health.cause, o->born_ns, o->health.is_warning, why);
 }
 
 static void set_health(struct own_backend *o, enum model_health_state state,
@@ -368,6 +379,8 @@ static void on_tick(uv_timer_t *t)
 			set_health(o, MODEL_HEALTH_PASSING, MODEL_CAUSE_CHECK, uv_hrtime(),
 				   "not checked: back on trial");
 		}
+		if (agent_slow_share(o, false) != o->health.share_pct)
+			say_again(o);
 		if (!a->signals)
 			continue;
 		pulse = signals_pulse(a->signals, DP_TOKEN_SLOT(o->model.token));

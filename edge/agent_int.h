@@ -111,6 +111,7 @@ struct own_backend {
 	uint32_t backoff_ms; /* without a check: how long it was out the last time */
 	uint64_t return_ms;  /* and when it comes, or came, back */
 	uint64_t refused_ms; /* a signal was not followed, last logged then */
+	uint64_t slow_ms;    /* it starts slowly since then, 0 = it doesn't */
 	uint32_t signals_held, signals_lost;
 	struct agent *agent;
 	TAILQ_ENTRY(own_backend) link;
@@ -452,6 +453,9 @@ void agent_see_no_maps(struct agent *a);
 void agent_trace_reply(struct agent *a, const struct fwd_msg *request, const struct fwd_msg *reply);
 void agent_traces_fail(struct agent *a, uint64_t now_ms, const char *text);
 void agent_see_close(struct agent *a);
+
+/* agent_slow.c: of its weight, in percent, 0 = all of it; `is_other`: its state has just changed. */
+uint8_t agent_slow_share(struct own_backend *o, bool is_other);
 
 /* agent_maps.c */
 int agent_maps_open(struct agent *a, struct err *e);

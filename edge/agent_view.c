@@ -312,6 +312,9 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 		agent_judge_apply(a, w->node, w->view.node_count, n, fact[i]->id.key,
 				  &w->health[w->view.backend_count]);
 		b->health = (enum model_health_state)w->health[w->view.backend_count].state;
+		b->is_gone = w->health[w->view.backend_count].cause == MODEL_CAUSE_GONE &&
+			     b->health == MODEL_HEALTH_FAILING;
+		b->share_pct = w->health[w->view.backend_count].share_pct;
 		b->is_overridden =
 			has_overrides && agent_backend_is_drained(a, n, fact[i]->id.key, now_s);
 		w->view.backend_count++;
@@ -400,6 +403,7 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	w->view.service = w->service;
 	w->view.backend = w->backend;
 	memcpy(w->view.region, a->cfg.self.region, sizeof(w->view.region));
+	w->view.self = a->self;
 	agent_tiers(a, &w->view);
 	poison_hook(POISON_VIEW, w->service, w->view.service_count);
 	err = route_compute_from(&w->view, a->world ? a->world->routes : NULL, &w->routes);

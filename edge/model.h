@@ -59,8 +59,10 @@ struct model_policy {
 	uint32_t source_pps; /* of one source prefix, 0 = no limit */
 	uint32_t
 		syn_pps; /* more SYNs a second than these: clients are asked for proof, 0 = never */
-	uint32_t hop_pps;  /* second chances a second at one worker, 0 = the programs' own number */
-	uint32_t rows;	   /* of its table, 0 = as its backends need */
+	uint32_t hop_pps; /* second chances a second at one worker, 0 = the programs' own number */
+	uint32_t rows;	  /* of its table, 0 = as its backends need */
+	uint32_t
+		slow_start_s; /* a backend that comes back gets its weight in steps over so long, 0 = at once */
 	uint8_t prefix4;   /* bits of a source prefix, 0 = 32 */
 	uint8_t prefix6;   /* 0 = 64 */
 	uint8_t is_direct; /* return=direct: workers answer from the VIP, not through the edge */
@@ -69,9 +71,10 @@ struct model_policy {
 	uint8_t is_quic;      /* quic=on: connection ids name the backend */
 	uint8_t is_closed;    /* closed=on: only sources that a filter of its own allows */
 	uint8_t eject_pct; /* of its backends, that passive signals alone may take out; 0 = MODEL_EJECT_PCT */
-	uint8_t spill_pct;   /* a tier of which less is usable hands on what it lacks, 0 = never */
+	uint8_t spill_pct; /* a tier of which less is usable hands on what it lacks, 0 = never */
+	uint8_t panic_pct; /* less than these pass, of all: those that fail are used too, the more the fewer pass; 0 = never */
 	uint8_t is_udp_stay; /* udp_suspect=stay: UDP flows of a suspect node are looked for there */
-	uint8_t pad[2];
+	uint8_t is_local;    /* local=prefer: an edge's own backends before its region's */
 };
 #define MODEL_EJECT_PCT 50
 #define MODEL_PPS_MAX 1000000000u
@@ -191,10 +194,11 @@ enum model_health_cause {
 	MODEL_CAUSE_STALE, /* of a headless node; nobody else can tell: its last word stands */
 };
 struct model_health {
-	uint8_t state;		  /* enum model_health_state */
-	uint8_t cause;		  /* enum model_health_cause, of FAILING */
-	bool is_warning;	  /* of PASSING: its check says so, and it is used all the same */
-	char why[64];		  /* last check output, short */
+	uint8_t state;	   /* enum model_health_state */
+	uint8_t cause;	   /* enum model_health_cause, of FAILING */
+	bool is_warning;   /* of PASSING: its check says so, and it is used all the same */
+	uint8_t share_pct; /* of PASSING: of its weight, while it starts slowly; 0 = all of it */
+	char why[64];	   /* last check output, short */
 	uint64_t changed_unix_ms; /* for people only */
 };
 

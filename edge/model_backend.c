@@ -140,9 +140,9 @@ int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
 {
 	struct model_packer p;
 
-	if (h->state > MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES)
+	if (h->state > MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES || h->share_pct > 100)
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 3u + (h->cause != 0) + h->is_warning);
+	model_pack_begin(&p, buf, cap, 3u + (h->cause != 0) + h->is_warning + (h->share_pct != 0));
 	model_pack_key_uint(&p, "s", h->state);
 	model_pack_text(&p, "w");
 	model_pack_free_text(&p, h->why, sizeof(h->why));
@@ -153,6 +153,8 @@ int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
 		model_pack_text(&p, "g");
 		msgpack_pack_true(&p.pk);
 	}
+	if (h->share_pct)
+		model_pack_key_uint(&p, "p", h->share_pct);
 	return model_pack_end(&p);
 }
 
@@ -181,6 +183,8 @@ int model_health_decode(const uint8_t *buf, size_t len, struct model_health *ret
 				h.cause = MODEL_CAUSE_CHECK;
 		} else if (model_map_is(&m, "g")) {
 			rc = mp_read_bool(&r, &h.is_warning);
+		} else if (model_map_is(&m, "p")) {
+			rc = model_read_u8(&r, 100, &h.share_pct);
 		} else {
 			rc = mp_skip(&r);
 		}

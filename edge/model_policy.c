@@ -51,6 +51,9 @@ static const struct policy {
 	SWITCH("closed", is_closed),
 	{"eject", BITS, AT(eject_pct), 100, {NULL}, "1..100 percent, or off (50)"},
 	{"spill", BITS, AT(spill_pct), 100, {NULL}, "1..100 percent, or off"},
+	{"panic", BITS, AT(panic_pct), 100, {NULL}, "1..100 percent, or off"},
+	{"slow_start", NUMBER, AT(slow_start_s), 3600, {NULL}, "1..3600 seconds, or off"},
+	{"local", WORD, AT(is_local), 1, {"off", "prefer"}, "prefer or off"},
 	{"udp_suspect", WORD, AT(is_udp_stay), 1, {"move", "stay"}, "move or stay"},
 	{"rows", ROWS, AT(rows), 0, {NULL}, "251, 1021, 4099, 16381, 65537, or off"},
 };
@@ -164,13 +167,9 @@ static int wants(struct err *e, const struct policy *k, const char *got)
 
 static int unknown(struct err *e, const char *text)
 {
-	char want[240] = "";
-	size_t len = 0;
-
-	for (size_t i = 0; i < POLICY_COUNT && len < sizeof(want); i++)
-		len += (size_t)snprintf(want + len, sizeof(want) - len, "%s%s=", i ? ", " : "",
-					policies[i].name);
-	return err_set(e, -EINVAL, "policy: got '%.40s', want %s", text, want);
+	return err_set(e, -EINVAL,
+		       "policy: got '%.40s', want KEY=VALUE with a policy's key: %s=, %s=, ...",
+		       text, policies[0].name, policies[1].name);
 }
 
 static int read_number(const struct policy *k, const char *text, uint32_t *ret_value)

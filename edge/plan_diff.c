@@ -318,7 +318,8 @@ static int diff_backend(struct plan_work *w, const struct plan_backend_ent *old,
 {
 	const struct route_backend *b = &w->view->backend[view_idx];
 	uint32_t node_idx = w->node_idx[b->node_idx];
-	bool up = node_idx && model_health_is_good(&b->backend.check, b->health);
+	bool up = node_idx &&
+		  (w->is_panic[view_idx] || model_health_is_good(&b->backend.check, b->health));
 	struct plan_backend_ent *next = &w->next.backend[w->next.backend_count];
 	struct plan_op op = {.kind = PLAN_BACKEND};
 	enum plan_stage stage = STAGE_BACKEND;
@@ -406,15 +407,20 @@ static int begin(struct plan_work *w)
 	w->node_order = calloc(view->node_count + 1, sizeof(*w->node_order));
 	w->node_idx = calloc(view->node_count + 1, sizeof(*w->node_idx));
 	w->backend_idx = calloc(view->backend_count + 1, sizeof(*w->backend_idx));
+	w->is_panic = calloc(view->backend_count + 1, sizeof(bool));
 	w->is_svc_up = calloc(w->routes->entry_count + 1, sizeof(bool));
 	w->may_be_prev = calloc((size_t)w->old->sizes.backends + 1, sizeof(bool));
 	w->svc_idx = calloc(w->routes->entry_count + 1, sizeof(*w->svc_idx));
 	w->first_entry = calloc(2 * view->service_count + 1, sizeof(*w->first_entry));
 	if (!w->node_order || !w->node_idx || !w->backend_idx || !w->may_be_prev || !w->is_svc_up ||
-	    !w->svc_idx || !w->first_entry)
+	    !w->svc_idx || !w->first_entry || !w->is_panic)
 		return -ENOMEM;
 	for (size_t i = w->routes->entry_count; i-- > 0;) {
 		const struct route_entry *e = &w->routes->entry[i];
+
+		for (size_t k = 0; k < e->choice_count; k++)
+			if (e->choice[k].is_panic)
+				w->is_panic[e->choice[k].backend_idx] = true;
 
 		w->first_entry[2 * e->service_idx + (e->family == 6)] = 1 + i;
 	}
@@ -500,6 +506,7 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	free(w.node_idx);
 	free(w.backend_idx);
 	free(w.may_be_prev);
+	free(w.is_panic);
 	free(w.is_svc_up);
 	free(w.svc_idx);
 	free(w.first_entry);

@@ -124,6 +124,7 @@ struct plan_svc_ent { /* by (name, family, part) */
 	struct dp_svc value;
 	struct plan_block *rows; /* NULL = no table */
 	uint64_t forget_ms; /* a previous owner of its rows is to be forgotten; UINT64_MAX = none */
+	bool is_local;	    /* local=prefer: no other edge has this table */
 };
 /* Protocols of a VIP's directories, ascending. */
 enum plan_dir { PLAN_DIR_TCP, PLAN_DIR_UDP, PLAN_DIRS };
@@ -227,6 +228,7 @@ struct plan_work {
 	size_t node_order_count;
 	uint32_t *node_idx;    /* by view.node; 0 = not in the maps */
 	uint32_t *backend_idx; /* by view.backend */
+	bool *is_panic;	       /* by view.backend: it fails, and is used */
 	bool *is_svc_up;       /* by routes.entry: it has a table */
 	bool *may_be_prev;     /* by dp_backend index: flows may live on it */
 	uint32_t *svc_idx;     /* by routes.entry */

@@ -145,6 +145,7 @@ static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
 	};
 	plan_policy_fill(w->view, e->service_idx, &next->value);
 	memcpy(next->name, s->name, sizeof(next->name));
+	next->is_local = s->policy.is_local;
 	next->forget_ms = UINT64_MAX;
 	if (old) {
 		next->idx = old->idx;

@@ -343,7 +343,7 @@ struct plan_summing *plan_summing_new(const struct plan_state *s)
 		to->name = maglev_hash_add(h, &svc->part, sizeof(svc->part));
 		to->bucket = plan_sums_bucket(svc->name);
 		to->rows = plan_block_ref(svc->rows);
-		to->row_count = svc->rows ? svc->value.rows : 0;
+		to->row_count = svc->rows && !svc->is_local ? svc->value.rows : 0;
 	}
 	return x;
 }

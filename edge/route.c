@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <stdalign.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "edge/route_claims.h"
+#include "edge/route_panic.h"
 #include "edge/route_share.h"
 #include "edge/route_table.h"
 
@@ -35,6 +37,26 @@ const char *route_why_text(enum route_why w)
 		return "the service's port range does not fit above its port";
 	}
 	return "?";
+}
+
+const char *route_use_text(const struct route_view *view, const struct route_choice *c,
+			   char buf[ROUTE_USE_TEXT_MAX])
+{
+	const struct route_backend *b = &view->backend[c->backend_idx];
+	uint8_t node_pct = view->node[b->node_idx].share_pct;
+
+	if (c->why != ROUTE_USED)
+		return route_why_text(c->why);
+	snprintf(buf, ROUTE_USE_TEXT_MAX, "used");
+	if (c->is_panic)
+		snprintf(buf, ROUTE_USE_TEXT_MAX, "used in panic: it fails, but too few pass");
+	else if (b->share_pct)
+		snprintf(buf, ROUTE_USE_TEXT_MAX, "used with %u %% of its weight: it starts slowly",
+			 b->share_pct);
+	else if (node_pct)
+		snprintf(buf, ROUTE_USE_TEXT_MAX, "used with %u %% of its weight: its node is gray",
+			 node_pct);
+	return buf;
 }
 
 /* What is worked out once per computation. */
@@ -241,6 +263,15 @@ static bool is_in_part(const struct route_backend *b, uint8_t family, struct ip_
 	return b->backend.ports.lo == part.lo && b->backend.ports.hi == part.hi;
 }
 
+static uint32_t tier_of(const struct work *w, size_t service_idx, size_t node_idx)
+{
+	uint32_t tier = w->tier[node_idx];
+
+	if (!w->view->service[service_idx].policy.is_local)
+		return tier;
+	return node_id_cmp(&w->view->node[node_idx].id, &w->view->self) ? tier + 1 : 0;
+}
+
 /* Entry of a part of service s in a family, with those of the backends in w->backend[from .. to) that state it: choices,
  * not rows yet. */
 static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_range part,
@@ -266,13 +297,13 @@ static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_r
 			continue;
 		e->choice[e->choice_count++] = (struct route_choice){
 			.backend_idx = w->backend[i],
-			.tier = w->tier[b->node_idx],
+			.tier = tier_of(w, s, b->node_idx),
 			.why = judge(view, e, b),
 		};
 	}
 	w->choice_count += e->choice_count;
 	qsort_r(e->choice, e->choice_count, sizeof(*e->choice), choice_cmp, (void *)view);
-	e->used_count = route_share(view, e);
+	e->used_count = route_share(view, e, route_panic(view, e));
 	w->used_count += e->used_count;
 	if (e->used_count) {
 		e->size_class = class_of(w, e);

@@ -6,7 +6,8 @@
  * by that, never by local indexes; the order of the view does not matter.
  *
  * Tiers     own region first, then the regions in configured order, then the rest by name. The first tier with a
- *           usable backend is used whole.
+ *           usable backend is used whole. With the policy local=prefer backends on `self` are a tier before these, and the
+ *           table is that edge's own
  * Usable    health passing (or check none), not draining, not overridden, node alive or headless, family matches
  * Table     weighted Maglev (Eisenbud et al., NSDI 2016, section 3.4)
  * Class     by number and weights of all backends of the tier that needs most, used or not: who drains, fails, recovers
@@ -33,14 +34,17 @@ struct route_node {
 	struct node_id id;
 	struct model_node node;
 	enum gossip_state state;
-	bool is_drained; /* with all its backends; announces nothing */
-	bool is_summary; /* all that is known of it is what its region's summary says */
+	bool is_drained;   /* with all its backends; announces nothing */
+	uint8_t share_pct; /* of its backends' weights, 0 = all of them */
+	bool is_summary;   /* all that is known of it is what its region's summary says */
 };
 struct route_backend {
 	size_t node_idx; /* into view.node */
 	struct model_backend backend;
 	enum model_health_state health;
 	bool is_overridden; /* a drain override stands */
+	bool is_gone; /* fails, and not by a check's word: its process or its address is gone */
+	uint8_t share_pct; /* of its weight, while it starts slowly; 0 = all of it */
 };
 /* What a region that is known by its summary has of a service in all, named among the backends or not: sums of weights. */
 struct route_capacity {
@@ -57,7 +61,8 @@ struct route_view {
 	size_t backend_count;
 	const struct route_capacity *capacity; /* by (service, region) */
 	size_t capacity_count;
-	char region[MODEL_NAME_MAX];		       /* whose table */
+	char region[MODEL_NAME_MAX]; /* whose table */
+	struct node_id self;	     /* for services with local=prefer; zero = no node's */
 	char order[ROUTE_REGIONS_MAX][MODEL_NAME_MAX]; /* other regions, nearest first */
 	size_t order_count;
 };
@@ -75,13 +80,18 @@ enum route_why { /* why a backend is or is not used; route_why_text() */
 		 ROUTE_PORT_OVERFLOW, /* the service's ports, shifted to the backend's, go beyond 65535 */
 };
 const char *route_why_text(enum route_why w);
+#define ROUTE_USE_TEXT_MAX 96
 
 struct route_choice {
 	size_t backend_idx; /* into view.backend */
-	uint32_t tier;	    /* 0 = own region */
+	uint32_t tier;	    /* 0 = own region; with local=prefer 0 = own node, 1 = own region */
 	uint32_t weight;    /* in the table, of those used */
 	enum route_why why;
+	bool is_panic; /* used although it fails: edge/route_panic.h */
 };
+/* The same with how much of its weight counts, and why not all. */
+const char *route_use_text(const struct route_view *view, const struct route_choice *c,
+			   char buf[ROUTE_USE_TEXT_MAX]);
 /* One service in one family: the ports that no backend takes a part of, or one part. */
 struct route_entry {
 	size_t service_idx;	   /* into view.service */

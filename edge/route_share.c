@@ -16,11 +16,27 @@ static uint32_t weight_of(const struct route_view *view, const struct route_choi
 	return weight ? weight : 1;
 }
 
+/* Hundredths of its weight that count. */
+static uint32_t part_of(const struct route_view *view, const struct route_choice *c,
+			unsigned int panic_pct)
+{
+	const struct route_backend *b = &view->backend[c->backend_idx];
+	uint8_t node_pct = view->node[b->node_idx].share_pct;
+	uint32_t pct = c->is_panic ? panic_pct : 100;
+
+	if (b->share_pct)
+		pct = pct * b->share_pct / 100;
+	if (node_pct)
+		pct = pct * node_pct / 100;
+	return pct ? pct : 1;
+}
+
 struct tier {
 	size_t from, to; /* choices */
-	uint64_t all,
-		usable;	 /* weights; all: what would serve if nothing failed and nothing drained */
+	/* Hundredths of weights; all: what would serve if nothing failed and nothing drained. */
+	uint64_t all, usable;
 	uint64_t behind; /* usable, but named nowhere: a summary names some of many */
+	bool is_passing; /* one of them does */
 	uint32_t share;	 /* of WHOLE */
 };
 
@@ -53,13 +69,14 @@ static void add_unnamed(const struct route_view *view, const struct route_entry 
 	if (n->is_summary && view->capacity_count)
 		c = bsearch(&probe, view->capacity, view->capacity_count, sizeof(probe),
 			    capacity_cmp);
-	if (!c || c->known <= t->all)
+	if (!c || 100ull * c->known <= t->all)
 		return;
-	t->all = c->known;
-	t->behind = c->usable > good ? c->usable - good : 0;
+	t->all = 100ull * c->known;
+	t->behind = c->usable > good ? 100ull * (c->usable - good) : 0;
 }
 
-static struct tier tier_at(const struct route_view *view, const struct route_entry *e, size_t from)
+static struct tier tier_at(const struct route_view *view, const struct route_entry *e, size_t from,
+			   unsigned int panic_pct)
 {
 	struct tier t = {.from = from, .to = from};
 	uint64_t good = 0;
@@ -70,9 +87,12 @@ static struct tier tier_at(const struct route_view *view, const struct route_ent
 		if (c->why == ROUTE_OTHER_FAMILY || c->why == ROUTE_PORT_OVERFLOW ||
 		    c->why == ROUTE_NO_FORWARDER)
 			continue;
-		t.all += weight_of(view, c);
-		t.usable += c->why == ROUTE_USED ? weight_of(view, c) : 0;
+		t.all += 100ull * weight_of(view, c);
 		good += is_good(&view->backend[c->backend_idx]) ? weight_of(view, c) : 0;
+		if (c->why != ROUTE_USED)
+			continue;
+		t.usable += (uint64_t)weight_of(view, c) * part_of(view, c, panic_pct);
+		t.is_passing |= !c->is_panic;
 	}
 	add_unnamed(view, e, &t, good);
 	return t;
@@ -81,48 +101,72 @@ static struct tier tier_at(const struct route_view *view, const struct route_ent
 /* What of `left` the tier takes: all of it while at least `spill_pct` of its weight is usable, else in proportion. */
 static uint32_t take(const struct tier *t, uint32_t left, uint8_t spill_pct)
 {
-	uint64_t enough = t->all * spill_pct, usable = t->usable + t->behind;
+	uint64_t usable = t->usable + t->behind, pct = spill_pct;
 
 	if (!t->usable)
 		return 0;
-	if (!spill_pct || 100 * usable >= enough)
+	if (!pct && !t->is_passing)
+		pct = 100;
+	if (!pct || 100 * usable >= t->all * pct)
 		return left;
-	return (uint32_t)(left * 100 * usable / enough);
+	return (uint32_t)(left * 100 * usable / (t->all * pct));
 }
 
-size_t route_share(const struct route_view *view, struct route_entry *e)
+/* One tier: the weights as they were given, so that a table is the same with the policies and without; hundredths of them where
+ * some count in part. */
+static void set_plain(const struct route_view *view, struct route_entry *e, unsigned int panic_pct)
+{
+	bool is_part = false;
+
+	for (size_t i = 0; i < e->choice_count; i++)
+		is_part |= e->choice[i].why == ROUTE_USED &&
+			   part_of(view, &e->choice[i], panic_pct) != 100;
+	for (size_t i = 0; i < e->choice_count; i++) {
+		struct route_choice *c = &e->choice[i];
+
+		if (c->why == ROUTE_USED)
+			c->weight =
+				weight_of(view, c) * (is_part ? part_of(view, c, panic_pct) : 1);
+	}
+}
+
+size_t route_share(const struct route_view *view, struct route_entry *e, unsigned int panic_pct)
 {
 	uint8_t spill_pct = view->service[e->service_idx].policy.spill_pct;
 	uint32_t left = WHOLE;
 	size_t used = 0, tiers = 0;
 
 	for (size_t from = 0; from < e->choice_count;) {
-		struct tier t = tier_at(view, e, from);
+		struct tier t = tier_at(view, e, from, panic_pct);
 
 		t.share = take(&t, left, spill_pct);
 		left -= t.share;
 		tiers += t.share > 0;
 		for (size_t i = t.from; i < t.to; i++) {
 			struct route_choice *c = &e->choice[i];
+			uint64_t weight;
 
 			if (c->why != ROUTE_USED)
 				continue;
 			if (!t.share) {
-				c->why = ROUTE_FARTHER_TIER;
+				c->why = !c->is_panic ? ROUTE_FARTHER_TIER
+					 : view->backend[c->backend_idx].health ==
+							 MODEL_HEALTH_UNKNOWN
+						 ? ROUTE_UNCHECKED
+						 : ROUTE_UNHEALTHY;
+				c->is_panic = false;
 				continue;
 			}
-			c->weight = (uint32_t)((uint64_t)weight_of(view, c) * t.share *
-					       (SCALE / 1000) / (WHOLE / 1000) / t.usable);
+			weight = (uint64_t)weight_of(view, c) * part_of(view, c, panic_pct);
+			c->weight = (uint32_t)(weight * t.share * (SCALE / 1000) / (WHOLE / 1000) /
+					       t.usable);
+			if (!c->weight)
+				c->weight = 1;
 			used++;
 		}
 		from = t.to;
 	}
-	/* One tier: the weights as they were given, so that a table is the same with the policy and without. */
-	for (size_t i = 0; i < e->choice_count; i++) {
-		struct route_choice *c = &e->choice[i];
-
-		if (c->why == ROUTE_USED && (tiers == 1 || !c->weight))
-			c->weight = tiers == 1 ? weight_of(view, c) : 1;
-	}
+	if (tiers == 1)
+		set_plain(view, e, panic_pct);
 	return used;
 }

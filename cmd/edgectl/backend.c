@@ -19,6 +19,16 @@ static const char *flags(const msgpack_object *b)
 	return ectl_bool(b, "is_draining") ? " (draining)" : "";
 }
 
+static const char *slow(const msgpack_object *b, char buf[ECTL_TEXT_MAX])
+{
+	unsigned long long pct = ectl_uint(b, "share_pct");
+
+	buf[0] = 0;
+	if (pct < 100)
+		snprintf(buf, ECTL_TEXT_MAX, ", %llu %% of it: it starts slowly", pct);
+	return buf;
+}
+
 static const char *quic_id(const msgpack_object *b, char buf[ECTL_TEXT_MAX])
 {
 	if (!ectl_text(b, "quic_id", buf)[0])
@@ -138,7 +148,7 @@ static void show_one(const msgpack_object *r)
 		ectl_line("said by   nobody now: its node is headless, and no other reaches it");
 	else if (text[0])
 		ectl_line("out by    %s", text);
-	ectl_line("weight    %llu", (unsigned long long)ectl_uint(b, "weight"));
+	ectl_line("weight    %llu%s", (unsigned long long)ectl_uint(b, "weight"), slow(b, text));
 	ectl_line("use       %s", ectl_text(b, "use", text));
 	ectl_line("ports     %s", ectl_text(b, "ports", text)[0] ? text : "all");
 	ectl_line("quic id   %s", quic_id(b, text));

@@ -37,6 +37,22 @@ static void until(uint16_t port, uint8_t state, uint8_t cause)
 	turn_until(is_so);
 }
 
+static uint8_t awaited_share;
+static bool is_share(void)
+{
+	return own(awaited_port)->health.share_pct == awaited_share;
+}
+static bool is_slow(void)
+{
+	return own(awaited_port)->slow_ms != 0;
+}
+static void until_share(uint16_t port, uint8_t share_pct)
+{
+	awaited_port = port;
+	awaited_share = share_pct;
+	turn_until(is_share);
+}
+
 /* A service on TCP 80 with `count` backends from port 8001 on. */
 static void begin(struct node *n, unsigned count, enum model_check_kind kind)
 {
@@ -55,6 +71,40 @@ static void begin(struct node *n, unsigned count, enum model_check_kind kind)
 		until((uint16_t)(8000 + i), PASSING, MODEL_CAUSE_CHECK);
 	}
 	agent_compute(current->agent);
+}
+
+static void test_slow_start_when_backend_returns_then_its_share_rises_in_steps(void **state)
+{
+	static const char *const slow[] = {"slow_start=40"}, *const off[] = {"slow_start=off"};
+
+	begin(*state, 2, MODEL_CHECK_NONE);
+	assert_int_equal(own(8001)->health.share_pct, 0);
+	agent_service_set(current->agent, "web", slow, 1, on_answer, NULL);
+	expect(0, "");
+	signal_now(8001);
+	assert_int_equal(own(8001)->health.share_pct, 0);
+	now_ms += 5000;
+	until(8001, PASSING, MODEL_CAUSE_CHECK);
+	assert_int_equal(own(8001)->health.share_pct, 10);
+	now_ms += 9999;
+	until_share(8001, 10);
+	now_ms += 1;
+	until_share(8001, 25);
+	agent_compute(current->agent);
+	for (size_t i = 0; i < current->agent->world->view.backend_count; i++)
+		assert_int_equal(current->agent->world->backend[i].share_pct,
+				 current->agent->world->backend[i].backend.port == 8001 ? 25 : 0);
+	/* As after a restart: on from there. */
+	own(8001)->slow_ms = 0;
+	turn_until(is_slow);
+	now_ms += 10000;
+	until_share(8001, 50);
+	now_ms += 10000;
+	until_share(8001, 75);
+	agent_service_set(current->agent, "web", off, 1, on_answer, NULL);
+	expect(0, "");
+	until_share(8001, 0);
+	node_stop(*state);
 }
 
 static void test_signal_when_share_is_reached_then_the_rest_stays(void **state)
@@ -220,6 +270,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_signal_when_share_is_reached_then_the_rest_stays),
+		CASE(test_slow_start_when_backend_returns_then_its_share_rises_in_steps),
 		CASE(test_signal_when_there_is_no_check_then_back_ever_later),
 		CASE(test_signal_when_the_check_contradicts_then_not_believed_alone),
 		CASE(test_signal_when_the_check_agrees_then_the_check_has_it),

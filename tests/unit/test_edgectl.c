@@ -348,10 +348,8 @@ static void test_usage_when_wrong_then_exit_2_and_what_was_wanted(void **state)
 		 "service add: port: got '53', want udp/PORT, tcp/PORT or a range like "
 		 "udp/5000-5999 of at most 16384"},
 		{"service add dns --vip 1.2.3.4 --port udp/53 --policy sticky",
-		 "service add: policy: got 'sticky', want hash=, pps=, source_pps=, prefix4=, "
-		 "prefix6=, "
-		 "syn_pps=, hop_pps=, return=, mtu=, reject=, quic=, closed=, eject=, spill=, "
-		 "udp_suspect=, rows="},
+		 "service add: policy: got 'sticky', want KEY=VALUE with a policy's key: hash=, "
+		 "pps=, ..."},
 		{"service add dns --vip 1.2.3.4 --port udp/53 --policy hash=x",
 		 "service add: policy hash: got 'x', want 5tuple, source or packet"},
 		{"service set dns", "service set: KEY=VALUE: missing"},

@@ -95,8 +95,8 @@ static void test_policy_set_when_bad_then_says_what(void **state)
 	static const struct {
 		const char *text, *want;
 	} row[] = {
-		{"pps", "policy: got 'pps', want hash=, pps=,"},
-		{"", "policy: got '', want hash=, pps=,"},
+		{"pps", "policy: got 'pps', want KEY=VALUE with a policy's key: hash=, pps=, ..."},
+		{"", "policy: got '', want KEY=VALUE with a policy's key: hash=, pps=, ..."},
 		{"=5", "policy: got '=5', want"},
 		{"sticky=on", "policy: got 'sticky=on', want"},
 		{"hash=maglev", "policy hash: got 'maglev', want 5tuple, source or packet"},

@@ -241,7 +241,10 @@ static void check_final(struct run *r, const struct seen *o, const struct plan_s
 		assert_int_equal(addrs_get(&r->m.known, n->node.mesh_addr.b), idx);
 		assert_int_equal(num_get(&r->m, plan_node_num(&n->id)), idx);
 		assert_int_equal(r->m.node[idx].state,
-				 n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS);
+				 n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS
+					 ? DP_NODE_UP
+				 : n->state == GOSSIP_SUSPECT ? DP_NODE_SUSPECT
+							      : DP_NODE_DOWN);
 	}
 	for (size_t i = 0; i < o->view.service_count; i++) {
 		for (size_t v = 0; v < o->service[i].vip_count; v++) {
@@ -273,7 +276,7 @@ static void check_order(const struct mem *m, const struct plan_list *l)
 		const struct plan_op *op = &l->op[i];
 		int k = rank[op->kind];
 
-		if (op->kind == PLAN_NODE_STATE && op->arg.node.state == DP_NODE_DOWN)
+		if (op->kind == PLAN_NODE_STATE && op->arg.node.state != DP_NODE_UP)
 			k = 0;
 		if (op->kind == PLAN_BACKEND && DP_BE_STATE(op->arg.word) == DP_BE_DEAD) {
 			if (op->arg.word == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* spill: shares of tiers when usable weight is short. */
+/* Shares of tiers and backends: spill, panic, slow start, nodes that carry less, local=prefer. */
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -207,6 +207,120 @@ static void test_share_when_all_edges_decide_then_one_table(void **state)
 	}
 }
 
+static void expect_tiers(const struct world *w, const unsigned want[TIERS])
+{
+	unsigned pct[TIERS];
+
+	rows(w, pct);
+	for (size_t k = 0; k < TIERS; k++)
+		if (pct[k] + 1 < want[k] || pct[k] > want[k] + 1)
+			fail_msg("got %u %u %u, want %u %u %u", pct[0], pct[1], pct[2], want[0],
+				 want[1], want[2]);
+}
+
+/* Rows of backends a and b, one to the other, in percent. */
+static unsigned ratio(const struct world *w, size_t a, size_t b)
+{
+	size_t count[ALL] = {0};
+	struct route_plan *p;
+
+	assert_int_equal(route_compute(&w->view, &p), 0);
+	for (uint32_t r = 0; r < p->entry[0].row_count; r++)
+		count[p->entry[0].row[r]]++;
+	route_free(p);
+	assert_true(count[b] > 0);
+	return (unsigned)(100 * count[a] / count[b]);
+}
+
+static void test_panic_when_few_pass_then_those_that_fail_are_used_the_more_the_fewer(void **state)
+{
+	static const struct {
+		uint8_t panic;
+		bool is_gone;
+		size_t usable[TIERS];
+		unsigned want[TIERS];
+	} row[] = {
+		{0, false, {0, 0, 10}, {0, 0, 100}},
+		{0, false, {0, 0, 0}, {0, 0, 0}},
+		{50, false, {0, 0, 0}, {100, 0, 0}},
+		{50, false, {10, 5, 0}, {100, 0, 0}},
+		{50, false, {0, 10, 5}, {0, 100, 0}},
+		/* A third passes, far away: a third of the rest's weight is tried on the way there. */
+		{50, false, {0, 0, 10}, {33, 22, 45}},
+		{50, true, {0, 0, 10}, {0, 0, 100}},
+		{50, true, {0, 0, 0}, {0, 0, 0}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct world w;
+
+		build(&w, 0, row[i].usable);
+		w.service.policy.panic_pct = row[i].panic;
+		for (size_t k = 0; k < ALL; k++)
+			w.backend[k].is_gone =
+				row[i].is_gone && w.backend[k].health == MODEL_HEALTH_FAILING;
+		expect_tiers(&w, row[i].want);
+	}
+}
+
+static void test_panic_when_some_pass_then_others_get_less(void **state)
+{
+	struct world w;
+
+	(void)state;
+	build(&w, 0, (const size_t[]){5, 0, 0});
+	w.service.policy.panic_pct = 50;
+	assert_in_range(ratio(&w, 9, 0), 62, 70); /* (50 - 16.7) / 50 */
+	w.backend[9].is_overridden = true;
+	w.node[8].state = GOSSIP_SUSPECT;
+	assert_int_equal(ratio(&w, 9, 0), 0);
+	assert_int_equal(ratio(&w, 8, 0), 0);
+}
+
+static void test_share_when_backend_or_node_counts_in_part_then_fewer_rows(void **state)
+{
+	struct world w;
+
+	(void)state;
+	build(&w, 0, (const size_t[]){10, 10, 10});
+	w.backend[3].share_pct = 25;
+	w.node[4].share_pct = 50;
+	w.backend[5].share_pct = 50;
+	w.node[5].share_pct = 50;
+	assert_in_range(ratio(&w, 3, 0), 22, 28);
+	assert_in_range(ratio(&w, 4, 0), 46, 54);
+	assert_in_range(ratio(&w, 5, 0), 22, 28);
+	assert_in_range(ratio(&w, 1, 0), 95, 105);
+	/* Its tier is short of it. */
+	w.service.policy.spill_pct = 100;
+	expect_tiers(&w, (const unsigned[]){80, 20, 0});
+}
+
+static void test_local_when_preferred_then_own_backends_serve_alone(void **state)
+{
+	struct route_choice *c;
+	struct route_plan *p;
+	struct world w;
+
+	(void)state;
+	build(&w, 0, (const size_t[]){10, 10, 10});
+	w.service.policy.is_local = 1;
+	w.view.self = w.node[12].id; /* in another region than the view's, even */
+	assert_int_equal(route_compute(&w.view, &p), 0);
+	assert_int_equal(p->entry[0].used_count, 1);
+	c = &p->entry[0].choice[0];
+	assert_int_equal(c->backend_idx, 12);
+	assert_int_equal(c->tier, 0);
+	assert_int_equal(c[1].tier, 1);
+	route_free(p);
+	w.backend[12].health = MODEL_HEALTH_FAILING;
+	expect_tiers(&w, (const unsigned[]){100, 0, 0});
+	w.backend[12].health = MODEL_HEALTH_PASSING;
+	w.service.policy.is_local = 0;
+	expect_tiers(&w, (const unsigned[]){100, 0, 0});
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +328,11 @@ int main(void)
 			test_share_when_usable_weight_is_short_then_next_tiers_get_the_rest),
 		cmocka_unit_test(test_share_when_a_summary_names_some_of_many_then_all_count),
 		cmocka_unit_test(test_share_when_spilling_then_weights_hold_within_a_tier),
+		cmocka_unit_test(
+			test_panic_when_few_pass_then_those_that_fail_are_used_the_more_the_fewer),
+		cmocka_unit_test(test_panic_when_some_pass_then_others_get_less),
+		cmocka_unit_test(test_share_when_backend_or_node_counts_in_part_then_fewer_rows),
+		cmocka_unit_test(test_local_when_preferred_then_own_backends_serve_alone),
 		cmocka_unit_test(test_share_when_all_edges_decide_then_one_table),
 	};
 
