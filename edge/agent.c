@@ -69,17 +69,34 @@ const char *agent_node_name(const struct agent *a, const struct node_id *id,
 
 /* ---- computing */
 
+static int renew_world(struct agent *a)
+{
+	struct world *w;
+	int err;
+
+	a->is_reshaped = true; /* until this one stands: facts point into it */
+	a->is_plan_whole = false;
+	err = agent_world_build(a, &w);
+	if (err)
+		return err;
+	agent_world_free(a->world);
+	a->world = w;
+	a->is_reshaped = a->has_member_changed = a->has_verdict_changed = false;
+	return 0;
+}
+
 void agent_compute(struct agent *a)
 {
 	uint64_t start_ns = uv_hrtime();
-	struct world *w;
 	int err;
 
 	a->is_compute_armed = false;
 	a->is_dirty = false;
 	uv_timer_stop(&a->compute_timer);
 	poison_batch_begin(a->poison);
-	err = agent_world_build(a, &w);
+	err = agent_world_update(a);
+	if (err == -EAGAIN)
+		err = renew_world(a);
 	if (err) {
 		poison_batch_end(a->poison, false);
 		/* Out of memory: the former world stays in force; the tick tries again. */
@@ -87,8 +104,6 @@ void agent_compute(struct agent *a)
 		agent_log("error", "compute_failed", "error=\"%s\"", strerror(-err));
 		return;
 	}
-	agent_world_free(a->world);
-	a->world = w;
 	agent_maps_write(a);
 	poison_batch_end(a->poison, true);
 	a->computed_ms = agent_now_ms(a);
@@ -104,9 +119,12 @@ static void on_compute_timer(uv_timer_t *t)
 
 void agent_kick(struct agent *a, bool is_urgent)
 {
-	uint64_t now = uv_now(a->uv);
+	uint64_t now = uv_now(a->uv), rest_ms = a->compute_us / 1000;
+	uint64_t since_ms = agent_now_ms(a) - a->computed_ms, delay = AGENT_COALESCE_MS;
+
 	/* Urgent ones of one burst fall together too: never more than half of the time goes into computing. */
-	uint64_t delay = is_urgent ? a->compute_us / 1000 : AGENT_COALESCE_MS;
+	if (is_urgent)
+		delay = since_ms < rest_ms ? rest_ms - since_ms : 0;
 
 	a->is_dirty = true;
 	if (a->is_closing || (a->is_compute_armed && a->compute_due_ms <= now + delay))
@@ -250,6 +268,7 @@ static void on_member(struct agent *a, const struct gossip_event *ev)
 				  .state = (uint8_t)m->state,
 				  .generation = m->generation};
 
+	a->has_member_changed = true;
 	if (ev->is_new || m->state != ev->old_state)
 		agent_say(a, "member", &a->self, m->name, "%s, was %s", state_text(m->state),
 			  ev->is_new ? "unknown" : state_text(ev->old_state));
@@ -350,8 +369,10 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 	a->record_us = uv_hrtime() / 1000;
 	if (ev->record.kind == REPORT_KIND && !poison_is_held(a->poison, &ev->record)) {
 		poison_begin(a->poison, &ev->record, NULL, 0);
-		if (agent_judge_record(a, &ev->record, ev->kind == GOSSIP_EV_RECORD_GONE))
+		if (agent_judge_record(a, &ev->record, ev->kind == GOSSIP_EV_RECORD_GONE)) {
+			a->has_verdict_changed = true;
 			agent_kick(a, true);
+		}
 		if (ev->kind == GOSSIP_EV_RECORD)
 			agent_report_record(a, &ev->record);
 		poison_end(a->poison, false);
@@ -498,7 +519,7 @@ int agent_open(uv_loop_t *uv, const struct agent_config *cfg, struct gossip_core
 		agent_regions_load(a);
 		agent_poison_try(a);
 		poison_batch_begin(a->poison);
-		err = agent_world_build(a, &a->world);
+		err = renew_world(a);
 		poison_batch_end(a->poison, false);
 	}
 	if (!err)

@@ -5,6 +5,7 @@
  *   agent_look.c     what status shows, problems
  *   agent_see.c      looking at packets: traces, histogram, captures
  *   agent_view.c     facts (decoded records) and the view and routes made from them
+ *   agent_update.c   the same after a change of health, or of who is alive
  *   agent_backend.c  this node's backends: tokens, delivery
  *   agent_health.c   their health: checks, what packets tell
  *   agent_judge.c    checking the backends of headless nodes
@@ -72,10 +73,17 @@ struct fact {
 	} u;
 	uint8_t *value; /* as it came */
 	size_t value_len;
+	size_t at; /* of a backend: 1 + its index in the world, 0 = it is not in there */
 	UT_hash_handle hh;
 };
 
-/* What one computation saw and decided; replaced as a whole. */
+struct touched { /* indexes, each once */
+	size_t *idx;
+	bool *is_in;
+	size_t count;
+};
+
+/* What one computation saw and decided; replaced as a whole, but for states (agent_update.c). */
 struct world {
 	struct route_view view;
 	struct route_node *node;
@@ -84,7 +92,10 @@ struct world {
 	bool *has_filter;	     /* by service index */
 	struct model_health *health; /* by backend index */
 	struct route_capacity *capacity;
+	struct fact **fact; /* likewise; good until a->is_reshaped */
 	struct route_plan *routes;
+	struct touched touched_node, touched_backend,
+		touched_service; /* since maps were last written */
 };
 
 /* ---- this node's backends */
@@ -172,6 +183,9 @@ struct agent {
 	uint64_t quarantined_total;
 	struct world *world;
 	bool is_dirty;
+	bool is_reshaped; /* more has changed than states: the world is to be built anew */
+	bool has_member_changed, has_verdict_changed;
+	bool is_plan_whole; /* the plan has seen this world; what was touched since is in the world */
 	uint64_t computed_ms;
 	uint32_t compute_us, compute_us_max;
 	uint64_t next_expiry_s;	       /* of an override, 0 = none */
@@ -295,6 +309,18 @@ void agent_world_free(struct world *w);
 /* By an override of its own, or with its node. */
 bool agent_backend_is_drained(struct agent *a, const struct route_node *n, const char *backend_key,
 			      uint64_t now_s);
+/* For agent_update.c. */
+void agent_fill_node(const struct agent *a, const struct gossip_member *m, struct route_node *n);
+void agent_fill_health(const struct agent *a, struct world *w, size_t backend_idx);
+size_t agent_service_at(const struct world *w, const char *name); /* SIZE_MAX: there is none */
+
+/* agent_update.c */
+int agent_touched_new(struct touched *t, size_t room);
+void agent_touched_free(struct touched *t);
+void agent_untouch(struct agent *a);
+void agent_fact_changed(struct agent *a, const struct fact_id *id);
+/* The world in place, after changes of state alone. -EAGAIN: it is to be built | -ENOMEM: the routes are the former ones */
+int agent_world_update(struct agent *a);
 const struct model_seed *agent_seed(const struct agent *a);
 
 /* agent_poison.c */

@@ -140,11 +140,9 @@ static void want(struct agent *a, const struct route_node *owner, const struct m
 	char key[MODEL_KEY_MAX];
 	struct judged *j;
 
-	/* Programs are run for own backends only: a record of another's must not choose one. */
-	/* A program asks its own machine. */
+	/* Programs are run for own backends only: a record of another's must not choose one, and one asks its own machine. */
 	if (b->check.kind == MODEL_CHECK_NONE || b->check.kind == MODEL_CHECK_EXEC ||
-	    b->check.kind == MODEL_CHECK_EXEC || ip_is_zero(&owner->node.mesh_addr) ||
-	    model_backend_key(b, key))
+	    ip_is_zero(&owner->node.mesh_addr) || model_backend_key(b, key))
 		return;
 	TAILQ_FOREACH(j, &g->judged, link)
 	if (!node_id_cmp(&j->owner, &owner->id) && !strcmp(j->key, key)) {

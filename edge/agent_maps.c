@@ -80,6 +80,7 @@ static int adopt(struct agent *a, struct err *e)
 		return err_set(e, err, "can't read back what the maps hold: %s", strerror(-err));
 	}
 	a->plan = s;
+	a->is_plan_whole = false;
 	agent_tokens_adopt(a);
 	TAILQ_FOREACH(o, &a->own, link)
 	memset(&o->written, 0, sizeof(o->written));
@@ -111,10 +112,33 @@ static int write_self(struct agent *a, struct err *e)
 	return 0;
 }
 
+/* By what was touched alone, if the plan has seen this world before. */
+static int update_plan(struct agent *a, struct plan_list *l, struct err *e, bool *ret_is_whole)
+{
+	const struct world *w = a->world;
+	const struct plan_touched t = {
+		.node = w->touched_node.idx,
+		.node_count = w->touched_node.count,
+		.backend = w->touched_backend.idx,
+		.backend_count = w->touched_backend.count,
+		.service = w->touched_service.idx,
+		.service_count = w->touched_service.count,
+	};
+	int err = -EAGAIN;
+
+	if (a->is_plan_whole)
+		err = plan_update(a->plan, &w->view, w->routes, &a->self, agent_now_ms(a), &t, l);
+	*ret_is_whole = err == -EAGAIN;
+	if (err != -EAGAIN)
+		return err;
+	return plan_diff(a->plan, &w->view, w->routes, &a->self, agent_now_ms(a), l, e);
+}
+
 static int write_plan(struct agent *a, struct err *e)
 {
 	struct mapw_ops ops = mapw_real_ops(a->mapw);
 	struct plan_list list = {0};
+	bool is_whole = false;
 	int err;
 
 	if (!a->plan) {
@@ -123,8 +147,7 @@ static int write_plan(struct agent *a, struct err *e)
 			return err;
 	}
 	agent_lists_filters(a);
-	err = plan_diff(a->plan, &a->world->view, a->world->routes, &a->self, agent_now_ms(a),
-			&list, e);
+	err = update_plan(a, &list, e, &is_whole);
 	poison_hook(POISON_PLAN, a->world->service, a->world->view.service_count);
 	if (!err) {
 		agent_locals_write(a);
@@ -139,9 +162,14 @@ static int write_plan(struct agent *a, struct err *e)
 		}
 	}
 	plan_list_clear(&list);
-	if (!err)
+	a->is_plan_whole = !err;
+	if (err)
+		return err;
+	agent_untouch(a);
+	/* Server ids are of backends, whatever state they are in. */
+	if (is_whole || !a->is_lists_read || a->quic_text[0])
 		agent_lists_quic(a);
-	return err;
+	return 0;
 }
 
 void agent_maps_write(struct agent *a)

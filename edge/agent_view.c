@@ -110,6 +110,7 @@ static enum agent_change remove_fact(struct agent *a, const struct fact_id *id)
 	if (!f)
 		return AGENT_SAME;
 	a->is_filter_dirty |= id->kind == MODEL_KIND_FILTER;
+	agent_fact_changed(a, id);
 	HASH_DEL(a->facts, f);
 	free(f->value);
 	free(f);
@@ -147,6 +148,7 @@ static enum agent_change put_fact(struct agent *a, const struct fact_id *id, con
 	f->value = copy;
 	f->value_len = len;
 	a->is_filter_dirty |= id->kind == MODEL_KIND_FILTER;
+	agent_fact_changed(a, id);
 	return change;
 }
 
@@ -257,7 +259,7 @@ static int cmp_backend_fact(const void *x, const void *y)
 	return c ? c : strcmp(a->id.key, b->id.key);
 }
 
-static void fill_node(const struct agent *a, const struct gossip_member *m, struct route_node *n)
+void agent_fill_node(const struct agent *a, const struct gossip_member *m, struct route_node *n)
 {
 	const union fact_value *v = agent_fact_find(a, &m->id, MODEL_KIND_NODE, "node");
 
@@ -290,6 +292,21 @@ static void mark_drained(struct agent *a, struct world *w)
 		w->node[i].is_drained = agent_node_is_drained(a, &w->node[i].node, now_s);
 }
 
+/* By its own account, or by others' if its node is headless. */
+void agent_fill_health(const struct agent *a, struct world *w, size_t backend_idx)
+{
+	struct route_backend *b = &w->backend[backend_idx];
+	const struct fact *f = w->fact[backend_idx];
+	const union fact_value *h = agent_fact_find(a, &f->id.writer, MODEL_KIND_HEALTH, f->id.key);
+	struct model_health *health = &w->health[backend_idx];
+
+	*health = h ? h->health : (struct model_health){0};
+	agent_judge_apply(a, w->node, w->view.node_count, &w->node[b->node_idx], f->id.key, health);
+	b->health = (enum model_health_state)health->state;
+	b->is_gone = health->cause == MODEL_CAUSE_GONE && b->health == MODEL_HEALTH_FAILING;
+	b->share_pct = health->share_pct;
+}
+
 static void fill_backends(struct agent *a, struct world *w, struct fact **fact, size_t count,
 			  bool has_overrides)
 {
@@ -299,40 +316,42 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 		struct route_node probe = {.id = fact[i]->id.writer};
 		const struct route_node *n =
 			bsearch(&probe, w->node, w->view.node_count, sizeof(probe), cmp_node);
-		const union fact_value *h;
 		struct route_backend *b = &w->backend[w->view.backend_count];
 
+		fact[i]->at = 0;
 		if (!n)
 			continue; /* its node is not a member (yet): the member event comes back here */
 		b->node_idx = (size_t)(n - w->node);
 		b->backend = fact[i]->u.backend;
-		h = agent_fact_find(a, &fact[i]->id.writer, MODEL_KIND_HEALTH, fact[i]->id.key);
-		if (h)
-			w->health[w->view.backend_count] = h->health;
-		agent_judge_apply(a, w->node, w->view.node_count, n, fact[i]->id.key,
-				  &w->health[w->view.backend_count]);
-		b->health = (enum model_health_state)w->health[w->view.backend_count].state;
-		b->is_gone = w->health[w->view.backend_count].cause == MODEL_CAUSE_GONE &&
-			     b->health == MODEL_HEALTH_FAILING;
-		b->share_pct = w->health[w->view.backend_count].share_pct;
+		w->fact[w->view.backend_count] = fact[i];
+		agent_fill_health(a, w, w->view.backend_count);
 		b->is_overridden =
 			has_overrides && agent_backend_is_drained(a, n, fact[i]->id.key, now_s);
-		w->view.backend_count++;
+		fact[i]->at = ++w->view.backend_count;
 	}
+}
+
+size_t agent_service_at(const struct world *w, const char *name)
+{
+	struct model_service probe;
+	const struct model_service *s;
+
+	snprintf(probe.name, sizeof(probe.name), "%s", name);
+	s = bsearch(&probe, w->service, w->view.service_count, sizeof(probe), cmp_service);
+	return s ? (size_t)(s - w->service) : SIZE_MAX;
 }
 
 /* Which services have prefixes of their own. */
 static void mark_filters(const struct agent *a, struct world *w)
 {
 	for (const struct fact *f = a->facts; f; f = f->hh.next) {
-		struct model_service probe, *s;
+		size_t s;
 
 		if (f->id.kind != MODEL_KIND_FILTER || !f->u.filter.service[0])
 			continue;
-		memcpy(probe.name, f->u.filter.service, sizeof(probe.name));
-		s = bsearch(&probe, w->service, w->view.service_count, sizeof(probe), cmp_service);
-		if (s)
-			w->has_filter[s - w->service] = true;
+		s = agent_service_at(w, f->u.filter.service);
+		if (s < w->view.service_count)
+			w->has_filter[s] = true;
 	}
 }
 
@@ -371,14 +390,20 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	w->backend = calloc(backends + 1, sizeof(*w->backend));
 	w->health = calloc(backends + 1, sizeof(*w->health));
 	w->has_filter = calloc(services + 1, sizeof(*w->has_filter));
+	w->fact = calloc(own + 1, sizeof(struct fact *));
 	fact = calloc(own + 1, sizeof(struct fact *));
-	if (!w->node || !w->service || !w->backend || !w->health || !w->has_filter || !fact)
+	if (agent_touched_new(&w->touched_node, nodes) ||
+	    agent_touched_new(&w->touched_service, services) ||
+	    agent_touched_new(&w->touched_backend, backends))
+		goto out;
+	if (!w->fact || !w->node || !w->service || !w->backend || !w->health || !w->has_filter ||
+	    !fact)
 		goto out;
 	for (size_t i = 0; i < members; i++) {
 		struct gossip_member m;
 
 		gossip_core_member_at(a->core, i, &m);
-		fill_node(a, &m, &w->node[i]);
+		agent_fill_node(a, &m, &w->node[i]);
 	}
 	qsort(w->node, members, sizeof(*w->node), cmp_node);
 	w->view.node_count = agent_regions_nodes(a, w->node, members);
@@ -430,5 +455,9 @@ void agent_world_free(struct world *w)
 	free(w->health);
 	free(w->capacity);
 	free(w->has_filter);
+	free(w->fact);
+	agent_touched_free(&w->touched_node);
+	agent_touched_free(&w->touched_backend);
+	agent_touched_free(&w->touched_service);
 	free(w);
 }

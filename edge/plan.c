@@ -93,6 +93,7 @@ void plan_state_done(struct plan_state *s)
 		free(s->pool[i].free);
 	free(s->rows.r);
 	free(s->rest);
+	plan_seen_done(&s->seen);
 	*s = (struct plan_state){0};
 }
 
@@ -174,21 +175,14 @@ struct plan_node_ent *plan_find_node(const struct plan_state *s, const struct no
 	return NULL;
 }
 
-static struct plan_backend_ent *find_backend(const struct plan_state *s, const struct node_id *node,
-					     const char *backend_key)
+struct plan_backend_ent *plan_find_backend(const struct plan_state *s,
+					   const struct plan_backend_key *key)
 {
-	struct plan_backend_key key = {.node = *node};
 	size_t lo = 0, hi = s->backend_count;
-	struct model_backend b = {0};
 
-	if (model_backend_key_parse(backend_key, &b))
-		return NULL;
-	memcpy(key.service, b.service, sizeof(key.service));
-	key.addr = b.addr;
-	key.port = b.port;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int rc = plan_backend_key_cmp(&s->backend[mid].key, &key);
+		int rc = plan_backend_key_cmp(&s->backend[mid].key, key);
 
 		if (rc == 0)
 			return &s->backend[mid];
@@ -198,6 +192,20 @@ static struct plan_backend_ent *find_backend(const struct plan_state *s, const s
 			hi = mid;
 	}
 	return NULL;
+}
+
+static struct plan_backend_ent *find_backend(const struct plan_state *s, const struct node_id *node,
+					     const char *backend_key)
+{
+	struct plan_backend_key key = {.node = *node};
+	struct model_backend b = {0};
+
+	if (model_backend_key_parse(backend_key, &b))
+		return NULL;
+	memcpy(key.service, b.service, sizeof(key.service));
+	key.addr = b.addr;
+	key.port = b.port;
+	return plan_find_backend(s, &key);
 }
 
 struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16])

@@ -20,7 +20,7 @@
  *           PLAN_SETTLE_MS, else the one that was remembered; if one of the two can't be, the other. Not remembered: the
  *           row's new owner, a backend whose check fails or whose record is gone, one on a dead node. One that drains, or
  *           whose node is suspect or left, is. A table of another size class inherits by position, as hashes do.
- * Cost      O(nodes + backends + services + rows) per diff
+ * Cost      O(nodes + backends + services + rows) per diff; plan_update() for what changed alone
  * Memory    heap; sorted arrays. Threads: the caller's
  */
 #ifndef EDGE_PLAN_H
@@ -84,6 +84,18 @@ void plan_state_free(struct plan_state *s);
 #define PLAN_REST_MS 1000
 int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
 	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);
+
+/* The same, where the view and the routes have what those of the last plan_diff() had at the same indexes, and only the state of
+ * nodes and the health of backends has changed since: of those named, view indexes, a node's backends and their
+ * services among them. Nothing else is looked at: O(nodes + services + rows of those named). -EAGAIN: it takes a plan_diff(),
+ * nothing has changed. */
+struct plan_touched {
+	const size_t *node, *backend, *service;
+	size_t node_count, backend_count, service_count;
+};
+int plan_update(struct plan_state *s, const struct route_view *view,
+		const struct route_plan *routes, const struct node_id *self, uint64_t now_ms,
+		const struct plan_touched *touched, struct plan_list *l);
 
 /* Longer than most flows last; every packet of such a row carries a word more, and is not merged by GRO meanwhile. */
 #define PLAN_PREV_MS (15 * 60 * 1000)

@@ -160,7 +160,7 @@ static int expire_all(struct plan_work *w)
 
 /* ---- nodes */
 
-static uint32_t node_state(const struct route_node *n)
+uint32_t plan_node_state(const struct route_node *n)
 {
 	if (n->state == GOSSIP_ALIVE || n->state == GOSSIP_HEADLESS)
 		return DP_NODE_UP;
@@ -184,8 +184,8 @@ static int node_addr_order(const void *pa, const void *pb, void *arg)
 
 	if (rc)
 		return rc;
-	if ((node_state(a) == DP_NODE_UP) != (node_state(b) == DP_NODE_UP))
-		return node_state(a) == DP_NODE_UP ? -1 : 1;
+	if ((plan_node_state(a) == DP_NODE_UP) != (plan_node_state(b) == DP_NODE_UP))
+		return plan_node_state(a) == DP_NODE_UP ? -1 : 1;
 	return node_id_cmp(&a->id, &b->id);
 }
 
@@ -217,7 +217,7 @@ static int diff_node(struct plan_work *w, const struct plan_node_ent *old, size_
 
 	*next = (struct plan_node_ent){
 		.id = n->id,
-		.value = {.state = node_state(n),
+		.value = {.state = plan_node_state(n),
 			  .node_num = plan_node_num(&n->id),
 			  .flags = node_id_cmp(&n->id, w->self) == 0 ? DP_NODE_SELF : 0},
 	};
@@ -433,7 +433,7 @@ static int begin(struct plan_work *w)
 }
 
 /* The stages, one behind the other, onto the caller's list; the last thing that can fail. */
-static int append(struct plan_list *l, struct plan_list stage[STAGE_COUNT])
+int plan_append(struct plan_list *l, struct plan_list stage[STAGE_COUNT])
 {
 	size_t need = l->op_count;
 
@@ -491,10 +491,11 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 			 w.short_count - 1);
 	}
 	if (!rc)
-		rc = append(l, w.stage);
+		rc = plan_append(l, w.stage);
 	if (rc == -ENOMEM)
 		(void)err_set(e, rc, "forwarder: out of memory");
 	if (!rc) {
+		plan_seen_take(&w, &w.next.seen);
 		was = *s;
 		*s = w.next;
 		w.next = was;

@@ -149,8 +149,17 @@ struct plan_slot_ent { /* by slot; slots of which dp_vipslot says 0 have none */
 	uint32_t says;
 };
 
+/* What the last plan_diff() saw, by index of its view and routes; for plan_update(). */
+struct plan_seen {
+	bool is_valid;
+	size_t node_count, backend_count, service_count, entry_count;
+	uint32_t *node_idx, *backend_idx, *svc_idx;
+	bool *is_svc_up, *may_be_prev; /* the latter by dp_backend index */
+};
+
 struct plan_state {
 	struct plan_sizes sizes;
+	struct plan_seen seen;
 	struct plan_node_ent *node;
 	size_t node_count;
 	struct plan_backend_ent *backend;
@@ -188,6 +197,8 @@ static inline struct plan_svc_key plan_svc_key_of(const struct plan_svc_ent *s)
 struct plan_node_ent *plan_find_node(const struct plan_state *s, const struct node_id *id);
 const struct plan_svc_ent *plan_find_svc(const struct plan_state *s,
 					 const struct plan_svc_key *key);
+struct plan_backend_ent *plan_find_backend(const struct plan_state *s,
+					   const struct plan_backend_key *key);
 struct plan_vip_ent *plan_find_vip(const struct plan_state *s, const uint8_t addr[16]);
 struct plan_page_ent *plan_find_page(const struct plan_state *s, const struct plan_page_key *key);
 static inline uint32_t *plan_dir_of(struct dp_vip *vip, enum plan_dir which)
@@ -213,7 +224,7 @@ enum plan_stage {
 	STAGE_COUNT
 };
 struct plan_work {
-	const struct plan_state *old;
+	struct plan_state *old; /* read; plan_update() changes it when all is done */
 	struct plan_state next;
 	const struct route_view *view;
 	const struct route_plan *routes;
@@ -235,6 +246,14 @@ struct plan_work {
 	size_t *first_entry; /* by view.service * 2 + (family == 6): 1 + its first in routes.entry, 0 = none */
 	struct route_claims claims;
 };
+void plan_seen_take(struct plan_work *w, struct plan_seen *ret_seen); /* edge/plan_update.c */
+void plan_seen_done(struct plan_seen *seen);
+uint32_t plan_node_state(const struct route_node *n); /* enum dp_node_state */
+int plan_append(struct plan_list *l, struct plan_list stage[STAGE_COUNT]);
+bool plan_may_be_prev(const struct route_view *view, const struct route_backend *b);
+int plan_entry_cmp(const struct plan_work *w, const struct route_entry *e,
+		   const struct plan_svc_ent *s);
+int plan_diff_svc(struct plan_work *w, const struct plan_svc_ent *old, const struct route_entry *e);
 int plan_take(struct plan_work *w, enum plan_pool_kind kind,
 	      uint32_t *ret_idx); /* -ENOSPC fills w->why */
 int plan_let_rest(struct plan_work *w, enum plan_rest_kind kind, uint32_t idx);

@@ -7,7 +7,7 @@
 #include "edge/plan_priv.h"
 
 /* Flows may live on it, and its node may still answer. */
-static bool may_be_prev(const struct route_view *view, const struct route_backend *b)
+bool plan_may_be_prev(const struct route_view *view, const struct route_backend *b)
 {
 	const struct route_node *n = &view->node[b->node_idx];
 
@@ -127,8 +127,7 @@ static uint32_t local_slot(const struct plan_work *w, const struct route_entry *
 	return found;
 }
 
-static int diff_svc(struct plan_work *w, const struct plan_svc_ent *old,
-		    const struct route_entry *e)
+int plan_diff_svc(struct plan_work *w, const struct plan_svc_ent *old, const struct route_entry *e)
 {
 	const struct model_service *s = &w->view->service[e->service_idx];
 	struct plan_svc_ent *next = &w->next.svc[w->next.svc_count];
@@ -179,8 +178,8 @@ static int svc_gone(struct plan_work *w, const struct plan_svc_ent *old)
 				       });
 }
 
-static int entry_cmp(const struct plan_work *w, const struct route_entry *e,
-		     const struct plan_svc_ent *s)
+int plan_entry_cmp(const struct plan_work *w, const struct route_entry *e,
+		   const struct plan_svc_ent *s)
 {
 	const struct plan_svc_key want = {w->view->service[e->service_idx].name, e->family,
 					  e->part};
@@ -199,7 +198,7 @@ int plan_diff_svcs(struct plan_work *w)
 	if (!w->next.svc)
 		return -ENOMEM;
 	for (size_t k = 0; k < w->view->backend_count; k++)
-		if (may_be_prev(w->view, &w->view->backend[k]))
+		if (plan_may_be_prev(w->view, &w->view->backend[k]))
 			w->may_be_prev[w->backend_idx[k]] = true;
 	w->may_be_prev[0] = false;
 	while (!rc && (i < w->routes->entry_count || j < old->svc_count)) {
@@ -209,12 +208,12 @@ int plan_diff_svcs(struct plan_work *w)
 		if (i < w->routes->entry_count)
 			e = &w->routes->entry[i];
 		if (j < old->svc_count)
-			cmp = e ? entry_cmp(w, e, &old->svc[j]) : 1;
+			cmp = e ? plan_entry_cmp(w, e, &old->svc[j]) : 1;
 		if (cmp > 0) {
 			rc = svc_gone(w, &old->svc[j++]);
 			continue;
 		}
-		rc = diff_svc(w, cmp == 0 ? &old->svc[j++] : NULL, e);
+		rc = plan_diff_svc(w, cmp == 0 ? &old->svc[j++] : NULL, e);
 		i++;
 	}
 	return rc;

@@ -1,77 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include "edge/route.h"
+#include "edge/route_priv.h"
 
 #include <errno.h>
 #include <stdalign.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "edge/route_claims.h"
 #include "edge/route_panic.h"
 #include "edge/route_share.h"
 #include "edge/route_table.h"
-
-const char *route_why_text(enum route_why w)
-{
-	switch (w) {
-	case ROUTE_USED:
-		return "used";
-	case ROUTE_FARTHER_TIER:
-		return "a nearer region serves";
-	case ROUTE_UNHEALTHY:
-		return "its check fails";
-	case ROUTE_UNCHECKED:
-		return "not checked yet";
-	case ROUTE_DRAINING:
-		return "draining";
-	case ROUTE_OVERRIDDEN:
-		return "drained by an override";
-	case ROUTE_NODE_DOWN:
-		return "its node is down";
-	case ROUTE_NO_FORWARDER:
-		return "its node has no forwarder";
-	case ROUTE_OTHER_FAMILY:
-		return "other address family";
-	case ROUTE_PORT_OVERFLOW:
-		return "the service's port range does not fit above its port";
-	}
-	return "?";
-}
-
-const char *route_use_text(const struct route_view *view, const struct route_choice *c,
-			   char buf[ROUTE_USE_TEXT_MAX])
-{
-	const struct route_backend *b = &view->backend[c->backend_idx];
-	uint8_t node_pct = view->node[b->node_idx].share_pct;
-
-	if (c->why != ROUTE_USED)
-		return route_why_text(c->why);
-	snprintf(buf, ROUTE_USE_TEXT_MAX, "used");
-	if (c->is_panic)
-		snprintf(buf, ROUTE_USE_TEXT_MAX, "used in panic: it fails, but too few pass");
-	else if (b->share_pct)
-		snprintf(buf, ROUTE_USE_TEXT_MAX, "used with %u %% of its weight: it starts slowly",
-			 b->share_pct);
-	else if (node_pct)
-		snprintf(buf, ROUTE_USE_TEXT_MAX, "used with %u %% of its weight: its node is gray",
-			 node_pct);
-	return buf;
-}
-
-/* What is worked out once per computation. */
-struct work {
-	const struct route_view *view;
-	uint32_t *tier;		    /* by node */
-	size_t *service;	    /* view.service indexes by name */
-	size_t *backend;	    /* view.backend indexes by (service, node id, address, port) */
-	struct ip_port_range *part; /* of one service in one family */
-	struct route_claims claims;
-	struct route_choice *choice; /* of all entries, one after another */
-	struct route_entry *entry;   /* pointers not set yet */
-	size_t entry_count, choice_count, used_count, row_count;
-	uint32_t *weight; /* of one entry's backends */
-};
 
 /* ---- order */
 
@@ -94,7 +31,7 @@ static int named_tier(const struct route_view *view, const char *region)
 	return -1;
 }
 
-static void rank_nodes(struct work *w, size_t *sorted)
+void route_rank_nodes(struct route_work *w, size_t *sorted)
 {
 	const struct route_view *view = w->view;
 	uint32_t next = (uint32_t)view->order_count + 1;
@@ -210,7 +147,7 @@ static uint64_t backend_hash(const struct route_view *view, size_t idx, uint64_t
 }
 
 /* The used backends of e into its lists. */
-static void collect_used(const struct work *w, struct route_entry *e)
+static void collect_used(const struct route_work *w, struct route_entry *e)
 {
 	size_t n = 0;
 
@@ -226,7 +163,7 @@ static void collect_used(const struct work *w, struct route_entry *e)
 }
 
 /* See "Class" in the header. The choices are sorted by tier. */
-static uint8_t class_of(struct work *w, const struct route_entry *e)
+static uint8_t class_of(struct route_work *w, const struct route_entry *e)
 {
 	const struct model_policy *policy = &w->view->service[e->service_idx].policy;
 	bool is_shared = policy->spill_pct != 0; /* several tiers may share a table */
@@ -263,7 +200,7 @@ static bool is_in_part(const struct route_backend *b, uint8_t family, struct ip_
 	return b->backend.ports.lo == part.lo && b->backend.ports.hi == part.hi;
 }
 
-static uint32_t tier_of(const struct work *w, size_t service_idx, size_t node_idx)
+static uint32_t tier_of(const struct route_work *w, size_t service_idx, size_t node_idx)
 {
 	uint32_t tier = w->tier[node_idx];
 
@@ -274,7 +211,7 @@ static uint32_t tier_of(const struct work *w, size_t service_idx, size_t node_id
 
 /* Entry of a part of service s in a family, with those of the backends in w->backend[from .. to) that state it: choices,
  * not rows yet. */
-static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_range part,
+static void add_entry(struct route_work *w, size_t s, uint8_t family, struct ip_port_range part,
 		      size_t from, size_t to)
 {
 	struct route_entry *e = &w->entry[w->entry_count++];
@@ -286,8 +223,9 @@ static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_r
 		.part = part,
 		.served = part,
 		.port_lo = part.lo ? part.lo : model_service_port_lo(&view->service[s]),
-		.is_shadowed = w->claims.shadowed[s] &
-			       (family == 4 ? ROUTE_SHADOWED_V4 : ROUTE_SHADOWED_V6),
+		.is_shadowed = w->claims.shadowed &&
+			       (w->claims.shadowed[s] &
+				(family == 4 ? ROUTE_SHADOWED_V4 : ROUTE_SHADOWED_V6)),
 		.choice = w->choice + w->choice_count,
 	};
 	for (size_t i = from; i < to; i++) {
@@ -304,15 +242,13 @@ static void add_entry(struct work *w, size_t s, uint8_t family, struct ip_port_r
 	w->choice_count += e->choice_count;
 	qsort_r(e->choice, e->choice_count, sizeof(*e->choice), choice_cmp, (void *)view);
 	e->used_count = route_share(view, e, route_panic(view, e));
-	w->used_count += e->used_count;
 	if (e->used_count) {
 		e->size_class = class_of(w, e);
 		e->row_count = maglev_size(e->size_class);
-		w->row_count += e->row_count;
 	}
 }
 
-static bool has_family(const struct model_service *s, uint8_t family)
+bool route_has_family(const struct model_service *s, uint8_t family)
 {
 	for (size_t i = 0; i < s->vip_count; i++)
 		if (ip_is_v4(&s->vip[i]) == (family == 4))
@@ -320,7 +256,7 @@ static bool has_family(const struct model_service *s, uint8_t family)
 	return false;
 }
 
-static int part_cmp(const void *pa, const void *pb)
+int route_part_cmp(const void *pa, const void *pb)
 {
 	const struct ip_port_range *a = pa, *b = pb;
 
@@ -328,7 +264,7 @@ static int part_cmp(const void *pa, const void *pb)
 }
 
 /* The entries of service s in a family: the whole, then its parts. */
-static void add_parts(struct work *w, size_t s, uint8_t family, size_t from, size_t to)
+void route_add_parts(struct route_work *w, size_t s, uint8_t family, size_t from, size_t to)
 {
 	static const struct ip_port_range whole;
 	size_t n = 0;
@@ -341,11 +277,11 @@ static void add_parts(struct work *w, size_t s, uint8_t family, size_t from, siz
 		if (b->ports.lo && ip_is_v4(&b->addr) == (family == 4))
 			w->part[n++] = b->ports;
 	}
-	qsort(w->part, n, sizeof(*w->part), part_cmp);
+	qsort(w->part, n, sizeof(*w->part), route_part_cmp);
 	for (size_t i = 0; i < n; i++) {
 		struct route_entry *e = &w->entry[w->entry_count];
 
-		if (i && part_cmp(&w->part[i - 1], &w->part[i]) == 0)
+		if (i && route_part_cmp(&w->part[i - 1], &w->part[i]) == 0)
 			continue;
 		add_entry(w, s, family, w->part[i], from, to);
 		/* What lies below `next` and not below this part is a lower part's. */
@@ -359,7 +295,7 @@ static void add_parts(struct work *w, size_t s, uint8_t family, size_t from, siz
 }
 
 /* Services and backends, both sorted by the service's name, walked side by side. */
-static void add_entries(struct work *w)
+static void add_entries(struct route_work *w)
 {
 	const struct route_view *view = w->view;
 	size_t from = 0, to;
@@ -374,81 +310,95 @@ static void add_entries(struct work *w)
 		for (to = from; to < view->backend_count; to++)
 			if (strcmp(view->backend[w->backend[to]].backend.service, name) != 0)
 				break;
-		if (has_family(&view->service[s], 4))
-			add_parts(w, s, 4, from, to);
-		if (has_family(&view->service[s], 6))
-			add_parts(w, s, 6, from, to);
+		if (route_has_family(&view->service[s], 4))
+			route_add_parts(w, s, 4, from, to);
+		if (route_has_family(&view->service[s], 6))
+			route_add_parts(w, s, 6, from, to);
 	}
 }
 
-/* ---- the plan, in one block: struct, entries, choices, names, lists, rows */
+/* ---- the plan: struct and entries, and for each entry a piece with choices, names, lists, rows */
 
-static struct route_plan *alloc_plan(const struct work *w)
+static void piece_unref(struct route_piece *p)
 {
-	size_t entry_bytes = w->entry_count * sizeof(struct route_entry);
-	size_t choice_bytes = w->choice_count * sizeof(struct route_choice);
+	if (p && --p->refs == 0)
+		free(p);
+}
+
+struct route_plan *route_plan_alloc(size_t entry_count)
+{
 	struct route_plan *p;
 
-	_Static_assert(alignof(struct route_plan) >= alignof(struct route_entry) &&
-			       alignof(struct route_entry) >= alignof(struct route_choice) &&
-			       alignof(struct route_choice) >= alignof(uint64_t),
-		       "each part of the block ends aligned for the next");
-	p = malloc(sizeof(*p) + entry_bytes + choice_bytes +
-		   w->used_count * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) +
-		   w->row_count * sizeof(uint32_t));
+	_Static_assert(alignof(struct route_plan) >= alignof(struct route_entry),
+		       "entries follow the struct");
+	p = calloc(1, sizeof(*p) + entry_count * sizeof(struct route_entry));
 	if (p) {
 		p->entry = (struct route_entry *)(p + 1);
-		p->entry_count = w->entry_count;
+		p->entry_count = entry_count;
 	}
 	return p;
 }
 
-static int build_plan(struct work *w, const struct route_plan *old, struct route_plan **ret_plan)
+/* What `draft` says, into memory of its own, with its names, weights and room for rows. */
+int route_make_piece(const struct route_work *w, const struct route_entry *draft,
+		     struct route_entry *e)
 {
-	struct route_plan *p = alloc_plan(w);
-	struct route_choice *choice;
+	struct route_piece *piece;
+
+	_Static_assert(alignof(struct route_choice) <= alignof(uint64_t),
+		       "each part of the piece ends aligned for the next");
+	piece = malloc(sizeof(*piece) + draft->choice_count * sizeof(*e->choice) +
+		       draft->used_count * (sizeof(*e->name) + 2 * sizeof(uint32_t)) +
+		       draft->row_count * sizeof(uint32_t));
+	if (!piece)
+		return -ENOMEM;
+	piece->refs = 1;
+	*e = *draft;
+	e->piece = piece;
+	e->name = piece->data;
+	e->choice = (struct route_choice *)(e->name + e->used_count);
+	e->used = (uint32_t *)(e->choice + e->choice_count);
+	e->weight = e->used + e->used_count;
+	e->row = e->weight + e->used_count;
+	if (e->choice_count)
+		memcpy(e->choice, draft->choice, e->choice_count * sizeof(*e->choice));
+	collect_used(w, e);
+	return 0;
+}
+
+int route_fill_rows(struct route_entry *e)
+{
+	int rc = maglev_fill(e->name, e->weight, e->used_count, e->row, e->row_count);
+
+	for (uint32_t r = 0; r < e->row_count && !rc; r++)
+		e->row[r] = e->used[e->row[r]];
+	return rc;
+}
+
+static int build_plan(struct route_work *w, const struct route_plan *old,
+		      struct route_plan **ret_plan)
+{
+	struct route_plan *p = route_plan_alloc(w->entry_count);
 	struct route_tables tables = {0};
-	uint64_t *name;
-	uint32_t *list;
 	int rc = p ? route_tables_begin(old, &tables) : -ENOMEM;
 
-	if (rc) {
-		free(p);
-		return rc;
-	}
-	choice = (struct route_choice *)(p->entry + w->entry_count);
-	name = (uint64_t *)(choice + w->choice_count);
-	list = (uint32_t *)(name + w->used_count);
 	for (size_t i = 0; i < w->entry_count && !rc; i++) {
 		struct route_entry *e = &p->entry[i];
 
-		*e = w->entry[i];
-		e->choice = choice;
-		choice += e->choice_count;
-		memcpy(e->choice, w->entry[i].choice, e->choice_count * sizeof(*e->choice));
-		e->name = name;
-		name += e->used_count;
-		e->used = list;
-		e->weight = e->used + e->used_count;
-		e->row = e->weight + e->used_count;
-		list = e->row + e->row_count;
-		collect_used(w, e);
-		if (!e->used_count || route_tables_copy(&tables, e))
-			continue;
-		rc = maglev_fill(e->name, e->weight, e->used_count, e->row, e->row_count);
-		for (uint32_t r = 0; r < e->row_count && !rc; r++)
-			e->row[r] = e->used[e->row[r]];
+		rc = route_make_piece(w, &w->entry[i], e);
+		if (!rc && e->used_count && !route_tables_copy(&tables, e))
+			rc = route_fill_rows(e);
 	}
 	route_tables_done(&tables);
 	if (rc)
-		free(p);
+		route_free(p);
 	else
 		*ret_plan = p;
 	return rc;
 }
 
 /* Every backend belongs to one service at most, which has two families at most, and is of one part. */
-static int alloc_work(struct work *w)
+static int alloc_work(struct route_work *w)
 {
 	size_t nodes = w->view->node_count + 1, services = w->view->service_count + 1;
 	size_t backends = w->view->backend_count + 1;
@@ -466,7 +416,7 @@ static int alloc_work(struct work *w)
 	return route_claims_compute(w->view, &w->claims);
 }
 
-static void free_work(struct work *w)
+void route_work_done(struct route_work *w)
 {
 	free(w->tier);
 	free(w->service);
@@ -491,7 +441,7 @@ static bool is_view_sound(const struct route_view *view)
 int route_compute_from(const struct route_view *view, const struct route_plan *old,
 		       struct route_plan **ret_plan)
 {
-	struct work w = {.view = view};
+	struct route_work w = {.view = view};
 	size_t *sorted = NULL;
 	int rc = -EINVAL;
 
@@ -504,7 +454,7 @@ int route_compute_from(const struct route_view *view, const struct route_plan *o
 	sorted = calloc(view->node_count + 1, sizeof(*sorted));
 	if (!sorted)
 		goto out;
-	rank_nodes(&w, sorted);
+	route_rank_nodes(&w, sorted);
 	for (size_t i = 0; i < view->service_count; i++)
 		w.service[i] = i;
 	qsort_r(w.service, view->service_count, sizeof(*w.service), service_name_cmp, (void *)view);
@@ -515,7 +465,7 @@ int route_compute_from(const struct route_view *view, const struct route_plan *o
 	rc = build_plan(&w, old, ret_plan);
 out:
 	free(sorted);
-	free_work(&w);
+	route_work_done(&w);
 	return rc;
 }
 
@@ -526,6 +476,8 @@ int route_compute(const struct route_view *view, struct route_plan **ret_plan)
 
 void route_free(struct route_plan *p)
 {
+	for (size_t i = 0; p && i < p->entry_count; i++)
+		piece_unref(p->entry[i].piece);
 	free(p);
 }
 

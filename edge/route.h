@@ -18,8 +18,10 @@
  *           service, which has what nobody states a part of. Where parts overlap, ports go to the part that begins
  *           lower, then to the one that ends lower. A part whose backends are all down is not served by others
  * Clashes   (VIP, protocol, port) of two services goes to the lower (created, name); edge/route_claims.h
- * Cost      O(backends log backends + rows log rows); route_compute_from() O(rows) for tables that stay
- * Memory    route_compute allocates ret_plan (one block), route_free frees; the view is borrowed during the call
+ * Cost      O(backends log backends + rows log rows); route_compute_from() O(rows) for tables that stay; route_update()
+ *           O(nodes log nodes + services), and of the services named what route_compute() costs
+ * Memory    route_compute allocates ret_plan, route_free frees; plans of route_update() share what has not changed, whichever
+ *           is freed first. The view is borrowed during the call
  */
 #ifndef EDGE_ROUTE_H
 #define EDGE_ROUTE_H
@@ -112,6 +114,7 @@ struct route_entry {
 	uint32_t *used;
 	uint64_t *name;
 	uint32_t *weight;
+	struct route_piece *piece; /* all of this entry's memory; counted */
 };
 struct route_plan {
 	struct route_entry *
@@ -123,6 +126,11 @@ int route_compute(const struct route_view *view, struct route_plan **ret_plan);
 /* The same result; tables that are those of `old` (NULL = none; of any view) are copied from it. */
 int route_compute_from(const struct route_view *view, const struct route_plan *old,
 		       struct route_plan **ret_plan);
+/* The same result, where the view has the nodes, services and backends of `old`'s view at the same indexes, and all that has
+ * changed is the state of nodes and the health of backends: `service` names those services (view.service) of which a backend
+ * has changed, or its node. -EAGAIN: more has changed; compute it all. */
+int route_update(const struct route_view *view, const struct route_plan *old, const size_t *service,
+		 size_t count, struct route_plan **ret_plan);
 void route_free(struct route_plan *p);
 
 /* 16-byte digest of one entry's owner column in terms of (node id, key): equal on all edges of a region. */

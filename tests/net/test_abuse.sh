@@ -235,7 +235,7 @@ ok 'random bytes for a configuration' refused 2 'junk.conf' mallory "$OUT/edged"
 ok 'random bytes for edgefwd too' refused 2 'junk.conf' mallory "$OUT/edgefwd" -c "$LAB_DIR/junk.conf"
 mkdir "$LAB_DIR/loose" && chmod 775 "$LAB_DIR/loose"
 sed "s|^\[worker\]|&\ncheck_dir = $LAB_DIR/loose|" "$LAB_DIR/mallory/edge.conf" >"$LAB_DIR/loose.conf"
-ok 'a check_dir that others may write to' refused 1 'check_dir .*/loose: mode 0775' mallory "$OUT/edged" -c "$LAB_DIR/loose.conf"
+ok 'a check_dir that others may write to' refused 1 'check_dir .*/loose: it has mode 0775' mallory "$OUT/edged" -c "$LAB_DIR/loose.conf"
 
 # ---- afterwards
 ok 'DNS answers as before' answers

@@ -57,7 +57,7 @@ static void num_del(struct mem *m, uint32_t node_num)
 			m->num[i--] = m->num[--m->num_count];
 }
 
-static uint32_t num_get(const struct mem *m, uint32_t node_num)
+static inline uint32_t num_get(const struct mem *m, uint32_t node_num)
 {
 	for (size_t i = 0; i < m->num_count; i++)
 		if (m->num[i].node_num == node_num)

@@ -173,10 +173,11 @@ static void look(const struct world *w, struct seen *o)
 	o->view.service = o->service;
 	o->view.backend = o->backend;
 	snprintf(o->view.region, sizeof(o->view.region), "fra");
+	o->view.self = w->node[0].id;
 	assert_int_equal(route_compute(&o->view, &o->routes), 0);
 }
 
-static size_t count_kind(const struct plan_list *l, enum plan_op_kind kind)
+static inline size_t count_kind(const struct plan_list *l, enum plan_op_kind kind)
 {
 	size_t n = 0;
 

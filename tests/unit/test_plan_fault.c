@@ -51,12 +51,14 @@ static void *fault_realloc(void *p, size_t size)
 #include "edge/maglev.c"
 #include "edge/route_claims.c"
 #include "edge/route_table.c"
-#define has_family route_has_family /* static in plan_adopt.c too */
 #include "edge/route.c"
-#undef has_family
+#include "edge/route_update.c"
 #include "edge/plan.c"
 #include "edge/plan_pool.c"
 #include "edge/plan_diff.c"
+#define begin update_begin /* static in plan_diff.c too */
+#include "edge/plan_update.c"
+#undef begin
 #include "edge/plan_rows.c"
 #include "edge/plan_svc.c"
 #include "edge/plan_ports.c"
@@ -111,33 +113,38 @@ static void world_init(struct world *w, unsigned int variant)
 				      .region = "fra"};
 }
 
-/* Run `op` with its n-th allocation failing, for all n and both ways, until nothing failed. */
+/* Run `op` with its n-th allocation failing, for all n, until nothing failed. way: 0 one by one | 1 with all that follow */
+static void one_way(const char *name, int way, int (*op)(void *arg), void (*unchanged)(void *arg),
+		    void *arg)
+{
+	long n = 0;
+	int rc;
+
+	for (;; n++) {
+		assert_true(n < 10000);
+		fail_after = way;
+		fail_at = n;
+		allocations = 0;
+		has_failed = false;
+		rc = op(arg);
+		fail_at = -1;
+		if (rc == 0)
+			break;
+		if (rc != -ENOMEM)
+			fail_msg("%s: allocation %ld fails: got %d", name, n, rc);
+		unchanged(arg);
+	}
+	assert_false(has_failed); /* it worked because there was nothing left to fail */
+	assert_true(n > 5);
+	print_message("# %s: %ld allocations failed, %s\n", name, n,
+		      way ? "each with all that follow" : "one by one");
+}
+
 static void fault_loop(const char *name, int (*op)(void *arg), void (*unchanged)(void *arg),
 		       void *arg)
 {
-	for (int way = 0; way < 2; way++) {
-		long n = 0;
-		int rc;
-
-		for (;; n++) {
-			assert_true(n < 10000);
-			fail_after = way;
-			fail_at = n;
-			allocations = 0;
-			has_failed = false;
-			rc = op(arg);
-			fail_at = -1;
-			if (rc == 0)
-				break;
-			if (rc != -ENOMEM)
-				fail_msg("%s: allocation %ld fails: got %d", name, n, rc);
-			unchanged(arg);
-		}
-		assert_false(has_failed); /* it worked because there was nothing left to fail */
-		assert_true(n > 5);
-		print_message("# %s: %ld allocations failed, %s\n", name, n,
-			      way ? "each with all that follow" : "one by one");
-	}
+	one_way(name, 0, op, unchanged, arg);
+	one_way(name, 1, op, unchanged, arg);
 }
 
 /* ---- route_compute */
@@ -250,6 +257,84 @@ static void test_diff_when_memory_fails_then_list_and_mirror_are_as_before(void 
 	route_free(c.routes_before);
 }
 
+/* ---- route_update, plan_update: a backend fails and a node is suspect */
+
+struct update_case {
+	struct diff_case d;
+	size_t node, backend, service[2];
+	struct plan_touched touched;
+};
+
+static int do_route_update(void *arg)
+{
+	struct update_case *c = arg;
+	struct route_plan *routes = NULL;
+	int rc = route_update(&c->d.before.view, c->d.routes_before, c->service, 2, &routes);
+
+	if (rc)
+		assert_null(routes);
+	route_free(routes);
+	return rc;
+}
+
+static int do_plan_update(void *arg)
+{
+	struct update_case *c = arg;
+	struct diff_case *d = &c->d;
+	int rc = plan_update(d->s, &d->before.view, d->routes, &d->before.node[0].id, 10,
+			     &c->touched, &d->l);
+
+	if (rc == 0)
+		assert_true(d->l.op_count > d->ops + 2);
+	return rc;
+}
+
+/* What was not touched is as it was, and so is the plan before: both are read again. */
+static void update_unchanged(void *arg)
+{
+	struct update_case *c = arg;
+
+	assert_int_equal(c->d.l.op_count, c->d.ops);
+	assert_int_equal(plan_node_idx(c->d.s, &c->d.before.node[3].id), 4);
+	assert_int_equal(c->d.routes_before->entry[0].row_count > 0, 1);
+}
+
+static void test_update_when_memory_fails_then_plan_and_mirror_are_as_before(void **state)
+{
+	struct update_case c = {.node = 3, .backend = 2, .service = {0, 1}};
+	struct diff_case *d = &c.d;
+
+	(void)state;
+	world_init(&d->before, 0);
+	assert_int_equal(route_compute(&d->before.view, &d->routes_before), 0);
+	c.touched = (struct plan_touched){
+		.node = &c.node,
+		.node_count = 1,
+		.backend = (size_t[]){2, 3},
+		.backend_count = 2,
+		.service = c.service,
+		.service_count = 2,
+	};
+	for (int way = 0; way < 2; way++) {
+		diff_case_state(d);
+		d->before.node[3].state = GOSSIP_SUSPECT;
+		d->before.backend[2].health = MODEL_HEALTH_FAILING;
+		if (way == 0) {
+			fault_loop("route_update", do_route_update, update_unchanged, &c);
+			assert_int_equal(route_update(&d->before.view, d->routes_before, c.service,
+						      2, &d->routes),
+					 0);
+		}
+		one_way("plan_update", way, do_plan_update, update_unchanged, &c);
+		d->before.node[3].state = GOSSIP_ALIVE;
+		d->before.backend[2].health = MODEL_HEALTH_PASSING;
+	}
+	plan_list_clear(&d->l);
+	plan_state_free(d->s);
+	route_free(d->routes_before);
+	route_free(d->routes);
+}
+
 /* ---- plan_adopt */
 
 struct adopt_case {
@@ -350,6 +435,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_compute_when_memory_fails_then_enomem_and_nothing_written),
+		cmocka_unit_test(test_update_when_memory_fails_then_plan_and_mirror_are_as_before),
 		cmocka_unit_test(test_diff_when_memory_fails_then_list_and_mirror_are_as_before),
 		cmocka_unit_test(test_adopt_when_memory_fails_then_state_is_as_before),
 	};
