@@ -449,6 +449,7 @@ static void on_tick(uv_timer_t *t)
 		agent_fwd_announce(a);
 	agent_judge_tick(a);
 	agent_tiers_tick(a, agent_now_ms(a));
+	agent_gray_tick(a, agent_now_ms(a));
 	agent_maps_tick(a);
 	agent_tables_tick(a);
 	agent_regions_store(a, false);

@@ -18,6 +18,7 @@
  *   agent_policy.c   operators' verbs about policies and filters
  *   agent_lists.c    prefix lists and server ids into their maps
  *   agent_tiers.c    other regions, nearest first
+ *   agent_gray.c     nodes that half work serve with less weight
  *   agent_drain.c    drains of nodes and regions; whether this edge hears enough to be believed
  *   agent_maps.c     the connection to edgefwd, plan, map writes
  *   agent_fwd.c      what edgefwd is asked for: VIPs, WireGuard peers
@@ -226,7 +227,7 @@ struct agent {
 	char vip_text[AGENT_TEXT_MAX]; /* last refusal of a VIP or peer */
 	struct ip_addr *vip;	       /* announced, sorted */
 	size_t vip_count;
-	uint64_t tiers_ms;	/* when the order of regions was looked at */
+	uint64_t tiers_ms, gray_ms; /* when the order of regions was looked at */
 	uint64_t deaf_since_ms; /* less than half of the region is heard since then, 0 = it is */
 	bool is_stale, is_stale_said; /* for too long; as VIPs are announced now */
 	uint64_t fwd_retry_ms;	      /* refused: ask again then, 0 = nothing to ask again */
@@ -459,6 +460,10 @@ void agent_report_tick(struct agent *a);
 /* agent_tiers.c: the order of other regions, into the view; a tick that looks whether it has changed. */
 void agent_tiers(const struct agent *a, struct route_view *v);
 void agent_tiers_tick(struct agent *a, uint64_t now_ms);
+
+/* agent_gray.c: the weight of nodes that half work, into the world; a tick that looks whether it has changed. */
+void agent_gray(const struct agent *a, struct world *w);
+void agent_gray_tick(struct agent *a, uint64_t now_ms);
 
 /* agent_drain.c */
 bool agent_override_stands(struct agent *a, const char *key, uint64_t now_s);

@@ -430,6 +430,7 @@ int agent_world_build(struct agent *a, struct world **ret_world)
 	memcpy(w->view.region, a->cfg.self.region, sizeof(w->view.region));
 	w->view.self = a->self;
 	agent_tiers(a, &w->view);
+	agent_gray(a, w);
 	poison_hook(POISON_VIEW, w->service, w->view.service_count);
 	err = route_compute_from(&w->view, a->world ? a->world->routes : NULL, &w->routes);
 	if (!err)

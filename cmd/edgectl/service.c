@@ -114,9 +114,9 @@ const struct ectl_command ectl_service_commands[] = {
 		 "return=edge|direct,\n"
 		 "      mtu=too-big|carry, reject=on|off, quic=on|off, closed=on|off, "
 		 "eject=PERCENT,\n"
-		 "      rows=N. "
-		 "Numbers "
-		 "are taken back by off.",
+		 "      spill=PERCENT, panic=PERCENT, slow_start=SECONDS, local=prefer|off, "
+		 "udp_suspect=move|stay,\n"
+		 "      rows=N. Numbers are taken back by off.",
 	 .positional = {{"NAME", CTL_A_name, .is_optional = false},
 			{"KEY=VALUE", CTL_A_policy, .is_list = true}},
 	 .check = check_set,

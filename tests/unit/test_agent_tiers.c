@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The order of other regions: what is configured, then distance, then names. */
+/* The order of other regions: what is configured, then distance, then names; and the weight of nodes that half work. */
 #include "gossip/reach.h"
 #include "tests/unit/agent_fake.h"
 
@@ -79,11 +79,67 @@ static void test_tiers_when_distance_changes_then_the_tick_sees_it(void **state)
 	node_stop(*state);
 }
 
+/* This node says that it stands still for so much of the time. */
+static void say_stall(uint8_t pct)
+{
+	struct reach_row row = {.stall_pct = pct};
+	uint8_t buf[REACH_ROW_BYTES_MAX];
+	int len = reach_encode(&row, buf, sizeof(buf));
+
+	assert_true(len > 0);
+	assert_int_equal(gossip_core_put(current->core, agent_now_ms(current->agent), REACH_KIND,
+					 REACH_KEY, buf, (size_t)len, false),
+			 0);
+}
+
+static unsigned int own_share(void)
+{
+	const struct world *w = current->agent->world;
+
+	for (size_t i = 0; i < w->view.node_count; i++)
+		if (!node_id_cmp(&w->node[i].id, &current->agent->self))
+			return w->node[i].share_pct;
+	fail_msg("this node is not in its own world");
+	return 0;
+}
+
+static unsigned int share_after_tick(void)
+{
+	now_ms += 60000;
+	agent_gray_tick(current->agent, now_ms);
+	agent_compute(current->agent);
+	return own_share();
+}
+
+static void test_gray_when_a_node_half_works_then_a_quarter_of_its_weight(void **state)
+{
+	struct model_service s = service("dns", "198.51.100.53", IPPROTO_UDP, 53, 53);
+	struct model_backend b = backend("dns", "10.80.0.1", 5353);
+	const struct route_entry *e;
+
+	node_ready(*state);
+	add_service(&s, 0, "");
+	add_backend(&b, 0, "");
+	add_member(50, "r1");
+	say_stall(50);
+	assert_int_equal(share_after_tick(), 0); /* half of all: then it is not the nodes */
+	add_member(51, "r1");
+	assert_int_equal(share_after_tick(), 25);
+	e = &current->agent->world->routes->entry[0];
+	assert_int_equal(e->used_count, 1);
+	assert_int_equal(e->choice[0].weight, 100 * 25);
+	say_stall(0);
+	assert_int_equal(share_after_tick(), 0);
+	assert_int_equal(current->agent->world->routes->entry[0].choice[0].weight, 100);
+	node_stop(*state);
+}
+
 static int setup_net(void **state)
 {
 	(void)state;
 	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) || system("ip link set lo up")) {
+	if (unshare(CLONE_NEWNET) ||
+	    system("ip link set lo up && ip addr add 10.80.0.1/32 dev lo")) {
 		fprintf(stderr, "needs root and ip(8)\n");
 		return -1;
 	}
@@ -97,6 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_tiers_when_regions_are_known_then_configured_near_named),
 		CASE(test_tiers_when_distance_changes_then_the_tick_sees_it),
+		CASE(test_gray_when_a_node_half_works_then_a_quarter_of_its_weight),
 	};
 
 	return cmocka_run_group_tests_name("agent_tiers", tests, setup_net, NULL);
