@@ -360,6 +360,8 @@ static void on_record(struct agent *a, const struct gossip_event *ev)
 
 	if (record_scope_of(ev->record.kind) != RECORD_VOLATILE) {
 		agent_regions_changed(a);
+		if (node_id_cmp(&ev->record.writer, &a->self))
+			a->record_ms = agent_now_ms(a);
 		if (ev->kind == GOSSIP_EV_RECORD)
 			store_record(a, &ev->record);
 		else

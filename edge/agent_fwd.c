@@ -43,7 +43,7 @@ static struct ip_addr *wanted_vips(const struct agent *a, size_t *ret_count)
 {
 	const struct route_plan *r = a->world->routes;
 	struct ip_addr *vip = calloc(r->entry_count * MODEL_VIPS_MAX + 1, sizeof(*vip));
-	bool is_any = a->cfg.self.is_edge && !is_self_drained(a);
+	bool is_any = a->cfg.self.is_edge && !is_self_drained(a) && !a->is_fresh;
 	size_t n = 0, kept = 0;
 
 	if (!vip)

@@ -39,6 +39,7 @@ static void publish(struct own_backend *o, enum model_health_state state,
 	o->health.state = (uint8_t)state;
 	o->health.is_warning = is_warning;
 	o->health.share_pct = agent_slow_share(o, is_other);
+	o->health.was = agent_past_was(o);
 	o->health.cause = (uint8_t)(state == MODEL_HEALTH_FAILING ? cause : MODEL_CAUSE_CHECK);
 	o->born_ns = born_ns;
 	o->said_ns = uv_hrtime();
@@ -364,9 +365,12 @@ static void on_tick(uv_timer_t *t)
 {
 	struct agent *a = t->data;
 	uint64_t now = agent_now_ms(a);
+	bool is_second = a->health_ticks++ % (1000 / SIGNAL_TICK_MS) == 0;
 	struct own_backend *o;
 
 	agent_report_tick(a);
+	if (a->is_fresh && agent_past_is_heard(a))
+		agent_kick(a, true);
 	TAILQ_FOREACH(o, &a->own, link)
 	{
 		struct dp_pulse pulse;
@@ -379,7 +383,8 @@ static void on_tick(uv_timer_t *t)
 			set_health(o, MODEL_HEALTH_PASSING, MODEL_CAUSE_CHECK, uv_hrtime(),
 				   "not checked: back on trial");
 		}
-		if (agent_slow_share(o, false) != o->health.share_pct)
+		if (agent_slow_share(o, false) != o->health.share_pct ||
+		    (is_second && agent_past_was(o) != o->health.was))
 			say_again(o);
 		if (!a->signals)
 			continue;

@@ -18,6 +18,7 @@
  *   agent_policy.c   operators' verbs about policies and filters
  *   agent_lists.c    prefix lists and server ids into their maps
  *   agent_tiers.c    other regions, nearest first
+ *   agent_past.c     what was before the last changes, for edges that come new
  *   agent_gray.c     nodes that half work serve with less weight
  *   agent_drain.c    drains of nodes and regions; whether this edge hears enough to be believed
  *   agent_maps.c     the connection to edgefwd, plan, map writes
@@ -124,6 +125,10 @@ struct own_backend {
 	uint64_t return_ms;  /* and when it comes, or came, back */
 	uint64_t refused_ms; /* a signal was not followed, last logged then */
 	uint64_t slow_ms;    /* it starts slowly since then, 0 = it doesn't */
+	struct own_past { /* agent_past.c; enum model_health_was, MODEL_WAS_SAME = not known yet */
+		uint8_t now, settled, was;
+		uint64_t since_ms, until_ms;
+	} past;
 	uint32_t signals_held, signals_lost;
 	struct agent *agent;
 	TAILQ_ENTRY(own_backend) link;
@@ -186,6 +191,7 @@ struct agent {
 	bool is_dirty;
 	bool is_reshaped; /* more has changed than states: the world is to be built anew */
 	bool has_member_changed, has_verdict_changed;
+	bool is_fresh; /* the maps had no tables: what rows remember is still to be made of what others tell */
 	bool is_plan_whole; /* the plan has seen this world; what was touched since is in the world */
 	uint64_t computed_ms;
 	uint32_t compute_us, compute_us_max;
@@ -242,6 +248,7 @@ struct agent {
 	struct reports *reports;
 	const struct record *record_now; /* whose event is being handled, since record_us */
 	uint64_t record_us;
+	uint64_t record_ms; /* the last of another's that is stored */
 	struct report_heard heard[AGENT_HEARD_MAX];
 	uint32_t heard_count; /* ever */
 	uint64_t tell_due_ms, told_ms, problems_ms;
@@ -253,6 +260,7 @@ struct agent {
 
 	struct signals *signals; /* NULL = no maps */
 	uv_timer_t health_timer;
+	uint32_t health_ticks;
 
 	/* seeing */
 	struct dp_ctl *ctl; /* mapped; NULL = no maps */
@@ -484,6 +492,14 @@ void agent_see_no_maps(struct agent *a);
 void agent_trace_reply(struct agent *a, const struct fwd_msg *request, const struct fwd_msg *reply);
 void agent_traces_fail(struct agent *a, uint64_t now_ms, const char *text);
 void agent_see_close(struct agent *a);
+
+/* agent_past.c: what was before. Of an own backend, told in its health; of all, for an edge that comes new. */
+uint8_t agent_past_was(struct own_backend *o);
+void agent_past_is_new(struct own_backend *o); /* it was not there before */
+/* May rows that an edge announces be made? It has heard the mesh out, or waited long enough. */
+bool agent_past_is_heard(struct agent *a);
+/* The routes before the last changes, NULL: there were none, or memory failed. route_free() frees. */
+struct route_plan *agent_past_routes(const struct agent *a);
 
 /* agent_slow.c: of its weight, in percent, 0 = all of it; `is_other`: its state has just changed. */
 uint8_t agent_slow_share(struct own_backend *o, bool is_other);

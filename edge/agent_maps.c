@@ -81,6 +81,7 @@ static int adopt(struct agent *a, struct err *e)
 	}
 	a->plan = s;
 	a->is_plan_whole = false;
+	a->is_fresh |= !a->is_ready && !plan_svc_count(s);
 	agent_tokens_adopt(a);
 	TAILQ_FOREACH(o, &a->own, link)
 	memset(&o->written, 0, sizeof(o->written));
@@ -112,7 +113,7 @@ static int write_self(struct agent *a, struct err *e)
 	return 0;
 }
 
-/* By what was touched alone, if the plan has seen this world before. */
+/* At first by what others tell of the past; then by what was touched alone, if the plan has seen this world before. */
 static int update_plan(struct agent *a, struct plan_list *l, struct err *e, bool *ret_is_whole)
 {
 	const struct world *w = a->world;
@@ -124,8 +125,18 @@ static int update_plan(struct agent *a, struct plan_list *l, struct err *e, bool
 		.service = w->touched_service.idx,
 		.service_count = w->touched_service.count,
 	};
+	struct route_plan *before;
 	int err = -EAGAIN;
 
+	if (a->is_fresh && agent_past_is_heard(a)) {
+		before = agent_past_routes(a);
+		err = plan_replay(a->plan, &w->view, w->routes, before, &a->self, agent_now_ms(a),
+				  l, e);
+		route_free(before);
+		a->is_fresh = err != 0;
+		*ret_is_whole = true;
+		return err;
+	}
 	if (a->is_plan_whole)
 		err = plan_update(a->plan, &w->view, w->routes, &a->self, agent_now_ms(a), &t, l);
 	*ret_is_whole = err == -EAGAIN;

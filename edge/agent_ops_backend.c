@@ -150,6 +150,7 @@ void agent_backend_add(struct agent *a, const struct model_backend *b, agent_cb 
 		agent_ops_refuse(cb, arg, err, "backend can't be added: %s", strerror(-err));
 		return;
 	}
+	agent_past_is_new(o);
 	snprintf(text, sizeof(text), "backend %s added%s", o->key,
 		 a->cfg.fwd_socket ? "" : "; this node has no forwarder: it gets no packets");
 	if (a->plan)

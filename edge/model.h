@@ -193,12 +193,14 @@ enum model_health_cause {
 	MODEL_CAUSE_OTHERS = MODEL_CAUSES, /* of a headless node; two others say so */
 	MODEL_CAUSE_STALE, /* of a headless node; nobody else can tell: its last word stands */
 };
+enum model_health_was { MODEL_WAS_SAME, MODEL_WAS_USED, MODEL_WAS_UNUSED, MODEL_WAS_COUNT };
 struct model_health {
 	uint8_t state;	   /* enum model_health_state */
 	uint8_t cause;	   /* enum model_health_cause, of FAILING */
 	bool is_warning;   /* of PASSING: its check says so, and it is used all the same */
 	uint8_t share_pct; /* of PASSING: of its weight, while it starts slowly; 0 = all of it */
-	char why[64];	   /* last check output, short */
+	uint8_t was; /* enum model_health_was: before its last change, for as long as rows remember that */
+	char why[64];		  /* last check output, short */
 	uint64_t changed_unix_ms; /* for people only */
 };
 

@@ -140,9 +140,12 @@ int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
 {
 	struct model_packer p;
 
-	if (h->state > MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES || h->share_pct > 100)
+	if (h->state > MODEL_HEALTH_FAILING || h->cause >= MODEL_CAUSES || h->share_pct > 100 ||
+	    h->was >= MODEL_WAS_COUNT)
 		return -EBADMSG;
-	model_pack_begin(&p, buf, cap, 3u + (h->cause != 0) + h->is_warning + (h->share_pct != 0));
+	model_pack_begin(&p, buf, cap,
+			 3u + (h->cause != 0) + h->is_warning + (h->share_pct != 0) +
+				 (h->was != 0));
 	model_pack_key_uint(&p, "s", h->state);
 	model_pack_text(&p, "w");
 	model_pack_free_text(&p, h->why, sizeof(h->why));
@@ -155,6 +158,8 @@ int model_health_encode(const struct model_health *h, uint8_t *buf, size_t cap)
 	}
 	if (h->share_pct)
 		model_pack_key_uint(&p, "p", h->share_pct);
+	if (h->was)
+		model_pack_key_uint(&p, "b", h->was);
 	return model_pack_end(&p);
 }
 
@@ -185,6 +190,10 @@ int model_health_decode(const uint8_t *buf, size_t len, struct model_health *ret
 			rc = mp_read_bool(&r, &h.is_warning);
 		} else if (model_map_is(&m, "p")) {
 			rc = model_read_u8(&r, 100, &h.share_pct);
+		} else if (model_map_is(&m, "b")) {
+			rc = model_read_u8(&r, UINT8_MAX, &h.was);
+			if (h.was >= MODEL_WAS_COUNT) /* a later version's */
+				h.was = MODEL_WAS_SAME;
 		} else {
 			rc = mp_skip(&r);
 		}

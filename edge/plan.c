@@ -301,6 +301,11 @@ bool plan_vip_is_served(const struct plan_state *s, const struct ip_addr *vip)
 	return v && v->is_served;
 }
 
+size_t plan_svc_count(const struct plan_state *s)
+{
+	return s->svc_count;
+}
+
 size_t plan_vip_count(const struct plan_state *s)
 {
 	return s->vip_count;

@@ -85,6 +85,12 @@ void plan_state_free(struct plan_state *s);
 int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
 	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);
 
+/* The same for an edge that comes new: rows remember not what this edge saw, but the owner that they have in `before`, routes of the
+ * same view with backends as they were before their last change. Other entries than in `routes`, or NULL: plan_diff(). */
+int plan_replay(struct plan_state *s, const struct route_view *view,
+		const struct route_plan *routes, const struct route_plan *before,
+		const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e);
+
 /* The same, where the view and the routes have what those of the last plan_diff() had at the same indexes, and only the state of
  * nodes and the health of backends has changed since: of those named, view indexes, a node's backends and their
  * services among them. Nothing else is looked at: O(nodes + services + rows of those named). -EAGAIN: it takes a plan_diff(),
@@ -183,6 +189,7 @@ uint32_t plan_vip_idx(const struct plan_state *s, const struct ip_addr *vip);
 /* A port of it leads to a table as of the last plan_diff(): with less, it must not be announced. */
 bool plan_vip_is_served(const struct plan_state *s, const struct ip_addr *vip);
 size_t plan_vip_count(const struct plan_state *s);
+size_t plan_svc_count(const struct plan_state *s); /* families and parts, each */
 
 /* The number that stands for a node in maps and on the wire: the first 4 bytes of its id, big-endian. */
 uint32_t plan_node_num(const struct node_id *id);

@@ -463,13 +463,22 @@ int plan_append(struct plan_list *l, struct plan_list stage[STAGE_COUNT])
 	return 0;
 }
 
-int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
-	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e)
+int plan_replay(struct plan_state *s, const struct route_view *view,
+		const struct route_plan *routes, const struct route_plan *before,
+		const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e)
 {
-	struct plan_work w = {
-		.old = s, .view = view, .routes = routes, .self = self, .now_ms = now_ms, .e = e};
+	struct plan_work w = {.old = s,
+			      .view = view,
+			      .routes = routes,
+			      .before = before,
+			      .self = self,
+			      .now_ms = now_ms,
+			      .e = e};
 	struct plan_state was;
 	int rc;
+
+	if (before && before->entry_count != routes->entry_count)
+		w.before = NULL; /* of another shape: nothing is known */
 
 	if (e)
 		*e = (struct err){0};
@@ -513,4 +522,10 @@ int plan_diff(struct plan_state *s, const struct route_view *view, const struct 
 	free(w.first_entry);
 	route_claims_done(&w.claims);
 	return rc;
+}
+
+int plan_diff(struct plan_state *s, const struct route_view *view, const struct route_plan *routes,
+	      const struct node_id *self, uint64_t now_ms, struct plan_list *l, struct err *e)
+{
+	return plan_replay(s, view, routes, NULL, self, now_ms, l, e);
 }

@@ -228,6 +228,7 @@ struct plan_work {
 	struct plan_state next;
 	const struct route_view *view;
 	const struct route_plan *routes;
+	const struct route_plan *before; /* of plan_replay(), else NULL */
 	const struct node_id *self;
 	uint64_t now_ms;
 	struct err *e;

@@ -77,6 +77,19 @@ static uint32_t owner_at(const struct plan_work *w, const struct route_entry *e,
 	return idx;
 }
 
+/* The row that an edge would have had before the last changes. */
+static struct row row_before(const struct plan_work *w, const struct route_entry *e, uint32_t i,
+			     uint32_t count)
+{
+	const struct route_entry *b = &w->before->entry[e - w->routes->entry];
+	struct row was = {.row = {0}};
+
+	if (b->row_count && b->service_idx == e->service_idx && b->family == e->family &&
+	    b->part.lo == e->part.lo && b->part.hi == e->part.hi)
+		was.row.owner = owner_at(w, b, i, count);
+	return was;
+}
+
 bool plan_has_owner(struct plan_block *rows)
 {
 	return rows->count && plan_rows_of(rows)[0].owner; /* any has if one has */
@@ -85,18 +98,19 @@ bool plan_has_owner(struct plan_block *rows)
 int plan_make_rows(const struct plan_work *w, const struct route_entry *e, struct plan_block *old,
 		   uint32_t count, struct plan_block **ret_rows, uint64_t *ret_forget_ms)
 {
-	bool is_same = old && old->count == count;
+	bool is_same = old && old->count == count, is_replay = w->before != NULL;
 	struct plan_block *b = NULL;
 	uint64_t forget_ms = UINT64_MAX;
 
 	for (uint32_t i = 0; i < count; i++) {
-		struct row was = row_at(old, i, count);
+		struct row was = is_replay ? row_before(w, e, i, count) : row_at(old, i, count);
 		struct row next = next_row(w, &was, owner_at(w, e, i, count));
 		uint64_t due_ms = (uint64_t)(next.past.prev_s - 1 + PREV_S) * 1000;
 
 		if (next.row.prev && due_ms < forget_ms)
 			forget_ms = due_ms;
-		if (is_same && next.row.owner == was.row.owner && next.row.prev == was.row.prev)
+		if (is_same && next.row.owner == plan_rows_of(old)[i].owner &&
+		    next.row.prev == plan_rows_of(old)[i].prev)
 			continue;
 		if (!b) {
 			b = plan_block_rows(count);

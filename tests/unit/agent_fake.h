@@ -562,6 +562,24 @@ static inline void add_backend(const struct model_backend *b, int status, const 
 	expect(status, part);
 }
 
+/* A record of another comes into force, or, with len -1, goes. */
+static inline void hear(const struct node_id *writer, uint8_t kind, const char *key,
+			const uint8_t *value, int len)
+{
+	static uint64_t version;
+	struct gossip_event ev = {.kind = len < 0 ? GOSSIP_EV_RECORD_GONE : GOSSIP_EV_RECORD,
+				  .record = {.kind = kind,
+					     .writer = *writer,
+					     .generation = 5,
+					     .seq = ++version,
+					     .key = (const uint8_t *)key,
+					     .key_len = strlen(key),
+					     .value = value,
+					     .value_len = len < 0 ? 0 : (size_t)len}};
+
+	agent_event(&ev, current->agent);
+}
+
 static bool has_seed(void)
 {
 	return agent_seed(current->agent) != NULL;

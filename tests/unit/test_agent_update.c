@@ -37,23 +37,6 @@ static void add_member(uint8_t i)
 	id[i] = m.id;
 }
 
-static void hear(const struct node_id *writer, uint8_t kind, const char *key, const uint8_t *value,
-		 int len)
-{
-	static uint64_t version;
-	struct gossip_event ev = {.kind = len < 0 ? GOSSIP_EV_RECORD_GONE : GOSSIP_EV_RECORD,
-				  .record = {.kind = kind,
-					     .writer = *writer,
-					     .generation = 5,
-					     .seq = ++version,
-					     .key = (const uint8_t *)key,
-					     .key_len = strlen(key),
-					     .value = value,
-					     .value_len = len < 0 ? 0 : (size_t)len}};
-
-	agent_event(&ev, current->agent);
-}
-
 static struct model_backend backend_at(unsigned int member, unsigned int i)
 {
 	char name[16];

@@ -88,8 +88,10 @@ static void test_encode_when_valid_then_decodes_to_the_same(void **state)
 {
 	struct model_override o = {
 		.is_drained = true, .author = "ann", .reason = "kernel", .expires_unix_s = 9};
-	struct model_health h = {
-		.state = MODEL_HEALTH_FAILING, .why = "connection refused", .changed_unix_ms = 1};
+	struct model_health h = {.state = MODEL_HEALTH_FAILING,
+				 .why = "connection refused",
+				 .changed_unix_ms = 1,
+				 .was = MODEL_WAS_USED};
 	struct model_seed seed = {{1, 2, 3}}, seed2;
 	struct model_service s = a_service(), s2;
 	struct model_backend b = a_backend(), b2;
@@ -138,6 +140,7 @@ static void test_encode_when_valid_then_decodes_to_the_same(void **state)
 
 	len = model_health_encode(&h, buf, sizeof(buf));
 	assert_int_equal(model_health_decode(buf, (size_t)len, &h2), 0);
+	assert_int_equal(h2.was, MODEL_WAS_USED);
 	assert_true(h2.state == h.state && h2.changed_unix_ms == 1);
 	assert_string_equal(h2.why, h.why);
 
