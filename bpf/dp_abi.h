@@ -15,7 +15,7 @@
 #include <linux/types.h>
 
 #if !defined(DP_ABI_VERSION) /* a test builds the programs of the next one */
-#define DP_ABI_VERSION 3
+#define DP_ABI_VERSION 4
 #endif
 
 #define DP_ASSERT_SIZE(type, bytes)                                                                \
@@ -79,6 +79,7 @@ DP_ASSERT_SIZE(struct dp_svc, 64);
 #define DP_SVC_DIRECT 16u   /* return=direct: the worker answers from the VIP itself */
 #define DP_SVC_CARRY 32u    /* mtu=carry: no too-big to clients, the mesh fragments */
 #define DP_SVC_UDP_STAY 64u /* udp_suspect=stay: UDP flows are looked for on suspect nodes, too */
+#define DP_SVC_MOVES 128u   /* moves=on: long connections leave pointers, see dp_meet */
 
 enum dp_hash_policy {
 	DP_HASH_5TUPLE = 0,
@@ -220,6 +221,9 @@ DP_ASSERT_SIZE(struct dp_local, 40);
 	2u /* second chance: passed on by a worker; sequence word = edge's node number */
 #define DP_GRE_F_FINAL                                                                             \
 	4u		/* came back from the previous owner, or goes no further: adopt, or drop */
+#define DP_GRE_F_ASK 8u /* with SECOND: a pointer to the flow is an answer, too (dp_pointer) */
+#define DP_GRE_F_TELL                                                                              \
+	16u /* that answer: sequence word = number of the node that has the flow; alone */
 #define DP_GRE_BYTES 8u /* flags+protocol, key */
 #define DP_GRE_SEQ_BYTES                                                                           \
 	4u /* with the sequence word: previous owner's node number, or with SECOND and FINAL the edge's */
@@ -311,7 +315,8 @@ struct dp_flow_fwd {
 	__be16 cport_be; /* client's port as the application sees it: shifted when two flows would share a reply key */
 	__u32 edge_idx; /* dp_node index of the edge that sent the last packet; own index = this machine */
 	__u32 seen_s;	/* seconds since boot, for idle times */
-	__u32 away_idx; /* dp_node index of the node that has this flow, 0 = it is here */
+	__u32 away_idx; /* dp_node index of the node that has this flow, 0 = it is here. Then slot is 0, and use_count is 1 where
+			 * that node only knows who has it; but for an own entry in doubt, which has its cport_be */
 	__u32 state;	/* enum dp_flow_state */
 };
 DP_ASSERT_SIZE(struct dp_flow_fwd, 24);
@@ -344,6 +349,34 @@ struct dp_flow_rev {
 	__u32 state;	 /* enum dp_flow_state */
 };
 DP_ASSERT_SIZE(struct dp_flow_rev, 40);
+
+/* ---- Pointers: where long connections live, for workers that were never told (bpf/dp_meet.h).
+ * dp_meet (ARRAY, __u32)            dp_meet_row(flow hash) -> node index of the edge where pointers to such flows are kept;
+ *                                   0 = nowhere. In terms of nodes the same on all of them. Writer edged
+ * dp_pointer (LRU_HASH)             struct dp_flow_fwd_key -> who has that flow. Writer: TC, from struct dp_pointer_msg
+ * dp_leave (RINGBUF)                struct dp_leave: a pointer to be left at a node. Writer TC; reader edged, which sends it
+ */
+#define DP_MEET_ROWS 1024u
+struct dp_pointer {
+	__u32 node_idx;
+	__u32 seen_s; /* seconds since boot, when it was left */
+};
+DP_ASSERT_SIZE(struct dp_pointer, 8);
+#define DP_LEAVE_RING (1u << 16)
+struct dp_leave {
+	struct dp_flow_fwd_key key;
+	__u32 node_idx; /* where */
+	__u32 pad;
+};
+DP_ASSERT_SIZE(struct dp_leave, 48);
+/* UDP to DP_PING_PORT of a mesh address: its sender has this connection. Never answered. */
+#define DP_POINTER_MAGIC_BE 0x65644d31u /* "edM1", as it stands on the wire */
+struct dp_pointer_msg {
+	__be32 magic_be;
+	__u8 pad[4];
+	struct dp_flow_fwd_key key;
+};
+DP_ASSERT_SIZE(struct dp_pointer_msg, 48);
 
 /* ---- dp_frag and, for WORKER_OUT, dp_frag_out (LRU_HASH): what was decided for the first fragment of a datagram, for those that follow it.
  * Writer: XDP and TC programs; touched by fragments only. */

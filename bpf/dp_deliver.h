@@ -96,9 +96,12 @@ static __always_inline int dp_deliver_where(struct __sk_buff *skb, struct dp_wor
 
 	w->hop.node_idx = 0;
 	w->hop.reason = 0;
-	if (dp_second_edge(w))
+	rc = dp_second_edge(w);
+	if (rc < 0)
 		return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
-	if (w->pkt.frag == DP_FRAG_LATER) {
+	if (rc) {
+		out = dp_second_told();
+	} else if (w->pkt.frag == DP_FRAG_LATER) {
 		out = dp_frag_worker_in(skb);
 	} else if (dp_is_icmp(&w->pkt)) {
 		out = w->pkt.frag ? DP_OUT(DP_R_FRAGMENT, TC_ACT_SHOT) : dp_icmp_worker_in(skb);

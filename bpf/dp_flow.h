@@ -298,7 +298,7 @@ static __always_inline int dp_flow_begin(struct dp_work *w)
 	if (dp_vip_find(w->pkt.src))
 		return DP_OUT(DP_R_SOURCE_IS_VIP, TC_ACT_SHOT);
 	if (dp_second_marks(w) == DP_GRE_F_SECOND)
-		return dp_hop_back(w);
+		return dp_second_answer(w);
 	vip = dp_vip_find(w->pkt.dst);
 	w->choice.svc_idx = vip ? dp_svc_on_port(vip, w->pkt.l4_proto, w->pkt.dport_be) : 0;
 	rc = dp_flow_slot(w);
@@ -396,6 +396,9 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 	out = dp_flow_doubt(w, f, l->svc_idx, now_s);
 	if (out != DP_GO)
 		return out;
+	if (is_assured && !state && dp_meet_is_due(w, f->seen_s, now_s) &&
+	    dp_meet_is_for(w, l->svc_idx))
+		(void)dp_meet_leave();
 	f->edge_idx = w->tunnel.edge_idx;
 	f->seen_s = now_s;
 	f->state = state;
@@ -406,14 +409,15 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
  * again then. */
 static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f)
 {
-	__u32 marks = dp_second_marks(w), next_marks = DP_GRE_F_SECOND;
+	__u32 marks = dp_second_marks(w);
+	__u32 next_marks = dp_second_question(f->use_count && !f->cport_be);
 	int counts = dp_hop_may_have(w, f->away_idx) &&
 		     !dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1);
 
 	if (marks == DP_GRE_F_SECOND) {
 		if (!counts || f->away_idx == w->tunnel.from_idx)
 			return f->cport_be ? DP_IS_PASS : dp_hop_back(w);
-		next_marks |= DP_GRE_F_FINAL; /* it moved twice: there it ends */
+		next_marks = DP_GRE_F_SECOND | DP_GRE_F_FINAL; /* it moved twice: there it ends */
 	} else if (marks || !counts || dp_is_syn(&w->pkt)) {
 		return DP_IS_PASS;
 	}

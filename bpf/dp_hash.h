@@ -131,6 +131,12 @@ DP_HASH_INLINE __u32 dp_row_pick(__u32 hash, __u32 rows)
 	return (__u32)(((__u64)hash * rows) >> 32);
 }
 
+/* Where in dp_meet this flow's pointer is kept: by other bits than the row of its service's table. */
+DP_HASH_INLINE __u32 dp_meet_row(__u64 hash)
+{
+	return (__u32)(hash >> 32) % DP_MEET_ROWS;
+}
+
 /* Row to ask instead of `row` (both relative) at the try-th attempt, try >= 1: spread over the whole table, so that
  * no single node inherits all of a dead one's load. The mixer is MurmurHash3's 32-bit finalizer. */
 DP_HASH_INLINE __u32 dp_row_subst(__u32 row, __u32 try, __u32 rows)

@@ -243,6 +243,29 @@ struct {
 	__type(value, struct dp_flow_rev);
 } dp_rev SEC(".maps");
 
+/* hash of a flow -> the edge where its pointer is kept. Writer edged; readers TC, for services with DP_SVC_MOVES. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_MEET_ROWS);
+	__type(key, __u32);
+	__type(value, __u32);
+} dp_meet SEC(".maps");
+
+/* connection -> the node that has it, which said so. Writer and reader TC on the mesh device. Full: the least recently used
+ * goes; its owner says so again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct dp_flow_fwd_key);
+	__type(value, struct dp_pointer);
+} dp_pointer SEC(".maps");
+
+/* Pointers that are to be left elsewhere. Writer TC; reader edged. Full: left at a later time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, DP_LEAVE_RING);
+} dp_leave SEC(".maps");
+
 /* fragmented datagram -> what was decided for its first fragment. Writers and readers XDP and TC, on fragments only.
  * Full: the least recently used goes. */
 struct {
@@ -277,10 +300,11 @@ struct {
 
 /* enum dp_rate_kind -> answers given in the window under way, per CPU. Writers and readers: who answers. */
 enum dp_rate_kind {
-	DP_RATE_PING = 0,   /* data-path pings */
-	DP_RATE_ECHO = 1,   /* ICMP echo */
-	DP_RATE_ERROR = 2,  /* ICMP errors and resets of our own */
-	DP_RATE_REJECT = 3, /* what XDP lets through to TC to be refused there */
+	DP_RATE_PING = 0,    /* data-path pings */
+	DP_RATE_ECHO = 1,    /* ICMP echo */
+	DP_RATE_ERROR = 2,   /* ICMP errors and resets of our own */
+	DP_RATE_REJECT = 3,  /* what XDP lets through to TC to be refused there */
+	DP_RATE_POINTER = 4, /* pointers noted */
 	DP_RATE_KINDS
 };
 struct dp_rate {

@@ -79,7 +79,11 @@
 	X(FABRIC_IN, "fabric_in", 0, "worker: tunnel taken off in XDP, left to TC")                \
 	X(FABRIC_REPLY, "fabric_reply", 0, "edge: reply's tunnel taken off and sent in XDP")       \
 	X(REPLY_DIRECT, "reply_direct", 0, "worker: reply sent from the VIP, not through an edge") \
-	X(SOURCE_IS_VIP, "source_is_vip", 1, "client's packet whose source is a VIP")
+	X(SOURCE_IS_VIP, "source_is_vip", 1, "client's packet whose source is a VIP")              \
+	X(POINTER_NOTED, "pointer_noted", 0, "a worker's pointer to a connection of its own")      \
+	X(POINTER_REFUSED, "pointer_refused", 1,                                                   \
+	  "pointer from an address that is no node's, or over the rate limit")                     \
+	X(POINTED, "pointed", 0, "there is a pointer to this flow: who asked was told")
 
 enum dp_reason {
 #define DP_REASON_ENUM(name, text, drop, meaning) DP_R_##name,

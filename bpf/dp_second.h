@@ -5,14 +5,16 @@
  * Marks     none: from an edge; the sequence word, if any, names the flow's previous owner
  *           SECOND: from a worker that has not got the flow; SECOND|FINAL: it came back, or goes no further. On both the
  *           sequence word names the edge by which the packet entered, and the token is the first worker's own
+ *           SECOND|ASK: to the keeper of the flow's pointer, if it has one (dp_meet.h); TELL: what that one says
  * No loop   whatever the tables say: without a mark at most one hop, which sets one; SECOND goes back, or on to where this
- *           worker knows the flow to be, both as FINAL; FINAL goes nowhere. A packet crosses the mesh three times at most
+ *           worker knows the flow to be, both as FINAL; FINAL goes nowhere. With ASK it comes back as TELL, and goes on as
+ *           FINAL. A packet crosses the mesh four times at most
  * Budget    hops a second by service and node hopped to, over all CPUs; a flow known to be away needs none
  */
 #ifndef DP_SECOND_H
 #define DP_SECOND_H
 
-#include "bpf/dp_encap.h"
+#include "bpf/dp_meet.h"
 
 #define DP_HOP_PPS 10000u  /* where the service says nothing */
 #define DP_HOP_WINDOWS 10u /* a second: a budget is spent by tenths of it */
@@ -72,13 +74,16 @@ static __always_inline __u32 dp_second_marks(const struct dp_work *w)
 	return DP_GRE_KEY_FLAGS(w->tunnel.key) & (DP_GRE_F_SECOND | DP_GRE_F_FINAL);
 }
 
-/* The edge of a packet that another worker sent. 0, or -1: it is unknown, so no reply would find its way. */
+/* The edge of a packet that another worker sent. 0; -1: it is unknown, so no reply would find its way; 1: the word names no
+ * edge, but who has the flow. */
 static __always_inline int dp_second_edge(struct dp_work *w)
 {
-	__u32 edge_idx;
+	__u32 flags = DP_GRE_KEY_FLAGS(w->tunnel.key), edge_idx;
 
-	if (!dp_second_marks(w))
+	if (!(flags & (DP_GRE_F_SECOND | DP_GRE_F_FINAL | DP_GRE_F_TELL)))
 		return 0;
+	if (flags & DP_GRE_F_TELL)
+		return 1;
 	edge_idx = dp_num_find(w->tunnel.seq);
 	if (!edge_idx)
 		return -1;
@@ -130,19 +135,31 @@ static __always_inline int dp_hop_take(__u32 svc_idx, __u32 node_idx)
 	return __sync_fetch_and_add(&h->used, 1) < (max ? max : 1);
 }
 
-/* DP_IS_HOP: to that node, with these marks, counted so. Or the end. */
-static __always_inline int dp_hop_to(struct dp_work *w, __u32 node_idx, __u32 marks, __u32 reason)
+/* DP_IS_HOP: to that node, with these marks and the number of that other one, counted so. Or the end. */
+static __always_inline int dp_hop_with(struct dp_work *w, __u32 node_idx, __u32 marks,
+				       __u32 word_idx, __u32 reason)
 {
-	struct dp_node *edge = dp_node_get(w->tunnel.edge_idx);
+	struct dp_node *named = dp_node_get(word_idx);
 
-	if (!edge || !edge->node_num)
+	if (!named || !named->node_num)
 		return DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
 	w->wrap.node_idx = node_idx;
 	w->wrap.key = DP_GRE_KEY(marks, DP_GRE_KEY_TOKEN(w->tunnel.key));
-	w->wrap.seq = edge->node_num;
+	w->wrap.seq = named->node_num;
 	w->hop.node_idx = node_idx;
 	w->hop.reason = reason;
 	return DP_IS_HOP;
+}
+
+/* The same with the edge by which it entered. */
+static __always_inline int dp_hop_to(struct dp_work *w, __u32 node_idx, __u32 marks, __u32 reason)
+{
+	return dp_hop_with(w, node_idx, marks, w->tunnel.edge_idx, reason);
+}
+
+static __always_inline __u32 dp_second_question(__u32 is_asked)
+{
+	return is_asked ? DP_GRE_F_SECOND | DP_GRE_F_ASK : DP_GRE_F_SECOND;
 }
 
 static __always_inline int dp_hop_back(struct dp_work *w)
@@ -151,9 +168,10 @@ static __always_inline int dp_hop_back(struct dp_work *w)
 }
 
 /* The flow dp_work.fwd_key is there: its next packets go straight on. If it can't be noted, each of them asks anew. */
-static __always_inline void dp_second_note(struct dp_work *w, __u32 node_idx)
+static __always_inline void dp_second_note(struct dp_work *w, __u32 node_idx, __u32 is_asked)
 {
 	__builtin_memset(&w->fwd, 0, sizeof(w->fwd));
+	w->fwd.use_count = (__u16)is_asked;
 	w->fwd.edge_idx = w->tunnel.edge_idx;
 	w->fwd.seen_s = dp_now_s();
 	w->fwd.away_idx = node_idx;
@@ -187,12 +205,73 @@ __noinline int dp_second_ask(void)
 	return prev_idx ? dp_hop_to(w, prev_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON) : DP_GO;
 }
 
+/* Where else that flow may be: whom the pointer here names, or who keeps it. 0 = nobody; *ret_is_limited as above. */
+static __always_inline __u32 dp_second_keeper(const struct dp_work *w, __u32 *ret_is_asked,
+					      __u32 *ret_is_limited)
+{
+	struct dp_self *self = dp_self_get();
+	__u32 node_idx;
+
+	if (!self || !dp_meet_is_for(w, w->choice.svc_idx))
+		return 0;
+	node_idx = dp_meet_node(w);
+	*ret_is_asked = node_idx != self->node_idx;
+	if (!*ret_is_asked)
+		node_idx = dp_meet_find(w);
+	if (!node_idx || !dp_hop_may_have(w, node_idx))
+		return 0;
+	/* One budget for all keepers, as if they were one node. */
+	*ret_is_limited = !dp_hop_take(w->choice.svc_idx, 0);
+	return *ret_is_limited ? 0 : node_idx;
+}
+
+/* Keeper of pointers that was asked for a flow (dp_work.fwd_key) which it has not: who has it, or back. */
+static __always_inline int dp_second_answer(struct dp_work *w)
+{
+	__u32 node_idx;
+
+	if (!(DP_GRE_KEY_FLAGS(w->tunnel.key) & DP_GRE_F_ASK))
+		return dp_hop_back(w);
+	node_idx = dp_meet_find(w);
+	if (!node_idx || node_idx == w->tunnel.from_idx || !dp_hop_may_have(w, node_idx))
+		return dp_hop_back(w);
+	return dp_hop_with(w, w->tunnel.from_idx, DP_GRE_F_TELL, node_idx, DP_R_POINTED);
+}
+
+/* Worker that asked, and is told who has the flow: only if it still asks this sender, or has been told so already. The edge
+ * is the one that its note has. DP_IS_HOP, or the end. */
+__noinline int dp_second_told(void)
+{
+	const int dropped = DP_OUT(DP_R_REPLY_NO_EDGE, TC_ACT_SHOT);
+	struct dp_work *w = dp_work_get();
+	struct dp_flow_fwd *f;
+	__u32 node_idx;
+
+	if (!w || w->pkt.l4_proto != IPPROTO_TCP || w->pkt.frag)
+		return dropped;
+	__builtin_memset(&w->fwd_key, 0, sizeof(w->fwd_key));
+	dp_addr_copy(w->fwd_key.client, w->pkt.src);
+	dp_addr_copy(w->fwd_key.vip, w->pkt.dst);
+	w->fwd_key.cport_be = w->pkt.sport_be;
+	w->fwd_key.vport_be = w->pkt.dport_be;
+	w->fwd_key.l4_proto = w->pkt.l4_proto;
+	node_idx = dp_num_find(w->tunnel.seq);
+	f = bpf_map_lookup_elem(&dp_fwd_new, &w->fwd_key);
+	if (!f || f->cport_be || !f->away_idx || !dp_hop_may_have(w, node_idx) ||
+	    (f->away_idx != node_idx && (!f->use_count || f->away_idx != w->tunnel.from_idx)))
+		return dropped;
+	f->away_idx = node_idx;
+	f->use_count = 0;
+	w->tunnel.edge_idx = f->edge_idx;
+	return dp_hop_to(w, node_idx, DP_GRE_F_SECOND | DP_GRE_F_FINAL, DP_R_PASSED_ON);
+}
+
 /* Worker without the flow, which could make it here (hop.slot), for a service of ours (choice.svc_idx). DP_GO: do so, and
  * hop.reason says why; DP_IS_HOP; or the end. */
 __noinline int dp_second_try(void)
 {
 	struct dp_work *w = dp_work_get();
-	__u32 prev_idx, is_limited;
+	__u32 node_idx, is_limited, is_asked = 0;
 
 	if (!w)
 		return DP_GO;
@@ -200,13 +279,15 @@ __noinline int dp_second_try(void)
 		w->hop.reason = DP_R_ADOPTED;
 		return DP_GO;
 	}
-	prev_idx = dp_second_whom(w, &is_limited);
-	if (!prev_idx) {
+	node_idx = dp_second_whom(w, &is_limited);
+	if (!node_idx && !is_limited)
+		node_idx = dp_second_keeper(w, &is_asked, &is_limited);
+	if (!node_idx) {
 		w->hop.reason = is_limited ? DP_R_HOP_LIMITED : 0;
 		return DP_GO;
 	}
-	dp_second_note(w, prev_idx);
-	return dp_hop_to(w, prev_idx, DP_GRE_F_SECOND, DP_R_PASSED_ON);
+	dp_second_note(w, node_idx, is_asked);
+	return dp_hop_to(w, node_idx, dp_second_question(is_asked), DP_R_PASSED_ON);
 }
 
 /* Worker without the flow, and without a backend that could take it: to the owner by this worker's own tables, for good.
@@ -228,7 +309,7 @@ __noinline int dp_second_miss(void)
 	if (!dp_hop_is_open(node_idx) || !dp_hop_take(w->choice.svc_idx, node_idx))
 		return dropped;
 	w->tunnel.key = DP_GRE_KEY(0, DP_BE_TOKEN(w->choice.backend_word));
-	dp_second_note(w, node_idx);
+	dp_second_note(w, node_idx, 0);
 	return dp_hop_to(w, node_idx, DP_GRE_F_SECOND | DP_GRE_F_FINAL, DP_R_PASSED_ON);
 }
 

@@ -318,6 +318,8 @@ static __always_inline int dp_mesh_in_run(struct __sk_buff *skb)
 		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
 	if (dp_is_ping(skb, &w->pkt))
 		return dp_ping_answer(skb);
+	if (dp_is_pointer(skb, &w->pkt))
+		return dp_meet_note(skb);
 	if (w->pkt.l4_proto != DP_NH_GRE)
 		return DP_OUT(DP_R_MESH_PASS, TC_ACT_UNSPEC);
 	return dp_mesh_gre(skb, w);

@@ -37,6 +37,7 @@
 #include "edge/check/check.h"
 #include "edge/deliver.h"
 #include "edge/mapw.h"
+#include "edge/pointer.h"
 #include "edge/poison.h"
 #include "edge/report.h"
 #include "edge/signal.h"
@@ -258,7 +259,10 @@ struct agent {
 	uint32_t ops_written; /* since the last event about them */
 	uint64_t map_writes;  /* ever */
 
-	struct signals *signals; /* NULL = no maps */
+	struct signals *signals;     /* NULL = no maps */
+	struct pointers *pointers;   /* likewise */
+	uint32_t meet[DP_MEET_ROWS]; /* dp_meet as written */
+	uint64_t meet_digest;	     /* of whom it was made, 0 = not written yet */
 	uv_timer_t health_timer;
 	uint32_t health_ticks;
 
@@ -424,6 +428,11 @@ void agent_tokens_adopt(struct agent *a);
 void agent_locals_write(struct agent *a);
 int agent_backends_watch(struct agent *a);
 void agent_backends_close(struct agent *a);
+
+/* agent_moves.c */
+void agent_moves_maps(struct agent *a);
+void agent_moves_no_maps(struct agent *a);
+int agent_moves_write(struct agent *a, struct err *e);
 
 /* agent_health.c */
 void agent_check_start(struct own_backend *o);

@@ -35,6 +35,7 @@ static void drop_maps(struct agent *a)
 	a->map_writes++;
 	agent_see_no_maps(a);
 	agent_health_no_maps(a);
+	agent_moves_no_maps(a);
 	plan_state_free(a->plan);
 	a->plan = NULL;
 	if (a->mapw)
@@ -149,7 +150,7 @@ static int write_plan(struct agent *a, struct err *e)
 {
 	struct mapw_ops ops = mapw_real_ops(a->mapw);
 	struct plan_list list = {0};
-	bool is_whole = false;
+	bool is_whole = false, has_other_nodes;
 	int err;
 
 	if (!a->plan) {
@@ -176,11 +177,12 @@ static int write_plan(struct agent *a, struct err *e)
 	a->is_plan_whole = !err;
 	if (err)
 		return err;
+	has_other_nodes = is_whole || a->world->touched_node.count;
 	agent_untouch(a);
 	/* Server ids are of backends, whatever state they are in. */
 	if (is_whole || !a->is_lists_read || a->quic_text[0])
 		agent_lists_quic(a);
-	return 0;
+	return has_other_nodes || !a->meet_digest ? agent_moves_write(a, e) : 0;
 }
 
 void agent_maps_write(struct agent *a)
@@ -288,6 +290,7 @@ static int take_maps(struct agent *a, const struct dp_fds *fds, uint32_t abi, st
 	memcpy(a->map_id, id, sizeof(id));
 	agent_see_maps(a);
 	agent_health_maps(a);
+	agent_moves_maps(a);
 	return 0;
 }
 

@@ -53,7 +53,9 @@
 	X(capture, "dp_capture") \
 	X(capture_lost, "dp_capture_lost") \
 	X(pulse, "dp_pulse") \
-	X(signal, "dp_signal")
+	X(signal, "dp_signal") \
+	X(meet, "dp_meet") \
+	X(leave, "dp_leave")
 
 struct dp_fds {
 #define DP_MAP_FIELD(field, name) int field;

@@ -141,6 +141,7 @@ static int map_all(struct mapw *m, struct err *e)
 		{f->filter, "dp_filter", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct dp_filter_key), 4,
 		 NULL},
 		{f->local, "dp_local", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dp_local), &m->locals},
+		{f->meet, "dp_meet", BPF_MAP_TYPE_ARRAY, 4, 4, NULL},
 		{f->host, "dp_host", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dp_host), NULL},
 		{f->self, "dp_self", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dp_self), NULL},
 	};
@@ -473,6 +474,17 @@ int mapw_get_local(const struct mapw *m, uint32_t slot, struct dp_local *ret_loc
 		return -errno;
 	*ret_local = local;
 	return 0;
+}
+
+bool mapw_node_addr(const struct mapw *m, uint32_t node_idx, uint8_t ret_addr[16])
+{
+	static const uint8_t none[16];
+
+	if (!node_idx || node_idx >= m->sizes.nodes ||
+	    __atomic_load_n(&m->node[node_idx].state, __ATOMIC_ACQUIRE) == DP_NODE_DOWN)
+		return false;
+	memcpy(ret_addr, m->node[node_idx].addr, sizeof(none));
+	return memcmp(ret_addr, none, sizeof(none)) != 0;
 }
 
 static uint32_t *packed_words(const uint32_t *area, size_t n)

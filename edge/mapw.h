@@ -40,13 +40,18 @@ void mapw_sizes(const struct mapw *m, struct plan_sizes *ret_sizes);
 /* What the maps hold now, for plan_adopt(); pointers into the maps, valid until the next call or mapw_close(). */
 int mapw_image(struct mapw *m, struct plan_image *ret_image, struct err *e);
 
+/* The mesh address of a node that is not down; false: there is none. */
+bool mapw_node_addr(const struct mapw *m, uint32_t node_idx, uint8_t ret_addr[16]);
+
 const struct dp_fds *mapw_fds(const struct mapw *m);
 /* dp_quic has changed: programs must look again. */
 void mapw_quic_changed(struct mapw *m);
 /* One of dp_ctl's flags, for all programs at once. */
 void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on);
 
-/* edge/mapw_set.c: maps that are sets of keys. What one holds now, sorted, and how many it has room for. */
+/* edge/mapw_set.c: where pointers of that row are kept (bpf/dp_meet.h). 0 or the kernel's errno. */
+int mapw_set_meet(struct mapw *m, uint32_t row, uint32_t node_idx);
+/* Maps that are sets of keys. What one holds now, sorted, and how many it has room for. */
 enum mapw_set { MAPW_QUIC, MAPW_FILTER };
 int mapw_set_read(struct mapw *m, enum mapw_set which, struct mapset *ret_have, uint32_t *ret_room,
 		  struct err *e);

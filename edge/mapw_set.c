@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The maps that are sets of keys: prefix lists, server ids. */
+/* The maps that are sets of keys: prefix lists, server ids; and what is written row by row, by the kernel's call. */
 #include <errno.h>
 #include <string.h>
 
@@ -15,6 +15,11 @@ static int put(int fd, const void *key, uint32_t value)
 static int del(int fd, const void *key)
 {
 	return bpf_map_delete_elem(fd, key) && errno != ENOENT ? -errno : 0;
+}
+
+int mapw_set_meet(struct mapw *m, uint32_t row, uint32_t node_idx)
+{
+	return put(mapw_fds(m)->meet, &row, node_idx);
 }
 
 static int put_quic(void *arg, const void *key, uint32_t value)

@@ -75,6 +75,8 @@ struct model_policy {
 	uint8_t panic_pct; /* less than these pass, of all: those that fail are used too, the more the fewer pass; 0 = never */
 	uint8_t is_udp_stay; /* udp_suspect=stay: UDP flows of a suspect node are looked for there */
 	uint8_t is_local;    /* local=prefer: an edge's own backends before its region's */
+	uint8_t is_moving;   /* moves=on: long connections leave pointers to their worker */
+	uint8_t pad[3];
 };
 #define MODEL_EJECT_PCT 50
 #define MODEL_PPS_MAX 1000000000u

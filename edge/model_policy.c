@@ -55,6 +55,7 @@ static const struct policy {
 	{"slow_start", NUMBER, AT(slow_start_s), 3600, {NULL}, "1..3600 seconds, or off"},
 	{"local", WORD, AT(is_local), 1, {"off", "prefer"}, "prefer or off"},
 	{"udp_suspect", WORD, AT(is_udp_stay), 1, {"move", "stay"}, "move or stay"},
+	SWITCH("moves", is_moving),
 	{"rows", ROWS, AT(rows), 0, {NULL}, "251, 1021, 4099, 16381, 65537, or off"},
 };
 #define POLICY_COUNT (sizeof(policies) / sizeof(policies[0]))
@@ -234,6 +235,8 @@ int model_policy_check(const struct model_service *s, struct err *e)
 		return err_set(e, -EINVAL, "policy quic=on: the service has no UDP port");
 	if (p->syn_pps && !model_service_has_proto(s, IPPROTO_TCP))
 		return err_set(e, -EINVAL, "policy syn_pps: the service has no TCP port");
+	if (p->is_moving && !model_service_has_proto(s, IPPROTO_TCP))
+		return err_set(e, -EINVAL, "policy moves=on: the service has no TCP port");
 	if ((p->prefix4 || p->prefix6) && !p->source_pps)
 		return err_set(e, -EINVAL,
 			       "policy prefix%d: it is for source_pps, which is not set",

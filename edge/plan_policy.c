@@ -29,6 +29,8 @@ void plan_policy_fill(const struct route_view *view, size_t service_idx, struct 
 		svc->flags |= DP_SVC_CARRY;
 	if (p->is_udp_stay)
 		svc->flags |= DP_SVC_UDP_STAY;
+	if (p->is_moving)
+		svc->flags |= DP_SVC_MOVES;
 }
 
 /* A VIP that several services share is of the mind of any of them. */

@@ -110,6 +110,7 @@ static void put_world(const struct bf *b)
 	forget(b, "dp_fwd_new", sizeof(struct dp_flow_fwd_key));
 	forget(b, "dp_rev", sizeof(struct dp_flow_rev_key));
 	forget(b, "dp_rev_new", sizeof(struct dp_flow_rev_key));
+	forget(b, "dp_pointer", sizeof(struct dp_flow_fwd_key));
 	forget(b, "dp_frag", sizeof(struct dp_frag_key));
 	forget(b, "dp_frag_out", sizeof(struct dp_frag_key));
 	put(b, "dp_host", &zero, &world.host);
@@ -122,6 +123,7 @@ static void put_world(const struct bf *b)
 	put_all(b, "dp_rows", world.row, sizeof(world.row[0]), 0, MODEL_ROWS);
 	put_all(b, "dp_backend", world.backend, 8, 0, MODEL_BACKENDS);
 	put_all(b, "dp_node", world.node, sizeof(world.node[0]), 0, MODEL_NODES);
+	put_all(b, "dp_meet", world.meet, 4, 0, DP_MEET_ROWS);
 	put_all(b, "dp_local", world.local, sizeof(world.local[0]), 0, MODEL_BACKENDS);
 	for (uint32_t i = 1; i < MODEL_NODES; i++) {
 		struct dp_addr_key key;

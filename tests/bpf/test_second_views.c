@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Three nodes whose tables disagree in every way: each is edge and worker, with its own indexes, rows, backends, tokens, node
  * states and numbers, drawn anew every few packets, while flow tables live on. The test carries each packet from program to
- * program until it ends. It always does: after three mesh hops at most, with one reason per program, never at another
+ * program until it ends. It always does: after four mesh hops at most, with one reason per program, never at another
  * service's backend; and what is delivered can be answered, through the edge it came by. SEED=n repeats a run. */
 #include <errno.h>
 #include <netinet/in.h>
@@ -18,7 +18,7 @@
 #define NODES 3u
 #define PACKETS 12000u
 #define PER_VIEW 40u
-#define HOPS_MAX 3u
+#define HOPS_MAX 4u
 
 static const struct service {
 	uint32_t idx; /* service, and its token slot on every node */
@@ -143,6 +143,7 @@ static void view_service(uint32_t n, uint32_t s)
 			     .rows = 1,
 			     .port_lo = services[s].port,
 			     .family = (uint8_t)services[s].family,
+			     .flags = chance(60) ? DP_SVC_MOVES : 0,
 			     .hop_pps = chance(10) ? 1 : 0};
 
 	if (chance(70))
@@ -161,11 +162,22 @@ static void view_service(uint32_t n, uint32_t s)
 	bf_set_local(nodes[n], services[s].idx, &local);
 }
 
+/* Where pointers are kept. */
+static void view_meet(uint32_t n)
+{
+	for (uint32_t row = 0; row < DP_MEET_ROWS; row++) {
+		uint32_t idx = draw(NODES + 1);
+
+		put(n, "dp_meet", &row, &idx);
+	}
+}
+
 static void views_draw(void)
 {
 	are_numbers_right = chance(50);
 	for (uint32_t n = 0; n < NODES; n++) {
 		view_nodes(n);
+		view_meet(n);
 		for (uint32_t s = 0; s < SERVICES; s++) {
 			view_backends(n, s);
 			view_service(n, s);
@@ -250,12 +262,13 @@ static uint32_t mesh_next(uint8_t *frame, size_t len, struct pkt_seen *ret_seen)
 
 struct tally {
 	unsigned delivered, adopted, dropped, answered, hops[HOPS_MAX + 1];
-	unsigned passed_on, passed_back, limited;
+	unsigned passed_on, passed_back, pointed, limited;
 };
 
 static bool is_hop(uint32_t reason)
 {
-	return reason == DP_R_FORWARDED || reason == DP_R_PASSED_ON || reason == DP_R_PASSED_BACK;
+	return reason == DP_R_FORWARDED || reason == DP_R_PASSED_ON || reason == DP_R_PASSED_BACK ||
+	       reason == DP_R_POINTED;
 }
 
 /* The backend answers: back to the client, through the edge by which the question came. */
@@ -310,6 +323,7 @@ static void walk(struct tally *t)
 	while (is_hop(reason)) {
 		t->passed_on += reason == DP_R_PASSED_ON;
 		t->passed_back += reason == DP_R_PASSED_BACK;
+		t->pointed += reason == DP_R_POINTED;
 		assert_true(++hops <= HOPS_MAX);
 		n = mesh_next(frame, len, &seen);
 		reason = run(n, BF_MESH_IN, frame, &len, &retval);
@@ -331,6 +345,32 @@ static void walk(struct tally *t)
 		answer(n, edge, &services[s], &seen, p.sport, t);
 }
 
+/* One of the nodes says that it has one of the connections. */
+static void say(uint32_t n)
+{
+	const struct service *s = &services[draw(SERVICES)];
+	struct dp_pointer_msg m = {.magic_be = htonl(DP_POINTER_MAGIC_BE)};
+	struct pkt_spec p = {.src = text("10.99.0.%u%.0u", draw(NODES) + 1, 0),
+			     .dst = text("10.99.0.%u%.0u", n + 1, 0),
+			     .sport = 50000,
+			     .dport = DP_PING_PORT,
+			     .l4_proto = IPPROTO_UDP,
+			     .payload = sizeof(m),
+			     .data = &m};
+	uint8_t frame[PKT_MAX];
+	uint32_t retval, reason;
+	size_t len;
+
+	bf_addr(s->family == 4 ? BF_CLIENT4 : BF_CLIENT6, m.key.client);
+	bf_addr(s->vip, m.key.vip);
+	m.key.cport_be = htons((uint16_t)(40000 + draw(12)));
+	m.key.vport_be = htons(s->port);
+	m.key.l4_proto = IPPROTO_TCP;
+	len = pkt_build(&p, frame);
+	reason = run(n, BF_MESH_IN, frame, &len, &retval);
+	assert_int_equal(reason, DP_R_POINTER_NOTED);
+}
+
 static void test_walk_when_views_disagree_then_it_ends_and_mixes_nothing(void **state)
 {
 	const char *seed = getenv("SEED");
@@ -346,16 +386,19 @@ static void test_walk_when_views_disagree_then_it_ends_and_mixes_nothing(void **
 	for (uint32_t i = 0; i < PACKETS; i++) {
 		if (i % PER_VIEW == 0)
 			views_draw();
+		if (chance(60))
+			say(draw(NODES));
 		walk(&t);
 	}
 	print_message(
 		"%u packets: %u delivered (%u adopted, %u out of budget), %u dropped; %u answered; "
-		"hops 0: %u, 1: %u, 2: %u, 3: %u; %u passed on, %u back\n",
+		"hops 0: %u, 1: %u, 2: %u, 3: %u, 4: %u; %u passed on, %u back, %u pointed\n",
 		PACKETS, t.delivered, t.adopted, t.limited, t.dropped, t.answered, t.hops[0],
-		t.hops[1], t.hops[2], t.hops[3], t.passed_on, t.passed_back);
+		t.hops[1], t.hops[2], t.hops[3], t.hops[4], t.passed_on, t.passed_back, t.pointed);
 	/* Else it has proved nothing. */
 	assert_true(t.delivered > PACKETS / 4 && t.adopted > 50 && t.hops[3] > 50 &&
-		    t.passed_back > 50 && t.answered > PACKETS / 10);
+		    t.passed_back > 50 && t.hops[4] > 2 && t.pointed > 10 &&
+		    t.answered > PACKETS / 10);
 }
 
 static int group_setup(void **state)

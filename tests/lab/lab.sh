@@ -384,7 +384,9 @@ lab_conf() {
 			*) printf 'seed = [%s]:%s\n' "$(lab_mesh6 "$n")" "$LAB_PORT" ;;
 			esac
 		done
-		printf '[edge]\npublic = %s\nvip_prefix = %s\nvip_prefix = %s\n[worker]\nuplink = eth0\nbridge = br*\n' "${LAB_PUBLIC[$node]:-eth0}" "$LAB_VIP4" "$LAB_VIP6"
+		[ "${LAB_PUBLIC[$node]:-}" = none ] || # a worker, and no edge
+			printf '[edge]\npublic = %s\nvip_prefix = %s\nvip_prefix = %s\n' "${LAB_PUBLIC[$node]:-eth0}" "$LAB_VIP4" "$LAB_VIP6"
+		printf '[worker]\nuplink = eth0\nbridge = br*\n'
 		if [ ${#LAB_REGIONS[@]} -gt 1 ]; then
 			printf '[regions]\norder ='
 			for n in "${LAB_REGIONS[@]}"; do [ "$n" = "$region" ] || printf ' %s' "$n"; done

@@ -37,7 +37,7 @@
 
 enum bf_node { BF_SELF = 1, BF_NODE_V4 = 2, BF_NODE_V6 = 3, BF_NODE_NO_ADDR = 4 };
 /* As enum dp_rate_kind in bpf/dp_maps.h. */
-enum bf_rate { BF_RATE_PING, BF_RATE_ECHO, BF_RATE_ERROR, BF_RATE_REJECT };
+enum bf_rate { BF_RATE_PING, BF_RATE_ECHO, BF_RATE_ERROR, BF_RATE_REJECT, BF_RATE_POINTER };
 enum bf_prog {
 	BF_XDP,
 	BF_PUB_IN,

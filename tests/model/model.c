@@ -443,8 +443,7 @@ static void xdp(struct model_step *s, uint32_t parse_reason)
 }
 
 /* Where a flow of this service may be, if its node is suspect: a connection always, else where the service says so. */
-static bool may_be_at(const struct model_world *w, uint32_t node, uint8_t l4_proto,
-		      uint32_t svc_idx)
+bool model_may_be_at(const struct model_world *w, uint32_t node, uint8_t l4_proto, uint32_t svc_idx)
 {
 	if (w->node[node].state == DP_NODE_SUSPECT)
 		return l4_proto == IPPROTO_TCP || (w->svc[svc_idx].flags & DP_SVC_UDP_STAY);
@@ -460,7 +459,7 @@ static uint32_t seq_of(const struct model_world *w, const struct model_choice *c
 
 	if (!c->prev_idx || DP_BE_STATE(word) != DP_BE_UP || !node || node >= MODEL_NODES ||
 	    node == DP_BE_NODE(w->backend[c->backend_idx]) ||
-	    !may_be_at(w, node, l4_proto, c->svc_idx))
+	    !model_may_be_at(w, node, l4_proto, c->svc_idx))
 		return 0;
 	return w->node[node].node_num;
 }

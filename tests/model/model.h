@@ -4,7 +4,7 @@
  *
  * World     the contents of the maps, and what the tables of flows and fragments hold; model_run() keeps those up
  * Mesh      an Ethernet, as in tests/lib/bpf_fixture.h, without fabric
- * Not here  rates, SYN floods, connection ids, second chances on workers, errors of our own: is_unknown says so
+ * Not here  rates, SYN floods, connection ids, what other workers passed on, errors of our own: is_unknown says so
  * Time      stands still: nothing is idle, no window passes
  */
 #ifndef MODEL_H
@@ -28,6 +28,7 @@
 #define MODEL_FILTERS 32
 #define MODEL_FLOWS 1024
 #define MODEL_FRAGS 1024
+#define MODEL_POINTERS 1024
 
 enum model_hook {
 	MODEL_XDP,
@@ -45,6 +46,14 @@ struct model_flow {
 	uint8_t l4_proto;
 	uint32_t slot, use_count, edge_idx, state;
 	bool is_assured;
+	/* Not here, but there, which was asked for its pointer or has the flow; ports and backend mean nothing then. */
+	uint32_t away_idx;
+	bool is_asked;
+};
+
+struct model_pointer {
+	struct dp_flow_fwd_key key;
+	uint32_t node_idx;
 };
 
 struct model_frag {
@@ -72,6 +81,9 @@ struct model_world {
 	uint32_t filter_count;
 	struct model_flow flow[MODEL_FLOWS];
 	uint32_t flow_count;
+	uint32_t meet[DP_MEET_ROWS];
+	struct model_pointer pointer[MODEL_POINTERS];
+	uint32_t pointer_count;
 	struct model_frag frag[MODEL_FRAGS];
 	uint32_t frag_count;
 };
@@ -119,7 +131,9 @@ struct model_step {
 	struct model_answer *a;
 	struct model_pkt p;
 	enum model_hook hook;
+	uint32_t hop_idx, hop_flags; /* MODEL_HOP: to that node */
 };
+#define MODEL_HOP DP_REASON_COUNT /* no reason: it goes on to another node */
 
 uint32_t model_get16(const uint8_t *p);
 uint32_t model_get32(const uint8_t *p);
@@ -167,6 +181,16 @@ void model_clamp_mss(struct model_step *s, size_t tunnel_bytes);
 void model_deliver(struct model_step *s, uint32_t token, uint32_t edge_idx, size_t inner,
 		   size_t tunnel_bytes);
 void model_mesh_in(struct model_step *s);
+/* model_moves.c. Who may know the connection that began elsewhere: true with hop_* filled in, and it is noted. */
+bool model_move_ask(struct model_step *s, uint32_t svc_idx, uint32_t edge_idx);
+/* A flow that is away: true with hop_* filled in, false: it no longer counts. */
+bool model_move_follow(struct model_step *s, struct model_flow *f, uint32_t edge_idx);
+/* The packet's way on, out of its tunnel, if it had one, into another. */
+void model_move_hop(struct model_step *s, uint32_t token, uint32_t edge_idx);
+bool model_move_is_pointer(const struct model_step *s);
+void model_move_note(struct model_step *s, uint32_t from_idx);
+bool model_may_be_at(const struct model_world *w, uint32_t node, uint8_t l4_proto,
+		     uint32_t svc_idx);
 void model_reply(struct model_step *s, uint32_t mark);
 
 #endif

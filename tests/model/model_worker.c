@@ -64,8 +64,9 @@ static struct model_flow *flow_by_reply(struct model_world *w, const uint8_t *cl
 	for (uint32_t i = 0; i < w->flow_count; i++) {
 		struct model_flow *f = &w->flow[i];
 
-		if (f->l4_proto == l4_proto && f->app_cport == app_cport && f->bport == bport &&
-		    !memcmp(f->client, client, 16) && !memcmp(f->local, local, 16))
+		if (!f->away_idx && f->l4_proto == l4_proto && f->app_cport == app_cport &&
+		    f->bport == bport && !memcmp(f->client, client, 16) &&
+		    !memcmp(f->local, local, 16))
 			return f;
 	}
 	return NULL;
@@ -117,6 +118,8 @@ static uint32_t flow_begin(struct model_step *s, uint32_t token, uint32_t edge_i
 	if (reason)
 		return reason;
 	l = &w->local[n.slot];
+	if (model_move_ask(s, l->svc_idx, edge_idx))
+		return MODEL_HOP;
 	memcpy(n.client, s->p.src, 16);
 	memcpy(n.vip, s->p.dst, 16);
 	if (l->ifindex)
@@ -148,6 +151,12 @@ static uint32_t flow_in(struct model_step *s, uint32_t token, uint32_t edge_idx,
 {
 	struct model_flow *f = flow_of(s->w, &s->p);
 
+	if (f && f->away_idx) {
+		if (model_move_follow(s, f, edge_idx))
+			return MODEL_HOP;
+		flow_forget(s->w, f);
+		f = NULL;
+	}
 	/* Its backend is gone, or the client's port is used again. */
 	if (f && (!slot_serves(s->w, f) || (f->state && is_syn(&s->p)))) {
 		flow_forget(s->w, f);
@@ -258,6 +267,7 @@ static void deliver_error(struct model_step *s, size_t inner, bool is_mesh)
 		return;
 	}
 	f = flow_of(s->w, &q);
+	s->a->is_unknown = f && f->away_idx;
 	if (!f || !slot_serves(s->w, f)) {
 		model_drop(s, DP_R_ICMP_NO_FLOW);
 		return;
@@ -285,6 +295,12 @@ void model_deliver(struct model_step *s, uint32_t token, uint32_t edge_idx, size
 		return;
 	}
 	reason = find_backend(s, token, edge_idx, &slot, &cport, &bport);
+	if (reason == MODEL_HOP) {
+		if (tunnel_bytes)
+			strip(s, inner);
+		model_move_hop(s, token, edge_idx);
+		return;
+	}
 	if (reason) {
 		s->a->is_unknown = reason == DP_R_TOKEN_UNKNOWN && is_elsewhere(s);
 		model_drop(s, reason);
@@ -414,11 +430,15 @@ void model_mesh_in(struct model_step *s)
 		answer_ping(s);
 		return;
 	}
+	from = known_node(s->w, s->p.src);
+	if (model_move_is_pointer(s)) {
+		model_move_note(s, from);
+		return;
+	}
 	if (s->p.l4_proto != 47) {
 		model_end(s, DP_R_MESH_PASS, TC_ACT_UNSPEC);
 		return;
 	}
-	from = known_node(s->w, s->p.src);
 	if (!from) {
 		model_drop(s, DP_R_GRE_UNKNOWN_PEER);
 		return;
@@ -445,6 +465,10 @@ void model_mesh_in(struct model_step *s)
 	}
 	if (DP_GRE_KEY_FLAGS(key) & DP_GRE_F_REPLY) {
 		to_client(s, from, inner);
+		return;
+	}
+	if (DP_GRE_KEY_FLAGS(key) & DP_GRE_F_TELL) {
+		model_drop(s, DP_R_REPLY_NO_EDGE); /* no number is known here, so it names nobody */
 		return;
 	}
 	if ((DP_GRE_KEY_FLAGS(key) & (DP_GRE_F_SECOND | DP_GRE_F_FINAL)) || (flags & 0x1000)) {

@@ -68,6 +68,13 @@ static void make_nodes(struct model_world *w, uint64_t *seed)
 	}
 }
 
+/* Many keep their own, for only then it matters here what pointers say. */
+static void make_meet(struct model_world *w, uint64_t *seed)
+{
+	for (uint32_t i = 0; i < DP_MEET_ROWS; i++)
+		w->meet[i] = chance(seed, 40) ? 1 : world_rnd(seed, 10);
+}
+
 static void make_vips(struct model_world *w, uint64_t *seed)
 {
 	w->vip_count = 8;
@@ -119,6 +126,7 @@ static void make_svcs(struct model_world *w, uint64_t *seed)
 		s->flags |= chance(seed, 15) ? DP_SVC_DIRECT : 0;
 		s->flags |= chance(seed, 30) ? DP_SVC_CARRY : 0;
 		s->flags |= chance(seed, 30) ? DP_SVC_UDP_STAY : 0;
+		s->flags |= chance(seed, 40) ? DP_SVC_MOVES : 0;
 		make_ports(w, i, vip, s->port_lo,
 			   s->port_lo + (chance(seed, 50) ? 0 : world_rnd(seed, 300)),
 			   1 + world_rnd(seed, 3), &pages);
@@ -200,6 +208,7 @@ void world_make(struct model_world *w, const struct dp_host *host, const struct 
 	w->self.seed[0] ^= *seed;
 	w->self.ready = chance(seed, 97);
 	make_nodes(w, seed);
+	make_meet(w, seed);
 	make_vips(w, seed);
 	make_svcs(w, seed);
 	make_backends(w, seed);
@@ -522,6 +531,39 @@ static void draft_ping(struct draft *d, uint64_t *seed)
 				    .ping_kind = (uint8_t)world_rnd(seed, 3)};
 }
 
+/* One node tells another that it has a connection: mostly one that comes by here, too. */
+static void draft_pointer(struct draft *d, const struct model_world *w, uint64_t *seed)
+{
+	struct dp_pointer_msg *m = (void *)d->data;
+	const struct dp_node *n = &w->node[2 + world_rnd(seed, 7)];
+	bool is_v4 = model_is_mapped4(n->addr) || !n->addr[0];
+	struct draft of;
+
+	(void)draft_in(&of, w, seed);
+	memset(d, 0, sizeof(*d));
+	m->magic_be = htonl(DP_POINTER_MAGIC_BE);
+	m->key.cport_be = htons(of.spec.sport);
+	m->key.vport_be = htons(of.spec.dport);
+	m->key.l4_proto = chance(seed, 90) ? IPPROTO_TCP : of.spec.l4_proto;
+	if (strchr(of.spec.src, ':')) {
+		inet_pton(AF_INET6, of.spec.src, m->key.client);
+		inet_pton(AF_INET6, of.spec.dst, m->key.vip);
+	} else {
+		m->key.client[10] = m->key.client[11] = m->key.vip[10] = m->key.vip[11] = 0xff;
+		inet_pton(AF_INET, of.spec.src, m->key.client + 12);
+		inet_pton(AF_INET, of.spec.dst, m->key.vip + 12);
+	}
+	text_of(n->addr, d->src);
+	d->spec = (struct pkt_spec){
+		.src = n->addr[15] ? d->src : "10.99.0.77",
+		.dst = is_v4 ? "10.99.0.1" : "fd99::1",
+		.l4_proto = IPPROTO_UDP,
+		.sport = (uint16_t)world_rnd(seed, 65536),
+		.dport = DP_PING_PORT,
+		.payload = (uint16_t)(chance(seed, 90) ? sizeof(*m) : world_rnd(seed, 60)),
+		.data = d->data};
+}
+
 static size_t mutate(uint8_t *frame, size_t len, uint64_t *seed)
 {
 	uint32_t times = chance(seed, 70) ? 0 : 1 + world_rnd(seed, 3);
@@ -563,6 +605,8 @@ size_t world_frame(const struct model_world *w, enum model_hook hook, uint64_t *
 	_Static_assert(PKT_MAX <= MODEL_FRAME_MAX, "frames fit");
 	if (hook == MODEL_MESH_IN && chance(seed, 3))
 		draft_ping(&d, seed);
+	else if (hook == MODEL_MESH_IN && chance(seed, 6))
+		draft_pointer(&d, w, seed);
 	else if (hook == MODEL_MESH_IN)
 		draft_tunnel(&d, w, seed);
 	else if (hook == MODEL_UP_OUT || hook == MODEL_BR_IN || hook == MODEL_MESH_OUT)

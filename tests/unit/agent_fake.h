@@ -44,6 +44,7 @@ struct fake_maps {
 	uint32_t vipslot[DP_VIP_SLOTS];
 	struct dp_local local[DP_LOCAL_MAX];
 	struct dp_self self;
+	uint32_t meet[DP_MEET_ROWS];
 	struct fake_set {
 		uint8_t key[32][MAPSET_KEY_MAX];
 		uint32_t value[32], count;
@@ -272,6 +273,21 @@ int mapw_set_read(struct mapw *m, enum mapw_set which, struct mapset *ret_have, 
 	mapset_sort(ret_have);
 	*ret_room = 32;
 	return 0;
+}
+
+int mapw_set_meet(struct mapw *m, uint32_t row, uint32_t node_idx)
+{
+	(void)m;
+	maps->meet[row] = node_idx;
+	return 0;
+}
+
+bool mapw_node_addr(const struct mapw *m, uint32_t node_idx, uint8_t ret_addr[16])
+{
+	(void)m;
+	(void)node_idx;
+	(void)ret_addr;
+	return false;
 }
 
 void mapw_set_flag(struct mapw *m, uint32_t flag, bool is_on)

@@ -75,6 +75,7 @@ static int setup(void **state)
 		.ctl = array("t_ctl", sizeof(struct dp_ctl), 1),
 		.local = create(BPF_MAP_TYPE_ARRAY, "t_local", 4, sizeof(struct dp_local), 64,
 				false),
+		.meet = create(BPF_MAP_TYPE_ARRAY, "t_meet", 4, 4, DP_MEET_ROWS, false),
 	};
 	*state = t;
 	for (fd = (int *)&t->fds; fd < (int *)(&t->fds + 1); fd++)
