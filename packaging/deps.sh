@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Installs what building, testing and the demo need and this machine lacks (Debian 12, apt, as root). Says nothing when
 # nothing is missing. Services that come with packages (nginx, nsd) are not started: the lab runs its own.
+# deps.sh [THING:PACKAGE...]: these as well.
 set -u
 
 # What shows that a thing is there (a command, or a file under /usr), and the package that brings it.
@@ -16,6 +17,7 @@ nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-strea
 ping:iputils-ping traceroute:traceroute ethtool:ethtool iperf3:iperf3 openssl:openssl in.tftpd:tftpd-hpa /usr/include/ngtcp2/ngtcp2_crypto_gnutls.h:libngtcp2-crypto-gnutls-dev /usr/include/ngtcp2/ngtcp2.h:libngtcp2-dev
 /usr/include/gnutls/gnutls.h:libgnutls28-dev clang-format:clang-format nsenter:util-linux bird:bird2
 '
+[ $# -eq 0 ] || needs+=" $*"
 
 missing_things=() packages=()
 for need in $needs; do
@@ -60,7 +62,7 @@ if ! apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null 
 fi
 rm -f "$log"
 # They were not here before, so nobody here runs them: not at the next boot either.
-for unit in nginx nsd; do
+for unit in nginx nsd haproxy keepalived; do
 	case " ${packages[*]} " in
 	*" $unit"*) systemctl disable -q $unit 2>/dev/null ;;
 	esac

@@ -32,12 +32,13 @@ result() { # ROW NAME UNIT FILE [AIM...]
 	[ -s "$file" ] || { note "$row: $name: nothing was measured"; return 1; }
 	sort -g "$file" | awk -v row="$row" -v name="$name" -v unit="$unit" -v aims="$*" '
 		{ a[NR] = $1 }
+		function short(x) { return sprintf(x >= 1000 ? "%.0f" : "%.4g", x) }
 		function at(q,   i) { i = int(NR * q); if (i < NR * q) i++; return a[i < 1 ? 1 : i] }
 		END {
 			v["p50"] = at(0.5); v["p99"] = at(0.99); v["worst"] = a[NR]; met = aims == "" ? "" : "yes"
 			n = split(aims, aim, " ")
 			for (i = 1; i <= n; i++) { split(aim[i], p, "<="); if (v[p[1]] > p[2] + 0) met = "no" }
-			printf "result\t%s\t%s\t%s\t%d\t%.4g\t%.4g\t%.4g\t%s\t%s\n", row, name, unit, NR, v["p50"], v["p99"], v["worst"], aims, met
+			printf "result\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", row, name, unit, NR, short(v["p50"]), short(v["p99"]), short(v["worst"]), aims, met
 		}'
 }
 

@@ -5,10 +5,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
 export OUT=${OUT:-build/std} EVENTS=${EVENTS:-30}
-rows=${*:-kill cut headless edge restart routes}
+rows=${*:-kill cut headless edge restart routes peers}
 for row in $rows; do
 	[ -e "tests/bench/failover/$row.sh" ] && [ "$row" != run ] && [ "$row" != common ] || {
-		echo "bench: row: got $row, want kill, cut, headless, edge, restart, routes" >&2
+		echo "bench: row: got $row, want kill, cut, headless, edge, restart, routes, peers" >&2
 		exit 2
 	}
 done
