@@ -55,6 +55,8 @@ TOOLS    += $(OUT)/lab/replay
 NEXT_ABI := $(shell expr 1 + $$(awk '$$2 == "DP_ABI_VERSION" { print $$3 }' bpf/dp_abi.h))
 NEXT_OBJ := $(addprefix $(OUT)/next/,$(addsuffix .o,edge/dp edge/dp_pin edge/fwd edge/agent_maps edge/keeper edge/keeper_sock edge/keeper_host))
 TOOLS    += $(OUT)/lab/next/edged $(OUT)/lab/next/edgefwd
+# edged that speaks other versions of the protocol, lowest and highest, for tests/net/test_versions.sh.
+TOOLS    += $(OUT)/lab/speaks-1-2/edged $(OUT)/lab/speaks-2-3/edged
 
 TEST_LIB := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/lib/*.c)))
 MODEL    := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard tests/model/*.c)))
@@ -273,6 +275,12 @@ $(OUT)/next/%.o: %.c Makefile $(OUT)/next/bpf/dp.skel.h
 	$(call say,CC,$< of the next ABI)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -iquote $(OUT)/next $(ALL_CFLAGS) -DDP_ABI_VERSION=$(NEXT_ABI) -MMD -MP -c $< -o $@
+$(OUT)/lab/speaks-%/version_built.o: gossip/version_built.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -DVERSION_BUILT='$(subst -,$(,),$*)' -MMD -MP -c $< -o $@
+$(OUT)/lab/speaks-%/edged: $(OUT)/lab/speaks-%/version_built.o $(OUT)/cmd/edged.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	$(LINK)
 $(OUT)/lab/next/%: $(OUT)/cmd/%.o $(NEXT_OBJ) $(OUT)/libedge.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)

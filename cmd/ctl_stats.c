@@ -34,6 +34,9 @@ void ctl_put_gossip_counters(const struct ctl_look *l, struct ctl_out *o, struct
 	ctl_key_uint(o, &one, "send_errors", lc.send_errors);
 	ctl_key_uint(o, &one, "stream_drops", lc.stream_drops);
 	ctl_key_uint(o, &one, "lag_ms_max", lc.lag_ms_max);
+	ctl_key_uint(o, &one, "lag_ms", lc.lag_ms);
+	ctl_key_uint(o, &one, "bytes_in_s", lc.bytes_in_s);
+	ctl_key_uint(o, &one, "bytes_out_s", lc.bytes_out_s);
 	ctl_end(o, &one);
 }
 

@@ -67,6 +67,8 @@ void ctl_put_node(const struct ctl_look *l, const struct gossip_member *m, struc
 	ctl_key_uint(o, &b, "lacks_writers", m->lacks_writers);
 	ctl_key_uint(o, &b, "lacks_shared", m->lacks_shared);
 	ctl_key_uint(o, &b, "ahead_writers", m->ahead_writers);
+	ctl_key_uint(o, &b, "protocol_lo", m->version.lo);
+	ctl_key_uint(o, &b, "protocol_hi", m->version.hi);
 	ctl_key_uint(o, &b, "generation", m->generation);
 	ctl_key_text(o, &b, "version", n ? n->node.version : "");
 	ctl_end(o, &b);
@@ -359,6 +361,7 @@ int ctl_status(const struct ctl_look *l, const struct ctl_args *a, struct ctl_ou
 	put_self(l, o, &m);
 	ctl_key_text(o, &m, "region", l->v.view->region);
 	ctl_key_text(o, &m, "version", l->cfg->version ? l->cfg->version : "");
+	ctl_key_uint(o, &m, "protocol", gossip_core_version(l->cfg->core, NULL));
 	ctl_key_text(o, &m, "digest", text);
 	put_problems(l, o, &m);
 	put_nodes(l, o, &m);

@@ -64,20 +64,36 @@ static void add_region(const struct agent *a, const struct gossip_region *g, str
 		    (unsigned long long)((now - g->behind_since_ms) / 1000));
 }
 
+static void add_mismatch(const struct agent *a, const struct gossip_mismatch *x, struct texts *t)
+{
+	char name[MODEL_NAME_MAX], ip[IP_TEXT_MAX];
+	const char *at =
+		ip_port_text((const struct ip_addr *)(const void *)x->addr.ip, x->addr.port, ip);
+	struct version_range own;
+	unsigned int spoken = gossip_core_version(a->core, &own);
+
+	if (x->version_lo)
+		add(t,
+		    "node %s at %s is not let in: it speaks versions %u-%u of the protocol, this "
+		    "node "
+		    "%u-%u, the mesh %u; upgrade the older ones",
+		    agent_node_name(a, &x->id, name), at, x->version_lo, x->version_hi, own.lo,
+		    own.hi, spoken);
+	else
+		add(t,
+		    "node %s at %s has another [regions] mode than this one, which has %s: until "
+		    "all have the same, they know less of each other",
+		    agent_node_name(a, &x->id, name), at,
+		    a->cfg.has_regions ? "summaries" : "flat");
+}
+
 static void add_mismatches(const struct agent *a, struct texts *t)
 {
 	struct gossip_mismatch list[GOSSIP_MISMATCHES_MAX];
 	size_t count = gossip_core_mismatches(a->core, list);
-	char name[MODEL_NAME_MAX], ip[IP_TEXT_MAX];
 
 	for (size_t i = 0; i < count; i++)
-		add(t,
-		    "node %s at %s has another [regions] mode than this one, which has %s: until "
-		    "all have the same, they know less of each other",
-		    agent_node_name(a, &list[i].id, name),
-		    ip_port_text((const struct ip_addr *)(const void *)list[i].addr.ip,
-				 list[i].addr.port, ip),
-		    a->cfg.has_regions ? "summaries" : "flat");
+		add_mismatch(a, &list[i], t);
 }
 
 /* One name or number twice, in two regions: nobody there could refuse it. */

@@ -14,6 +14,7 @@
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
 #include "gossip/twin.h"
+#include "gossip/version.h"
 
 /* Two nodes with one key would outbid each other for ever: ever more slowly. */
 #define GENERATION_WAIT_MS 1000
@@ -82,6 +83,10 @@ static int check_config(const struct gossip_config *cfg, struct err *e)
 	if (cfg->generation == 0 || cfg->generation > RECORD_SEQ_MAX)
 		return err_set(e, -EINVAL, "generation: got %llu, want 1 to 2^60",
 			       (unsigned long long)cfg->generation);
+	if (cfg->version.lo > cfg->version.hi || cfg->version.hi > WIRE_VERSION_MAX)
+		return err_set(e, -EINVAL,
+			       "protocol versions: got %u-%u, want two of 1..%u in order",
+			       cfg->version.lo, cfg->version.hi, WIRE_VERSION_MAX);
 	if (!cfg->signer.sign || !cfg->signer.verify || !cfg->signer.id_of || !cfg->signer.hash)
 		return err_set(e, -EINVAL, "signer: a function is missing");
 	return 0;
@@ -104,6 +109,9 @@ int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gos
 	if (!c)
 		return err_set(e, -ENOMEM, "no memory for the gossip core");
 	c->cfg = *cfg;
+	if (!c->cfg.version.lo)
+		c->cfg.version = version_built;
+	c->version.spoken = c->cfg.version.lo;
 	c->rng = cfg->seed ^ cfg->boot_nonce;
 	c->now_ms = c->head_ms = c->any_heard_ms = now_ms;
 	c->is_head_stale = true;
@@ -337,22 +345,14 @@ static bool is_for_stream(unsigned int type)
 	return (type >= WIRE_SYNC && type <= WIRE_KEYS) || type == WIRE_SUMMARY;
 }
 
-int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,
-		     const struct gossip_sender *sender, const struct gossip_addr *from,
-		     const uint8_t *buf, size_t len)
+static int recv_message(struct gossip_core *c, enum gossip_via via,
+			const struct gossip_sender *sender, const struct gossip_addr *from,
+			const uint8_t *buf, size_t len)
 {
 	struct wire_msg msg;
 	struct member *m;
 	int err;
 
-	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_RECV,
-					    .now_ms = now_ms,
-					    .number = via,
-					    .what = sender,
-					    .addr = from,
-					    .buf = buf,
-					    .len = len});
-	c->now_ms = now_ms;
 	if (c->has_left)
 		return 0;
 	if (via == GOSSIP_PING)
@@ -363,13 +363,16 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 		return twin_on_self(c, via, sender, from, buf, len);
 	if (c->is_yielded)
 		return 0;
-	err = wire_decode(buf, len, &msg);
+	err = wire_decode_as(buf, len, c->cfg.version, &msg);
+	if (err == -EPROTONOSUPPORT)
+		version_refused(c, &sender->id, from, msg.version, msg.version);
 	if (!err && (via == GOSSIP_STREAM) != is_for_stream(msg.type))
 		err = -EBADMSG;
 	if (err) {
 		c->n.bad_dgrams++;
 		return err;
 	}
+	c->version.asked = (uint8_t)msg.version;
 	m = member_get(c, &sender->id);
 	region_note_mode(c, m, sender, from, &msg);
 	if (!m && c->regions && region_on_stranger(c, via, sender, from, &msg)) {
@@ -397,6 +400,25 @@ int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via
 	dispatch(c, m, from, &msg);
 	c->speaker = NULL;
 	return 0;
+}
+
+int gossip_core_recv(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,
+		     const struct gossip_sender *sender, const struct gossip_addr *from,
+		     const uint8_t *buf, size_t len)
+{
+	int err;
+
+	core_told(c, &(struct gossip_input){.kind = GOSSIP_IN_RECV,
+					    .now_ms = now_ms,
+					    .number = via,
+					    .what = sender,
+					    .addr = from,
+					    .buf = buf,
+					    .len = len});
+	c->now_ms = now_ms;
+	err = recv_message(c, via, sender, from, buf, len);
+	c->version.asked = 0;
+	return err;
 }
 
 void gossip_core_send_failed(struct gossip_core *c, uint64_t now_ms, enum gossip_via via,

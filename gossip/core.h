@@ -299,6 +299,12 @@ struct gossip_core {
 	int64_t urgent_bytes; /* may still be spent; below 0: overdrawn by one packet */
 	uint64_t urgent_ms;   /* when it was filled last */
 
+	struct {
+		uint32_t lo[WIRE_VERSION_MAX + 1],
+			hi[WIRE_VERSION_MAX + 1]; /* live members by what they speak */
+		uint8_t spoken, asked; /* asked: of the message that is being taken, 0 = none */
+		uint32_t knocks;
+	} version;		 /* version.h */
 	struct regions *regions; /* region.h; NULL: everyone knows everyone */
 	struct gossip_mismatch mismatch[GOSSIP_MISMATCHES_MAX];
 	size_t mismatch_count;
@@ -346,5 +352,9 @@ static inline void core_told(const struct gossip_core *c, const struct gossip_in
 #define calloc(n, bytes) arena_calloc(n, bytes)
 #define realloc(p, bytes) arena_realloc(p, bytes)
 #define free(p) arena_free(p)
+
+/* core_queue.c: who is heard and not understood, and who is again. */
+void core_mismatch(struct gossip_core *c, const struct gossip_mismatch *x);
+void core_match(struct gossip_core *c, const struct node_id *id);
 
 #endif

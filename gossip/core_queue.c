@@ -218,3 +218,35 @@ void queue_free_all(struct gossip_core *c)
 	}
 	event_free(c->event_current);
 }
+
+/* ---- nodes that we can't talk with, newest first */
+
+static size_t mismatch_of(const struct gossip_core *c, const struct node_id *id)
+{
+	size_t i = 0;
+
+	while (i < c->mismatch_count && node_id_cmp(&c->mismatch[i].id, id) != 0)
+		i++;
+	return i;
+}
+
+void core_match(struct gossip_core *c, const struct node_id *id)
+{
+	size_t i = mismatch_of(c, id);
+
+	if (i < c->mismatch_count)
+		memmove(c->mismatch + i, c->mismatch + i + 1,
+			(--c->mismatch_count - i) * sizeof(c->mismatch[0]));
+}
+
+void core_mismatch(struct gossip_core *c, const struct gossip_mismatch *x)
+{
+	size_t i = mismatch_of(c, &x->id);
+
+	if (i == c->mismatch_count && i < GOSSIP_MISMATCHES_MAX)
+		c->mismatch_count++;
+	if (i == GOSSIP_MISMATCHES_MAX)
+		i--;
+	memmove(c->mismatch + 1, c->mismatch, i * sizeof(c->mismatch[0]));
+	c->mismatch[0] = *x;
+}

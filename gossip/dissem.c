@@ -4,6 +4,7 @@
 #include "gossip/member.h"
 #include "gossip/record_table.h"
 #include "gossip/suspect.h"
+#include "gossip/version.h"
 
 #define TX_FACTOR 3 /* news rides on this many packets, times log2 of the members */
 #define TX_FRESH 6  /* the first of them go before older news: both ring neighbours hear at once */
@@ -144,7 +145,7 @@ void dissem_vote(struct gossip_core *c, const struct member *m, enum gossip_stat
 	struct wire_vote v = vote_on(m, state);
 	struct wire_out o;
 
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
 	wire_list_begin(&o, WIRE_K_VOTES);
 	(void)wire_add_vote(&o, &v); /* an empty datagram has room */
 	wire_list_end(&o);
@@ -388,7 +389,7 @@ static bool flush_one(struct gossip_core *c, bool is_all)
 	size_t n;
 	bool any;
 
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_NEWS);
 	any = pack_urgent_members(c, &o, is_all);
 	any |= pack_urgent_records(c, &o, is_all);
 	if (!any)

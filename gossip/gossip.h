@@ -86,6 +86,10 @@ struct gossip_tap {
 };
 struct arena;
 
+struct version_range { /* of the protocol, both ends included; lo 0: not known */
+	uint8_t lo, hi;
+};
+
 struct gossip_config {
 	char name[GOSSIP_NAME_MAX];
 	char region[GOSSIP_NAME_MAX];
@@ -101,8 +105,9 @@ struct gossip_config {
 	uint32_t probe_interval_ms; /* 0 = default 200 */
 	uint32_t suspicion_min_ms;  /* 0 = default 1500 */
 	struct gossip_tap tap;	    /* may be empty */
-	bool has_regions;    /* summaries between regions: "regions" below; the same on all nodes */
-	struct arena *arena; /* where its memory comes from; NULL = the heap */
+	bool has_regions; /* summaries between regions: "regions" below; the same on all nodes */
+	struct version_range version; /* that it speaks; lo 0: what this build speaks (version.h) */
+	struct arena *arena;	      /* where its memory comes from; NULL = the heap */
 };
 
 int gossip_core_new(const struct gossip_config *cfg, uint64_t now_ms, struct gossip_core **ret_core,
@@ -176,6 +181,7 @@ struct gossip_member {
 	char region[GOSSIP_NAME_MAX];
 	struct gossip_addr addr;
 	bool has_forwarder;
+	struct version_range version; /* of the protocol, that it speaks; lo 0: not heard yet */
 	enum gossip_state state;
 	uint64_t generation;
 	uint64_t boot_nonce;
@@ -269,11 +275,13 @@ struct gossip_region {
 size_t gossip_core_region_count(const struct gossip_core *c);
 void gossip_core_region_at(const struct gossip_core *c, size_t i, struct gossip_region *ret_region);
 
-/* Nodes heard lately that have the other mode, in either mode; newest first. */
+/* Nodes heard lately that have the other mode, in either mode, or speak no version of the protocol that all speak; newest first. */
 struct gossip_mismatch {
 	struct node_id id;
 	struct gossip_addr addr;
 	uint64_t heard_ms;
+	uint32_t version_lo,
+		version_hi; /* of the protocol, of which we share none with it; 0: it is the mode */
 };
 #define GOSSIP_MISMATCHES_MAX 8
 size_t gossip_core_mismatches(const struct gossip_core *c,
@@ -325,6 +333,8 @@ uint64_t gossip_core_deadline_ms(const struct gossip_core *c);
 
 /* ---- look */
 
+/* The version of the protocol that the mesh speaks; ret_own, may be NULL: those that this node does. */
+uint8_t gossip_core_version(const struct gossip_core *c, struct version_range *ret_own);
 size_t gossip_core_member_count(const struct gossip_core *c);
 /* i < count; order is stable between calls that change nothing. Self is one of them. */
 void gossip_core_member_at(const struct gossip_core *c, size_t i, struct gossip_member *ret_member);
@@ -377,6 +387,8 @@ void gossip_core_check(const struct gossip_core *c);
 	X(frozen, "times this process found that it had been frozen")                              \
 	X(refutations, "suspicions of ourselves refuted")                                          \
 	X(mode_mismatches, "messages of nodes whose regions mode is another one")                  \
+	X(version_mismatches,                                                                      \
+	  "messages and cards of nodes whose protocol versions don't meet ours")                   \
 	X(summaries_in, "summaries of regions that came in whole")                                 \
 	X(summaries_out, "summaries of regions sent")                                              \
 	X(region_dgrams_out, "datagrams sent about regions, or to other regions")

@@ -227,6 +227,25 @@ static void arm(struct gossip_loop *l)
 	uv_timer_start(&l->timer, timer_cb, wait_ms, 0);
 }
 
+static void roll_window(struct gossip_loop *l, uint64_t now_ms)
+{
+	uint64_t span_ms = now_ms - l->window.begun_ms;
+	struct gossip_counters n;
+
+	if (span_ms < GOSSIP_LOOP_WINDOW_MS)
+		return;
+	gossip_core_counters(l->cfg.core, &n);
+	if (l->window.begun_ms) {
+		l->counters.lag_ms = l->window.lag_ms;
+		l->counters.bytes_in_s = (n.bytes_in - l->window.bytes_in) * 1000 / span_ms;
+		l->counters.bytes_out_s = (n.bytes_out - l->window.bytes_out) * 1000 / span_ms;
+	}
+	l->window.begun_ms = now_ms;
+	l->window.lag_ms = 0;
+	l->window.bytes_in = n.bytes_in;
+	l->window.bytes_out = n.bytes_out;
+}
+
 /* After the poll phase. Sockets are read once more before the clock is looked at, so that what arrived while we did
  * not run is heard before anyone is accused of silence. */
 static void check_cb(uv_check_t *h)
@@ -248,6 +267,9 @@ static void check_cb(uv_check_t *h)
 			deadline_ms = l->armed_ms;
 		if (now_ms > deadline_ms + l->counters.lag_ms_max)
 			l->counters.lag_ms_max = now_ms - deadline_ms;
+		if (now_ms > deadline_ms + l->window.lag_ms)
+			l->window.lag_ms = now_ms - deadline_ms;
+		roll_window(l, now_ms);
 		gossip_core_tick(l->cfg.core, gossip_loop_now_ms(l));
 		l->is_marked = false; /* what draining marked is pumped below */
 		uv_idle_stop(&l->idle);

@@ -55,12 +55,15 @@ struct gossip_loop_config {
 	void *clear_arg;
 };
 
+#define GOSSIP_LOOP_WINDOW_MS 10000
 struct gossip_loop_counters {
 	uint64_t unsealed; /* messages that did not open: not sealed with our key */
 	uint64_t replayed;
 	uint64_t send_errors;  /* destinations not sent to, ICMP errors included */
 	uint64_t stream_drops; /* waiting stream messages dropped: full, or failed */
 	uint64_t lag_ms_max;   /* longest time between two ticks over the deadline */
+	/* Of the last whole GOSSIP_LOOP_WINDOW_MS: the same; plaintext bytes a second. 0 until one has gone by. */
+	uint64_t lag_ms, bytes_in_s, bytes_out_s;
 };
 
 /* bind.port 0: any that is free for both UDP and TCP; gossip_loop_addr() tells. After a failure the event loop must

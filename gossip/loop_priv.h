@@ -43,6 +43,9 @@ struct gossip_loop {
 	struct gossip_loop_config cfg;
 	struct gossip_addr self;
 	struct gossip_loop_counters counters;
+	struct { /* the window that is under way */
+		uint64_t begun_ms, lag_ms, bytes_in, bytes_out;
+	} window;
 
 	uv_timer_t timer;
 	uint64_t armed_ms; /* when the timer was last set */

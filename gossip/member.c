@@ -12,6 +12,7 @@
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
 #include "gossip/twin.h"
+#include "gossip/version.h"
 
 #define NUMBER_BYTES 4 /* the node number is the first bytes of the id */
 #define CONFLICT_EVERY_MS 10000
@@ -81,7 +82,9 @@ static void set_card(struct gossip_core *c, struct member *m, const struct wire_
 	struct origin *o;
 
 	c->members_digest -= m->card_hash;
+	version_discount(c, m);
 	m->card = *card;
+	version_count(c, m);
 	m->has_card = is_signed;
 	m->card_hash = hash_card(m);
 	c->members_digest += m->card_hash;
@@ -198,7 +201,9 @@ static struct member *add(struct gossip_core *c, const struct node_id *id, bool 
 static void enter_state(struct gossip_core *c, struct member *m, enum gossip_state state)
 {
 	c->state_count[m->state]--;
+	version_discount(c, m);
 	m->state = state;
+	version_count(c, m);
 	m->since_ms = c->now_ms;
 	c->state_count[state]++;
 	region_members_changed(c);
@@ -336,6 +341,12 @@ enum card_result member_offer_card(struct gossip_core *c, const struct wire_card
 		*ret_member = NULL;
 		return CARD_REFUSED;
 	}
+	if (!version_allows(c, m, card)) {
+		if (member_is_card_signed(c, card))
+			version_refused(c, &id, &card->addr, card->version.lo, card->version.hi);
+		*ret_member = NULL;
+		return CARD_REFUSED;
+	}
 	if (!m && !member_is_card_signed(c, card))
 		return CARD_REFUSED;
 	if (!m)
@@ -388,7 +399,8 @@ int member_add_self(struct gossip_core *c)
 	struct wire_card card = {.addr = c->cfg.addr,
 				 .generation = c->cfg.generation,
 				 .boot_nonce = c->cfg.boot_nonce,
-				 .has_forwarder = c->cfg.has_forwarder};
+				 .has_forwarder = c->cfg.has_forwarder,
+				 .version = c->cfg.version};
 	struct node_id id;
 
 	memcpy(card.pub, c->cfg.pub, sizeof(card.pub));
@@ -533,6 +545,7 @@ void member_export(const struct gossip_core *c, const struct member *m,
 	memcpy(ret_member->region, m->card.region, sizeof(ret_member->region));
 	ret_member->addr = m->card.addr;
 	ret_member->has_forwarder = m->card.has_forwarder;
+	ret_member->version = m->card.version;
 	ret_member->state = m->state;
 	ret_member->generation = m->card.generation;
 	ret_member->boot_nonce = m->card.boot_nonce;

@@ -7,6 +7,7 @@
 #include "gossip/record_table.h"
 #include "gossip/region.h"
 #include "gossip/sync.h"
+#include "gossip/version.h"
 
 #define CHUNK_BYTES 61440
 #define ASK_MS 700
@@ -37,7 +38,7 @@ static bool stream_begin(struct gossip_core *c, struct wire_out *o)
 	if (!c->stream)
 		c->stream = malloc(GOSSIP_STREAM_MAX);
 	if (c->stream)
-		wire_begin(o, c->stream, GOSSIP_STREAM_MAX, WIRE_SUMMARY);
+		version_begin(c, o, c->stream, GOSSIP_STREAM_MAX, WIRE_SUMMARY);
 	return c->stream != NULL;
 }
 
@@ -139,7 +140,7 @@ void region_ask(struct gossip_core *c, struct region *r)
 	if (c->now_ms < r->ask_ms + ASK_MS || (r->in.value && c->now_ms < r->in.at_ms + ASK_MS))
 		return;
 	r->ask_ms = c->now_ms;
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_REGION);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_REGION);
 	wire_put_flags(&o, WIRE_F_WANT);
 	wire_list_begin(&o, WIRE_K_REGIONS);
 	(void)wire_add_region(&o, &x); /* an empty datagram has room */
@@ -209,7 +210,7 @@ void region_announce(struct gossip_core *c, const struct region *r, const struct
 		last = m;
 		to[n++] = m->card.addr;
 	}
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_REGION);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_REGION);
 	wire_list_begin(&o, WIRE_K_REGIONS);
 	(void)wire_add_region(&o, &x); /* an empty datagram has room */
 	wire_list_end(&o);
@@ -224,7 +225,7 @@ void region_tell_inside(struct gossip_core *c, struct region *r)
 	struct wire_out o;
 	size_t n;
 
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_REGION);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_REGION);
 	wire_list_begin(&o, WIRE_K_CARDS);
 	(void)wire_add_card(&o, &s->m->card); /* an empty datagram has room for it and the record */
 	wire_list_end(&o);

@@ -9,6 +9,7 @@
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
 #include "gossip/sync.h"
+#include "gossip/version.h"
 
 #define RTT_SHIFT 3
 #define DIFFERS_MS 1500 /* what differs between two regions must do so for so long */
@@ -93,7 +94,7 @@ static void begin(struct gossip_core *c, struct wire_out *o, uint64_t cookie, un
 	struct wire_region x;
 	uint8_t root[16];
 
-	wire_begin(o, c->dgram, sizeof(c->dgram), WIRE_REGION);
+	version_begin(c, o, c->dgram, sizeof(c->dgram), WIRE_REGION);
 	wire_put_cookie(o, cookie);
 	region_shared_root(c, root);
 	wire_put_digest(o, root, 0, 0, &digest);
@@ -234,7 +235,7 @@ static void compare_shared(struct gossip_core *c, struct region_slot *s, const s
 		c->stream = malloc(GOSSIP_STREAM_MAX);
 	if (!c->stream)
 		return;
-	wire_begin(&o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
+	version_begin(c, &o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
 	shared_bucket_sums(c, sums);
 	wire_put_buckets(&o, sums);
 	queue_packet(c, GOSSIP_STREAM, &m->card.addr, 1, c->stream, wire_end(&o));
@@ -386,7 +387,6 @@ void region_note_mode(struct gossip_core *c, struct member *from,
 {
 	struct gossip_mismatch x = {.id = sender->id, .addr = *addr, .heard_ms = c->now_ms};
 	bool has = msg->has_regions, is_other;
-	size_t i = 0;
 
 	if (msg->type == WIRE_REGION || msg->type == WIRE_SUMMARY)
 		has = true;
@@ -395,19 +395,10 @@ void region_note_mode(struct gossip_core *c, struct member *from,
 	is_other = has != (c->regions != NULL);
 	if (from)
 		from->has_other_mode = is_other;
-	while (i < c->mismatch_count && node_id_cmp(&c->mismatch[i].id, &sender->id) != 0)
-		i++;
 	if (!is_other) {
-		if (i < c->mismatch_count)
-			memmove(c->mismatch + i, c->mismatch + i + 1,
-				(--c->mismatch_count - i) * sizeof(x));
+		core_match(c, &sender->id);
 		return;
 	}
 	c->n.mode_mismatches++;
-	if (i == c->mismatch_count && i < GOSSIP_MISMATCHES_MAX)
-		c->mismatch_count++;
-	if (i == GOSSIP_MISMATCHES_MAX)
-		i--;
-	memmove(c->mismatch + 1, c->mismatch, i * sizeof(x));
-	c->mismatch[0] = x;
+	core_mismatch(c, &x);
 }

@@ -9,6 +9,7 @@
 #include "gossip/region.h"
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
+#include "gossip/version.h"
 
 #define TICK_MS 100
 #define IDLE_MS 500 /* of who is no speaker */
@@ -202,7 +203,7 @@ void region_pass_on(struct gossip_core *c, const struct record *r)
 	if (n == 0)
 		return;
 	v.is_urgent = true;
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_REGION);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_REGION);
 	wire_list_begin(&o, WIRE_K_RECORDS);
 	(void)wire_add_record(&o, &v); /* an empty datagram has room */
 	wire_list_end(&o);

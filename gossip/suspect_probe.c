@@ -7,6 +7,7 @@
 #include "gossip/member.h"
 #include "gossip/region.h"
 #include "gossip/suspect.h"
+#include "gossip/version.h"
 
 #define ACK_MIN_MS 60	   /* the first probe's answer is waited for at least so long */
 #define ACK_UNKNOWN_MS 150 /* before a round trip was measured */
@@ -93,7 +94,7 @@ static void send_probe(struct gossip_core *c, struct probe *p)
 			p->m->try_ms = c->now_ms;
 		p->m->try_last_ms = c->now_ms;
 	}
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_PROBE);
+	version_knock(c, &o, p->m);
 	wire_put_cookie(&o, p->cookie);
 	put_digest(c, &o);
 	if (!p->m)
@@ -119,7 +120,7 @@ static void send_ack(struct gossip_core *c, struct member *to, const struct goss
 {
 	struct wire_out o;
 
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_ACK);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_ACK);
 	wire_put_cookie(&o, cookie);
 	put_digest(c, &o);
 	if (flags)
@@ -180,7 +181,7 @@ static void burst_round(struct gossip_core *c, struct probe *p)
 	for (unsigned int i = 0; i < PROBE_HELPERS; i++) {
 		if (!p->helper[i])
 			continue;
-		wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_ASK);
+		version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_ASK);
 		wire_put_cookie(&o, p->cookie);
 		wire_put_target(&o, &p->m->id);
 		dissem_send(c, &o, &p->helper[i]->card.addr, 1);
@@ -249,7 +250,7 @@ void probe_ack_held(struct gossip_core *c, struct member *m, const struct gossip
 {
 	struct wire_out o;
 
-	wire_begin(&o, c->dgram, sizeof(c->dgram), WIRE_ACK);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_ACK);
 	wire_put_cookie(&o, cookie);
 	wire_put_flags(&o, WIRE_F_HELD);
 	wire_list_begin(&o, WIRE_K_CARDS);

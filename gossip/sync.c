@@ -7,6 +7,7 @@
 #include "gossip/member.h"
 #include "gossip/record_table.h"
 #include "gossip/region.h"
+#include "gossip/version.h"
 
 #define SYNC_EVERY_MS 500 /* we begin at most so many comparisons */
 #define SYNC_PEER_MS 1000 /* and with one peer */
@@ -128,7 +129,7 @@ static void send_page(struct gossip_core *c, struct member *to, const struct pag
 	uint8_t sums[WIRE_BUCKETS * WIRE_BUCKET_BYTES];
 	struct wire_out o;
 
-	wire_begin(&o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
+	version_begin(c, &o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
 	wire_put_range(&o, &p->lo, &p->hi);
 	if (why == PAGES_REPLY)
 		wire_put_flags(&o, WIRE_F_REPLY);
@@ -238,7 +239,7 @@ static void send_sums(struct gossip_core *c, struct member *to, bool is_reply)
 	node_sums(c, sum);
 	for (size_t i = 0; i < sizeof(buf); i++)
 		buf[i] = (uint8_t)(sum[i / WIRE_BUCKET_BYTES] >> (8 * (i % WIRE_BUCKET_BYTES)));
-	wire_begin(&o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
+	version_begin(c, &o, c->stream, GOSSIP_STREAM_MAX, WIRE_SYNC);
 	if (is_reply)
 		wire_put_flags(&o, WIRE_F_REPLY);
 	wire_put_sums(&o, buf);

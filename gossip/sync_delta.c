@@ -6,6 +6,7 @@
 #include "gossip/member.h"
 #include "gossip/record_table.h"
 #include "gossip/sync.h"
+#include "gossip/version.h"
 
 #define LAG_PART_MS 900 /* messages of one comparison come closer together than this */
 
@@ -47,7 +48,7 @@ bool sync_run_list(struct sync_run *run, enum wire_key list)
 	if (run->is_over)
 		return false;
 	if (!run->is_open) {
-		wire_begin(&run->o, run->c->stream, GOSSIP_STREAM_MAX, WIRE_DELTA);
+		version_begin(run->c, &run->o, run->c->stream, GOSSIP_STREAM_MAX, WIRE_DELTA);
 		run->is_open = true;
 	}
 	if (run->list)

@@ -5,6 +5,7 @@
 
 #include "gossip/record_table.h"
 #include "gossip/sync.h"
+#include "gossip/version.h"
 
 void shared_bucket_sums(const struct gossip_core *c, uint8_t ret[WIRE_BUCKETS * WIRE_BUCKET_BYTES])
 {
@@ -29,7 +30,7 @@ static bool in_mask(const uint8_t *mask, unsigned int bucket)
 static void keys_begin(struct gossip_core *c, struct wire_out *o, const uint8_t *mask,
 		       bool is_reply)
 {
-	wire_begin(o, c->stream, GOSSIP_STREAM_MAX, WIRE_KEYS);
+	version_begin(c, o, c->stream, GOSSIP_STREAM_MAX, WIRE_KEYS);
 	wire_put_mask(o, mask);
 	if (is_reply)
 		wire_put_flags(o, WIRE_F_REPLY);

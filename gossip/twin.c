@@ -8,6 +8,7 @@
 #include "gossip/member.h"
 #include "gossip/suspect.h"
 #include "gossip/suspect_probe.h"
+#include "gossip/version.h"
 
 #define NONCE_STRIKES 3	      /* messages of the older boot after the newer one was heard */
 #define NONCE_OVERLAP_MS 1000 /* packets of the old process may be on their way this long */
@@ -93,7 +94,7 @@ static void say(struct gossip_core *c, enum wire_type type, uint64_t cookie, uns
 {
 	struct wire_out o;
 
-	wire_begin(&o, c->dgram, sizeof(c->dgram), type);
+	version_begin(c, &o, c->dgram, sizeof(c->dgram), type);
 	wire_put_cookie(&o, cookie);
 	if (flags)
 		wire_put_flags(&o, flags);
@@ -160,8 +161,8 @@ int twin_on_self(struct gossip_core *c, enum gossip_via via, const struct gossip
 		return -ELOOP; /* our own message, come back */
 	if (!c->is_yielded)
 		member_conflict(c, c->self);
-	if (via != GOSSIP_DGRAM || wire_decode(buf, len, &msg) || !msg.has_cookie ||
-	    !is_proven(c, &msg, sender, from))
+	if (via != GOSSIP_DGRAM || wire_decode_as(buf, len, c->cfg.version, &msg) ||
+	    !msg.has_cookie || !is_proven(c, &msg, sender, from))
 		return -EEXIST;
 	if (msg.type == WIRE_PROBE) {
 		/* Asked: so are we there; and who asks may have to yield. */

@@ -74,11 +74,14 @@ static int read_card(struct mp_reader *r, struct wire_card *c)
 	    read_name(r, c->region) || read_addr(r, &c->addr) ||
 	    mp_read_uint(r, RECORD_SEQ_MAX, &c->generation) ||
 	    mp_read_uint(r, UINT64_MAX, &c->boot_nonce) || read_incarnation(r, &c->incarnation) ||
-	    mp_read_uint(r, UINT32_MAX, &flags) || element_end(r, extra))
+	    mp_read_uint(r, UINT16_MAX, &flags) || element_end(r, extra))
 		return -EBADMSG;
 	c->has_forwarder = flags & 1;
 	c->is_left = flags & 2;
-	return 0;
+	c->rest = (uint16_t)(flags & 0xfc);
+	c->version.lo = (uint8_t)(1 + (flags >> 8 & 15));
+	c->version.hi = (uint8_t)(1 + (flags >> 12));
+	return c->version.lo <= c->version.hi ? 0 : -EBADMSG;
 }
 
 static int read_vote(struct mp_reader *r, struct wire_vote *v)
@@ -402,6 +405,13 @@ static int read_field(struct mp_reader *r, uint64_t key, struct wire_msg *m)
 
 int wire_decode(const uint8_t *buf, size_t len, struct wire_msg *ret_msg)
 {
+	return wire_decode_as(buf, len, (struct version_range){WIRE_VERSION, WIRE_VERSION},
+			      ret_msg);
+}
+
+int wire_decode_as(const uint8_t *buf, size_t len, struct version_range readable,
+		   struct wire_msg *ret_msg)
+{
 	struct wire_msg m = {0};
 	struct mp_reader r;
 	uint32_t had = 0;
@@ -420,7 +430,8 @@ int wire_decode(const uint8_t *buf, size_t len, struct wire_msg *ret_msg)
 
 			if (key != WIRE_K_VERSION || mp_read_uint(&v, UINT32_MAX, &version))
 				return -EBADMSG;
-			if (version != WIRE_VERSION)
+			m.version = ret_msg->version = (uint32_t)version;
+			if (version < readable.lo || version > readable.hi)
 				return -EPROTONOSUPPORT;
 		}
 		if (key < 32) {

@@ -16,7 +16,8 @@
 #include "gossip/mp.h"
 
 #define WIRE_VERSION 1
-#define WIRE_BUCKETS 256 /* of shared records; 8 bytes each in a sync */
+#define WIRE_VERSION_MAX 16 /* as far as cards can say; one byte on the wire */
+#define WIRE_BUCKETS 256    /* of shared records; 8 bytes each in a sync */
 #define WIRE_BUCKET_BYTES 8
 #define WIRE_MASK_BYTES (WIRE_BUCKETS / 8)
 #define WIRE_INCARNATION_MAX (1u << 30)
@@ -79,6 +80,8 @@ struct wire_card {
 	uint32_t incarnation;
 	bool has_forwarder;
 	bool is_left;
+	struct version_range version; /* that it speaks */
+	uint16_t rest;		      /* flags of a later version */
 };
 #define WIRE_CARD_SIGNED_MAX 160
 /* Returns the length. */
@@ -159,6 +162,7 @@ struct wire_delta {
 struct wire_msg {
 	unsigned int type; /* enum wire_type, or one of the future */
 	unsigned int flags;
+	uint32_t version; /* also after -EPROTONOSUPPORT */
 	bool has_cookie, has_target, has_digest, has_range, has_standing, has_regions, has_summary;
 	uint64_t cookie;
 	struct node_id target;
@@ -172,7 +176,9 @@ struct wire_msg {
 	const uint8_t *sums;	/* WIRE_BUCKETS * WIRE_BUCKET_BYTES, or NULL */
 };
 
-int wire_decode(const uint8_t *buf, size_t len, struct wire_msg *ret_msg);
+int wire_decode(const uint8_t *buf, size_t len, struct wire_msg *ret_msg); /* of WIRE_VERSION */
+int wire_decode_as(const uint8_t *buf, size_t len, struct version_range readable,
+		   struct wire_msg *ret_msg);
 
 /* Take the next element; false at the end. After wire_decode() succeeded they can't fail otherwise. */
 bool wire_next_card(struct wire_list *l, struct wire_card *ret_card);
@@ -201,6 +207,8 @@ struct wire_out {
 };
 
 void wire_begin(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type type);
+void wire_begin_as(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type type,
+		   uint8_t version);
 void wire_put_cookie(struct wire_out *o, uint64_t cookie);
 void wire_put_target(struct wire_out *o, const struct node_id *id);
 /* regions NULL: this node's mode is flat. */

@@ -18,14 +18,17 @@ static uint8_t *put_be(uint8_t *p, uint64_t v, int bytes)
 
 static unsigned int card_flags(const struct wire_card *c)
 {
-	return (c->has_forwarder ? 1u : 0u) | (c->is_left ? 2u : 0u);
+	unsigned int lo = c->version.lo ? c->version.lo - 1u : 0,
+		     hi = c->version.lo ? c->version.hi - 1u : 0;
+
+	return (c->has_forwarder ? 1u : 0u) | (c->is_left ? 2u : 0u) | c->rest | lo << 8 | hi << 12;
 }
 
 size_t wire_card_signed_bytes(const struct wire_card *card, uint8_t buf[WIRE_CARD_SIGNED_MAX])
 {
 	uint8_t *p = buf;
 
-	_Static_assert(sizeof(card_domain) + 2 * GOSSIP_NAME_MAX + 16 + 2 + 8 + 8 + 4 + 1 <=
+	_Static_assert(sizeof(card_domain) + 2 * GOSSIP_NAME_MAX + 16 + 2 + 8 + 8 + 4 + 2 <=
 			       WIRE_CARD_SIGNED_MAX,
 		       "a card's signed bytes fit");
 	memcpy(p, card_domain, sizeof(card_domain));
@@ -40,7 +43,7 @@ size_t wire_card_signed_bytes(const struct wire_card *card, uint8_t buf[WIRE_CAR
 	p = put_be(p, card->generation, 8);
 	p = put_be(p, card->boot_nonce, 8);
 	p = put_be(p, card->incarnation, 4);
-	*p++ = (uint8_t)card_flags(card);
+	p = put_be(p, card_flags(card), 2);
 	return (size_t)(p - buf);
 }
 
@@ -77,6 +80,12 @@ static void field(struct wire_out *o, enum wire_key key)
 
 void wire_begin(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type type)
 {
+	wire_begin_as(o, buf, cap, type, WIRE_VERSION);
+}
+
+void wire_begin_as(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type type,
+		   uint8_t version)
+{
 	static const uint8_t map16[3] = {0xde, 0, 0};
 
 	memset(o, 0, sizeof(*o));
@@ -85,7 +94,7 @@ void wire_begin(struct wire_out *o, uint8_t *buf, size_t cap, enum wire_type typ
 	msgpack_packer_init(&o->pk, &o->b, mp_buf_write);
 	raw(o, map16, sizeof(map16));
 	field(o, WIRE_K_VERSION);
-	num(o, WIRE_VERSION);
+	num(o, version);
 	field(o, WIRE_K_TYPE);
 	num(o, type);
 }

@@ -128,7 +128,8 @@ static void show_regions(const msgpack_object *r)
 
 static void show_here(const msgpack_object *r)
 {
-	const msgpack_object *f = ectl_get(r, "forwarder"), *s = ectl_get(r, "store");
+	const msgpack_object *f = ectl_get(r, "forwarder"), *s = ectl_get(r, "store"),
+			     *l = ectl_get(r, "loop");
 	char text[ECTL_TEXT_MAX], age[32];
 
 	ectl_line("forwarder: %s%s; routes made %s in %llu us (worst %llu us)",
@@ -143,6 +144,13 @@ static void show_here(const msgpack_object *r)
 		  ectl_bool(s, "is_broken") ? "broken, " : "", text, text[0] ? "; " : "",
 		  (unsigned long long)ectl_uint(s, "commits"),
 		  (unsigned long long)ectl_uint(s, "queued"));
+	ectl_line(
+		"loop: at most %llu ms late in the last 10 s (worst %llu ms); gossip: %llu B/s in, "
+		"%llu B/s out",
+		(unsigned long long)ectl_uint(l, "lag_ms"),
+		(unsigned long long)ectl_uint(l, "lag_ms_max"),
+		(unsigned long long)ectl_uint(l, "bytes_in_s"),
+		(unsigned long long)ectl_uint(l, "bytes_out_s"));
 }
 
 static void show(const msgpack_object *r)
@@ -150,9 +158,10 @@ static void show(const msgpack_object *r)
 	char cluster[ECTL_TEXT_MAX], self[ECTL_TEXT_MAX], region[ECTL_TEXT_MAX],
 		version[ECTL_TEXT_MAX];
 
-	ectl_line("mesh %s as %s (%s) sees it, edged %s", ectl_text(r, "cluster", cluster),
-		  ectl_text(r, "self", self), ectl_text(r, "region", region),
-		  ectl_text(r, "version", version));
+	ectl_line("mesh %s as %s (%s) sees it, edged %s, protocol %llu",
+		  ectl_text(r, "cluster", cluster), ectl_text(r, "self", self),
+		  ectl_text(r, "region", region), ectl_text(r, "version", version),
+		  (unsigned long long)ectl_uint(r, "protocol"));
 	show_sums(r);
 	show_problems(r);
 	putchar('\n');

@@ -91,7 +91,7 @@ static void test_status_when_asked_then_problems_come_first_and_ages_show(void *
 	must_start();
 	assert_int_equal(run("status"), 0);
 	assert_string_equal(err_out, "");
-	must_print("mesh lab as a1 (ams) sees it, edged 0.1.0\n"
+	must_print("mesh lab as a1 (ams) sees it, edged 0.1.0, protocol 1\n"
 		   "4 nodes: 1 alive, 1 headless, 1 suspect, 1 dead; records differ; 2 services; 3 "
 		   "backends\n"
 		   "\nPROBLEMS\n  ! service dns (IPv6) has no usable backend: 3 known\n");
@@ -103,6 +103,8 @@ static void test_status_when_asked_then_problems_come_first_and_ages_show(void *
 	must_print("a1/dns/10.0.0.1:5300  ams     passing  1.0 min ago     100  ");
 	must_print("forwarder: connected, maps filled; routes made 500 ms ago in 120 us (worst 300 "
 		   "us)");
+	must_print("loop: at most 0 ms late in the last 10 s (worst 0 ms); gossip: 0 B/s in, 0 B/s "
+		   "out");
 	assert_true(strstr(out, "PROBLEMS") < strstr(out, "NODE "));
 }
 

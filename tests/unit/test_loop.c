@@ -125,6 +125,12 @@ bool gossip_core_next_packet(struct gossip_core *c, struct gossip_packet *ret_pa
 	return true;
 }
 
+void gossip_core_counters(const struct gossip_core *c, struct gossip_counters *ret_counters)
+{
+	(void)c;
+	*ret_counters = (struct gossip_counters){0};
+}
+
 bool gossip_core_next_event(struct gossip_core *c, struct gossip_event *ret_event)
 {
 	if (c->event_head == c->event_tail)

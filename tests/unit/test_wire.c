@@ -257,6 +257,40 @@ static void test_add_when_full_then_writes_nothing(void **state)
 	assert_int_equal(got, n);
 }
 
+/* The range and flags of later versions come back as they were, and are signed. */
+static void test_card_when_it_says_versions_then_they_come_back_and_are_signed(void **state)
+{
+	uint8_t buf[1024], a[WIRE_CARD_SIGNED_MAX], b[WIRE_CARD_SIGNED_MAX];
+	struct wire_card card = some_card(), got;
+	struct wire_msg m;
+	struct wire_out o;
+	size_t len;
+
+	(void)state;
+	card.version = (struct version_range){2, 16};
+	card.rest = 0x84;
+	wire_begin_as(&o, buf, sizeof(buf), WIRE_NEWS, 3);
+	wire_list_begin(&o, WIRE_K_CARDS);
+	assert_true(wire_add_card(&o, &card));
+	wire_list_end(&o);
+	len = wire_end(&o);
+	assert_int_equal(wire_decode(buf, len, &m), -EPROTONOSUPPORT);
+	assert_int_equal(m.version, 3);
+	assert_int_equal(wire_decode_as(buf, len, (struct version_range){4, 5}, &m),
+			 -EPROTONOSUPPORT);
+	assert_int_equal(wire_decode_as(buf, len, (struct version_range){2, 3}, &m), 0);
+	assert_true(wire_next_card(&m.cards, &got));
+	assert_int_equal(got.version.lo, 2);
+	assert_int_equal(got.version.hi, 16);
+	assert_int_equal(got.rest, 0x84);
+	len = wire_card_signed_bytes(&card, a);
+	assert_int_equal(wire_card_signed_bytes(&got, b), len);
+	assert_memory_equal(a, b, len);
+	got.version.hi = 15;
+	(void)wire_card_signed_bytes(&got, b);
+	assert_memory_not_equal(a, b, len);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +298,8 @@ int main(void)
 		cmocka_unit_test(test_decode_when_cut_anywhere_then_refuses),
 		cmocka_unit_test(test_decode_when_hostile_then_refuses),
 		cmocka_unit_test(test_decode_when_bytes_flip_then_stays_inside),
+		cmocka_unit_test(
+			test_card_when_it_says_versions_then_they_come_back_and_are_signed),
 		cmocka_unit_test(test_add_when_full_then_writes_nothing),
 	};
 
