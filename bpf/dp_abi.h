@@ -224,6 +224,8 @@ DP_ASSERT_SIZE(struct dp_local, 40);
 #define DP_GRE_F_ASK 8u /* with SECOND: a pointer to the flow is an answer, too (dp_pointer) */
 #define DP_GRE_F_TELL                                                                              \
 	16u /* that answer: sequence word = number of the node that has the flow; alone */
+#define DP_GRE_F_LAST                                                                              \
+	32u /* with SECOND|FINAL: the keeper of pointers has been asked already; it is not asked again */
 #define DP_GRE_BYTES 8u /* flags+protocol, key */
 #define DP_GRE_SEQ_BYTES                                                                           \
 	4u /* with the sequence word: previous owner's node number, or with SECOND and FINAL the edge's */
@@ -314,12 +316,18 @@ struct dp_flow_fwd {
 	__u16 use_count; /* of that slot when the flow began: another one means another backend lives there */
 	__be16 cport_be; /* client's port as the application sees it: shifted when two flows would share a reply key */
 	__u32 edge_idx; /* dp_node index of the edge that sent the last packet; own index = this machine */
-	__u32 seen_s;	/* seconds since boot, for idle times */
-	__u32 away_idx; /* dp_node index of the node that has this flow, 0 = it is here. Then slot is 0, and use_count is 1 where
-			 * that node only knows who has it; but for an own entry in doubt, which has its cport_be */
-	__u32 state;	/* enum dp_flow_state */
+	__u32 seen_s; /* seconds since boot, for idle times */
+	__u32 away_idx; /* dp_node index of the node that has this flow, 0 = it is here. Then slot is 0, use_count an
+			 * enum dp_away; but for an own entry in doubt, which has its cport_be */
+	__u32 state; /* enum dp_flow_state */
 };
 DP_ASSERT_SIZE(struct dp_flow_fwd, 24);
+/* Why it is thought to be there. */
+enum dp_away {
+	DP_AWAY_PREV = 0,  /* it was there before */
+	DP_AWAY_ASKED = 1, /* that node is asked who has it */
+	DP_AWAY_TOLD = 2,  /* and said so */
+};
 /* Bits; of TCP alone. */
 enum dp_flow_state {
 	DP_FLOW_OPEN = 0,

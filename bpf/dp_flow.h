@@ -297,7 +297,7 @@ static __always_inline int dp_flow_begin(struct dp_work *w)
 	/* Answers to it would be taken for a client's packets. */
 	if (dp_vip_find(w->pkt.src))
 		return DP_OUT(DP_R_SOURCE_IS_VIP, TC_ACT_SHOT);
-	if (dp_second_marks(w) == DP_GRE_F_SECOND)
+	if (dp_second_marks(w) == DP_GRE_F_SECOND || dp_second_is_asked(w))
 		return dp_second_answer(w);
 	vip = dp_vip_find(w->pkt.dst);
 	w->choice.svc_idx = vip ? dp_svc_on_port(vip, w->pkt.l4_proto, w->pkt.dport_be) : 0;
@@ -410,7 +410,7 @@ static __always_inline int dp_flow_here(struct dp_work *w, struct dp_flow_fwd *f
 static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f)
 {
 	__u32 marks = dp_second_marks(w);
-	__u32 next_marks = dp_second_question(f->use_count && !f->cport_be);
+	__u32 next_marks = dp_second_question(f->use_count == DP_AWAY_ASKED && !f->cport_be);
 	int counts = dp_hop_may_have(w, f->away_idx) &&
 		     !dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1);
 
@@ -418,6 +418,9 @@ static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f
 		if (!counts || f->away_idx == w->tunnel.from_idx)
 			return f->cport_be ? DP_IS_PASS : dp_hop_back(w);
 		next_marks = DP_GRE_F_SECOND | DP_GRE_F_FINAL; /* it moved twice: there it ends */
+	} else if (marks && !f->cport_be &&
+		   (f->use_count == DP_AWAY_PREV) == (f->away_idx == w->tunnel.from_idx)) {
+		return dp_second_again();
 	} else if (marks || !counts || dp_is_syn(&w->pkt)) {
 		return DP_IS_PASS;
 	}

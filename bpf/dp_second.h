@@ -5,10 +5,12 @@
  * Marks     none: from an edge; the sequence word, if any, names the flow's previous owner
  *           SECOND: from a worker that has not got the flow; SECOND|FINAL: it came back, or goes no further. On both the
  *           sequence word names the edge by which the packet entered, and the token is the first worker's own
- *           SECOND|ASK: to the keeper of the flow's pointer, if it has one (dp_meet.h); TELL: what that one says
+ *           ASK with either: to the keeper of the flow's pointer, if it has one (dp_meet.h); TELL: what that one says;
+ *           SECOND|FINAL|LAST: that it has none, or on to whom it named
  * No loop   whatever the tables say: without a mark at most one hop, which sets one; SECOND goes back, or on to where this
- *           worker knows the flow to be, both as FINAL; FINAL goes nowhere. With ASK it comes back as TELL, and goes on as
- *           FINAL. A packet crosses the mesh four times at most
+ *           worker knows the flow to be, both as FINAL. FINAL goes nowhere, but with ASK to the keeper where a previous owner
+ *           passed it back; that comes back as TELL or LAST, TELL goes on as LAST, LAST nowhere. A packet crosses the mesh
+ *           three times at most, six where keepers are asked
  * Budget    hops a second by service and node hopped to, over all CPUs; a flow known to be away needs none
  */
 #ifndef DP_SECOND_H
@@ -16,7 +18,8 @@
 
 #include "bpf/dp_meet.h"
 
-#define DP_HOP_PPS 10000u  /* where the service says nothing */
+#define DP_HOP_PPS 10000u /* where the service says nothing */
+#define DP_SECOND_LAST (DP_GRE_F_SECOND | DP_GRE_F_FINAL | DP_GRE_F_LAST)
 #define DP_HOP_WINDOWS 10u /* a second: a budget is spent by tenths of it */
 
 /* May a flow of dp_work.choice.svc_idx be looked for there? A suspect node may be well, and a connection that is moved away
@@ -72,6 +75,12 @@ static __always_inline __u32 dp_num_find(__u32 num)
 static __always_inline __u32 dp_second_marks(const struct dp_work *w)
 {
 	return DP_GRE_KEY_FLAGS(w->tunnel.key) & (DP_GRE_F_SECOND | DP_GRE_F_FINAL);
+}
+
+/* By a worker, as the keeper of a pointer? */
+static __always_inline int dp_second_is_asked(const struct dp_work *w)
+{
+	return dp_second_marks(w) && (DP_GRE_KEY_FLAGS(w->tunnel.key) & DP_GRE_F_ASK);
 }
 
 /* The edge of a packet that another worker sent. 0; -1: it is unknown, so no reply would find its way; 1: the word names no
@@ -171,7 +180,7 @@ static __always_inline int dp_hop_back(struct dp_work *w)
 static __always_inline void dp_second_note(struct dp_work *w, __u32 node_idx, __u32 is_asked)
 {
 	__builtin_memset(&w->fwd, 0, sizeof(w->fwd));
-	w->fwd.use_count = (__u16)is_asked;
+	w->fwd.use_count = is_asked ? DP_AWAY_ASKED : DP_AWAY_PREV;
 	w->fwd.edge_idx = w->tunnel.edge_idx;
 	w->fwd.seen_s = dp_now_s();
 	w->fwd.away_idx = node_idx;
@@ -230,11 +239,11 @@ static __always_inline int dp_second_answer(struct dp_work *w)
 {
 	__u32 node_idx;
 
-	if (!(DP_GRE_KEY_FLAGS(w->tunnel.key) & DP_GRE_F_ASK))
+	if (!dp_second_is_asked(w))
 		return dp_hop_back(w);
 	node_idx = dp_meet_find(w);
 	if (!node_idx || node_idx == w->tunnel.from_idx || !dp_hop_may_have(w, node_idx))
-		return dp_hop_back(w);
+		return dp_hop_to(w, w->tunnel.from_idx, DP_SECOND_LAST, DP_R_PASSED_BACK);
 	return dp_hop_with(w, w->tunnel.from_idx, DP_GRE_F_TELL, node_idx, DP_R_POINTED);
 }
 
@@ -258,12 +267,47 @@ __noinline int dp_second_told(void)
 	node_idx = dp_num_find(w->tunnel.seq);
 	f = bpf_map_lookup_elem(&dp_fwd_new, &w->fwd_key);
 	if (!f || f->cport_be || !f->away_idx || !dp_hop_may_have(w, node_idx) ||
-	    (f->away_idx != node_idx && (!f->use_count || f->away_idx != w->tunnel.from_idx)))
+	    (f->away_idx != node_idx &&
+	     (f->use_count != DP_AWAY_ASKED || f->away_idx != w->tunnel.from_idx)))
 		return dropped;
 	f->away_idx = node_idx;
-	f->use_count = 0;
+	f->use_count = DP_AWAY_TOLD;
 	w->tunnel.edge_idx = f->edge_idx;
-	return dp_hop_to(w, node_idx, DP_GRE_F_SECOND | DP_GRE_F_FINAL, DP_R_PASSED_ON);
+	return dp_hop_to(w, node_idx, DP_SECOND_LAST, DP_R_PASSED_ON);
+}
+
+/* Worker to which the previous owner has passed a flow back (dp_work.fwd_key, noted as away): the keeper is asked then, and
+ * those that come back behind it go the same way. DP_IS_HOP, DP_IS_PASS: there is nobody to ask; or the end. */
+__noinline int dp_second_again(void)
+{
+	struct dp_work *w = dp_work_get();
+	__u32 node_idx, is_asked = 0, is_limited = 0;
+	struct dp_flow_fwd *f;
+	struct dp_vip *vip;
+
+	if (!w || (DP_GRE_KEY_FLAGS(w->tunnel.key) & (DP_GRE_F_ASK | DP_GRE_F_LAST)))
+		return DP_IS_PASS;
+	vip = dp_vip_find(w->pkt.dst);
+	w->choice.svc_idx = vip ? dp_svc_on_port(vip, w->pkt.l4_proto, w->pkt.dport_be) : 0;
+	f = bpf_map_lookup_elem(&dp_fwd_new, &w->fwd_key);
+	if (!f || !w->choice.svc_idx || !dp_meet_is_for(w, w->choice.svc_idx))
+		return DP_IS_PASS;
+	if (f->use_count == DP_AWAY_PREV) {
+		node_idx = dp_second_keeper(w, &is_asked, &is_limited);
+		/* That one may be the keeper as well: it was asked for the flow alone. */
+		if (!node_idx || (!is_asked && node_idx == w->tunnel.from_idx))
+			return DP_IS_PASS;
+		f->away_idx = node_idx;
+		f->use_count = is_asked ? DP_AWAY_ASKED : DP_AWAY_TOLD;
+	} else if (!dp_hop_may_have(w, f->away_idx)) {
+		return DP_IS_PASS;
+	}
+	f->edge_idx = w->tunnel.edge_idx;
+	return dp_hop_to(w, f->away_idx,
+			 f->use_count == DP_AWAY_ASKED
+				 ? DP_GRE_F_SECOND | DP_GRE_F_FINAL | DP_GRE_F_ASK
+				 : DP_SECOND_LAST,
+			 DP_R_PASSED_ON);
 }
 
 /* Worker without the flow, which could make it here (hop.slot), for a service of ours (choice.svc_idx). DP_GO: do so, and

@@ -7,6 +7,8 @@
 
 #define ASK (DP_GRE_F_SECOND | DP_GRE_F_ASK)
 #define TELL DP_GRE_F_TELL
+#define LAST (FINAL | DP_GRE_F_LAST)
+#define ASK_AGAIN (FINAL | DP_GRE_F_ASK)
 
 static void set_meet(struct bf *b, uint32_t node_idx)
 {
@@ -80,7 +82,7 @@ static void test_moves_when_connection_is_unknown_then_keeper_is_asked(void **st
 	FOR_CELLS(c)
 	{
 		struct bf_in in = packet(c, c->edge, 0, 0),
-			     back = packet(c, c->prev, FINAL, NUM(c->edge));
+			     back = packet(c, c->prev, LAST, NUM(c->edge));
 		struct dp_flow_fwd f;
 
 		begin(b, c);
@@ -135,6 +137,81 @@ static void test_moves_when_nobody_is_to_be_asked_then_here(void **state)
 		begin(b, c);
 		in.pkt.gre_seq = NUM(c->prev);
 		expect_passed_on(b, c, &in);
+	}
+}
+
+/* The row's previous owner has not got it: then the keeper is asked, once. */
+static void test_moves_when_previous_owner_has_it_not_then_keeper_is_asked(void **state)
+{
+	struct bf *b = *state;
+
+	bf_need(b);
+	FOR_CELLS(c)
+	{
+		struct bf_in in = packet(c, c->edge, 0, NUM(c->prev)),
+			     back = packet(c, c->prev, FINAL, NUM(c->edge)), told;
+
+		if (c->proto != IPPROTO_TCP)
+			continue;
+		begin(b, c);
+		set_meet(b, c->edge);
+		expect_passed_on(b, c, &in);
+		expect_hop(b, BF_MESH_IN, &back, DP_R_PASSED_ON, c->edge, ASK_AGAIN, c->edge,
+			   token_of(c));
+		/* Those behind it, from the edge or passed back; also when it has said so. */
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_ON, c->edge, ASK, c->edge, token_of(c));
+		expect_hop(b, BF_MESH_IN, &back, DP_R_PASSED_ON, c->edge, ASK_AGAIN, c->edge,
+			   token_of(c));
+		told = packet(c, c->edge, TELL, NUM(c->prev));
+		expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_ON, c->prev, LAST, c->edge,
+			   token_of(c));
+		told = packet(c, BF_NODE_V4 + BF_NODE_V6 - c->prev, FINAL, NUM(c->edge));
+		expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_ON, c->prev, LAST, c->edge,
+			   token_of(c));
+		expect_here(b, &back, DP_R_ADOPTED, "not even there");
+		/* There is no pointer, either. */
+		begin(b, c);
+		set_meet(b, c->edge);
+		expect_passed_on(b, c, &in);
+		expect_hop(b, BF_MESH_IN, &back, DP_R_PASSED_ON, c->edge, ASK_AGAIN, c->edge,
+			   token_of(c));
+		told = packet(c, c->edge, LAST, NUM(c->edge));
+		expect_here(b, &told, DP_R_ADOPTED, "last");
+		expect_here(b, &in, DP_R_DELIVERED_HOST, "adopted");
+		/* The previous owner is the keeper: it was asked for the flow alone. */
+		begin(b, c);
+		expect_passed_on(b, c, &in);
+		expect_hop(b, BF_MESH_IN, &back, DP_R_PASSED_ON, c->prev, ASK_AGAIN, c->edge,
+			   token_of(c));
+		/* It is the last word already; or the service has no such policy. */
+		for (uint32_t flag = DP_GRE_F_ASK; flag <= DP_GRE_F_LAST; flag *= 4) {
+			begin(b, c);
+			set_meet(b, c->edge);
+			expect_passed_on(b, c, &in);
+			told = packet(c, c->prev, FINAL | flag, NUM(c->edge));
+			if (flag == DP_GRE_F_LAST)
+				expect_here(b, &told, DP_R_ADOPTED, "last");
+			else
+				expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_BACK, c->prev, LAST,
+					   c->edge, token_of(c));
+		}
+		begin(b, c);
+		set_meet(b, c->edge);
+		set_svc_flags(b, svc_of(c), 0);
+		expect_passed_on(b, c, &in);
+		expect_here(b, &back, DP_R_ADOPTED, "no such policy");
+		/* This worker keeps it itself. */
+		begin(b, c);
+		set_meet(b, BF_SELF);
+		set_pointer(b, &in, c->edge, 0);
+		expect_passed_on(b, c, &in);
+		expect_hop(b, BF_MESH_IN, &back, DP_R_PASSED_ON, c->edge, LAST, c->edge,
+			   token_of(c));
+		begin(b, c);
+		set_meet(b, BF_SELF);
+		set_pointer(b, &in, c->prev, 0);
+		expect_passed_on(b, c, &in);
+		expect_here(b, &back, DP_R_ADOPTED, "it names whom it comes from");
 	}
 }
 
@@ -209,10 +286,10 @@ static void test_told_when_asked_then_on_to_the_owner_for_good(void **state)
 		in = packet(c, c->edge, 0, 0);
 		begin(b, c);
 		ask(b, c, &in);
-		expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_ON, c->edge, FINAL, c->edge,
+		expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_ON, c->edge, LAST, c->edge,
 			   token_of(c));
 		/* And the second one that was under way; then straight there. */
-		expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_ON, c->edge, FINAL, c->edge,
+		expect_hop(b, BF_MESH_IN, &told, DP_R_PASSED_ON, c->edge, LAST, c->edge,
 			   token_of(c));
 		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_ON, c->edge, SECOND, c->edge,
 			   token_of(c));
@@ -282,7 +359,7 @@ static void test_keeper_when_asked_then_tells_or_passes_back(void **state)
 			continue;
 		begin(b, c);
 		set_svc_flags(b, svc_of(c), 0); /* it need not know the service's policy */
-		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, LAST, c->edge,
 			   token_of(c));
 		set_pointer(b, &in, c->edge, 0);
 		bf_run(b, BF_MESH_IN, &in, &out);
@@ -291,18 +368,23 @@ static void test_keeper_when_asked_then_tells_or_passes_back(void **state)
 		assert_int_equal(out.seen.gre_key, DP_GRE_KEY(TELL, token_of(c)));
 		assert_int_equal(out.seen.gre_seq, NUM(c->edge));
 		assert_int_equal(out.seen.payload, in.pkt.payload);
+		/* After a previous owner: the same. */
+		plain = packet(c, c->prev, ASK_AGAIN, NUM(c->edge));
+		bf_run(b, BF_MESH_IN, &plain, &out);
+		bf_expect_reason(b, DP_R_POINTED, "again");
+		assert_int_equal(out.seen.gre_key, DP_GRE_KEY(TELL, token_of(c)));
 		plain = packet(c, c->prev, SECOND, NUM(c->edge));
 		expect_hop(b, BF_MESH_IN, &plain, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
 			   token_of(c));
 		bf_set_node_state(b, c->edge, DP_NODE_DOWN);
-		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, LAST, c->edge,
 			   token_of(c));
 		bf_set_node_state(b, c->edge, DP_NODE_UP);
 		set_pointer(b, &in, c->prev, 0);
-		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, LAST, c->edge,
 			   token_of(c));
 		set_pointer(b, &in, c->edge, 7500);
-		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
+		expect_hop(b, BF_MESH_IN, &in, DP_R_PASSED_BACK, c->prev, LAST, c->edge,
 			   token_of(c));
 		/* What it has itself, it serves. */
 		plain = packet(c, c->edge, 0, 0);
@@ -563,6 +645,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_moves_when_connection_is_unknown_then_keeper_is_asked),
 		T(test_moves_when_nobody_is_to_be_asked_then_here),
+		T(test_moves_when_previous_owner_has_it_not_then_keeper_is_asked),
 		T(test_moves_when_budget_is_spent_then_adopted_at_once),
 		T(test_moves_when_keeper_is_this_worker_then_its_own_pointer_counts),
 		T(test_told_when_asked_then_on_to_the_owner_for_good),
