@@ -8,24 +8,26 @@
 LAB_VIP_ROUTES=bgp
 
 # One end of a session that carries both families. IMPORT none: who announces VIPs must not learn them from others, or the
-# others' word is preferred to its own kernel's.
+# others' word is preferred to its own kernel's. No graceful restart: it would keep the routes of the dead. Why each timer is as it
+# is: docs/OPERATIONS.md.
 lab_bgp_peer() { # NAME LOCAL-AS PEER-AS LOCAL4 PEER4 LOCAL6 IMPORT EXPORT
 	cat <<-CONF
 		protocol bgp ${1//-/_} {
 			local $4 as $2;
 			neighbor $5 as $3;
 			hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2;
-			bfd graceful;
+			bfd on; graceful restart off;
 			ipv4 { import $7; export $8; next hop self; };
 			ipv6 { import $7; export $8; next hop address $6; };
 		}
 	CONF
 }
+# "accept direct": of "accept ipv4 direct; accept ipv6 direct" each takes the other family away, and there is no session at all.
 lab_bgp_base() { # ROUTER-ID
 	cat <<-CONF
 		router id $1;
 		protocol device { scan time 1; }
-		protocol bfd { accept ipv4 direct; accept ipv6 direct; interface "*" { interval 50 ms; multiplier 3; }; }
+		protocol bfd { accept direct; interface "*" { interval 50 ms; multiplier 3; }; }
 	CONF
 }
 lab_bgp_router() { # what comes by BGP goes into the kernel
@@ -57,6 +59,8 @@ lab_birdc() { # SPACE COMMAND...
 	shift
 	birdc -r -s "$LAB_DIR/bird/$space.ctl" "$@"
 }
+# How many BFD sessions are up at a space.
+lab_bfd_up() { lab_birdc "$1" show bfd sessions | awk '$3 == "Up" { n++ } END { print n + 0 }'; }
 
 lab_bgp() {
 	local region n r i

@@ -2,8 +2,8 @@
 /* failprobe udp|tcp|dns ADDRESS PORT RATE SECONDS - ask RATE times a second, each time as a new flow, and say which were lost.
  *
  * A question is one line, "whoami", or a DNS query over UDP for the TXT of whoami.lab; any answer is an answer. It is lost when it is refused, reset, or not answered within a second.
- * Says "begun" on stderr, then one line per lost question, "SENT_US CAUSE", and at the end "sent N lost M gap_us G":
- * the longest time between two answers.
+ * Says "begun" on stderr, then one line per lost question, "SENT_US CAUSE", and at the end "sent N lost M gap_us G
+ * until_us U": the longest time between two answers, and when the last question was asked.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -176,6 +176,7 @@ int main(int argc, char **argv)
 		lost++;
 		printf("%llu %s\n", (unsigned long long)question[i].sent_us, question[i].lost);
 	}
-	printf("sent %zu lost %zu gap_us %llu\n", total, lost, (unsigned long long)gap_us);
+	printf("sent %zu lost %zu gap_us %llu until_us %llu\n", total, lost,
+	       (unsigned long long)gap_us, (unsigned long long)question[total - 1].sent_us);
 	return 0;
 }

@@ -121,6 +121,23 @@ ok 'they are well again' current
 lab_wait 'the route' 20 goes_to r-nyc nyc-1
 hold e
 
+documented() { # the example of the manual is one that BIRD takes
+	awk '/^For BIRD 2/ { here = 1 } here && /^```/ { if (n++) exit; next } n' docs/OPERATIONS.md >"$LAB_DIR/documented.conf"
+	grep -q 'bfd on' "$LAB_DIR/documented.conf" && bird -p -c "$LAB_DIR/documented.conf"
+}
+ok 'the documented configuration is one' documented
+
+# Its link stays up and carries nothing, as behind a switch: only BFD can tell before the hold time of 9 s is over.
+bfd_up() { is "$(lab_bfd_up r-fra)" 3 && is "$(lab_bfd_up fra-2)" 1; }
+ok 'BFD watches each neighbour' lab_wait 'the sessions' 10 bfd_up
+silent() {
+	lab_in r-fra nft -f - <<<'table netdev dead { chain in { type filter hook ingress device fra-1 priority -500; policy drop; }; }' || return 1
+	lab_wait 'the route' 3 goes_to r-fra fra-2 && answers
+}
+ok 'an edge falls silent: its packets go to the next before the hold time' silent
+speaks() { lab_in r-fra nft delete table netdev dead && lab_wait 'the route' 20 goes_to r-fra fra-1 && lab_wait 'an answer' 10 answers; }
+ok '  it speaks again: packets come back' speaks
+
 die() {
 	lab_in c "$OUT/lab/dnsprobe" $VIP 53 whoami.lab 4 10 >"$LAB_DIR/probe" 2>"$LAB_DIR/probe.begun" &
 	local probe=$!

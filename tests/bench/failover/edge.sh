@@ -25,7 +25,7 @@ lab_start_all
 		lab_ctl fra-3 backend add tcp "$(lab_addr4 fra-3):7002" --check tcp
 } >/dev/null || exit 1
 goes_to() { [ "$(lab_in r-fra ip -j route get $VIP | jq -r '.[0].gateway')" = "$(lab_addr4 "$1")" ]; }
-well() { goes_to fra-1 && passing fra-1 2 && passing fra-2 2 && lab_sees fra-2 3; }
+well() { goes_to fra-1 && [ "$(lab_bfd_up r-fra)" = 4 ] && passing fra-1 2 && passing fra-2 2 && lab_sees fra-2 3; }
 lab_wait 'all well' 30 well && lab_wait answers 10 asks c udp $VIP 7001 && lab_wait answers 10 asks c tcp $VIP 7002 || { lab_logs; exit 1; }
 
 # No packet in or out any more, and carrier stays, as behind a switch.
@@ -33,8 +33,8 @@ dead() { # SPACE IF
 	printf 'table netdev dead {\n chain in { type filter hook ingress device %s priority -500; policy drop; }\n}\n' "$2" | lab_in "$1" nft -f -
 }
 for ((e = 0; e < EVENTS; e++)); do
-	probe_begin udp c udp $VIP 7001 2
-	probe_begin tcp c tcp $VIP 7002 2
+	probe_begin udp c udp $VIP 7001 4
+	probe_begin tcp c tcp $VIP 7002 4
 	sleep 0.3
 	at=$(now_us)
 	dead r-fra fra-1 && dead fra-1 eth0
