@@ -95,7 +95,7 @@ sends_to() { # MAC
 	local want
 	# shellcheck disable=SC2046
 	want=$(printf '%d ' $(sed 's/^/0x/; s/:/ 0x/g' <<<"$1"))
-	bpftool -j map dump pinned "$LAB_DIR/bpf/fra-1/v3/maps/dp_l2" | jq -e --arg w "${want% }" '[.[].formatted.value.dst|map(tostring)|join(" ")]|index($w)'
+	bpftool -j map dump pinned "$(echo "$LAB_DIR"/bpf/fra-1/v*/maps/dp_l2)" | jq -e --arg w "${want% }" '[.[].formatted.value.dst|map(tostring)|join(" ")]|index($w)'
 }
 ok 'a worker behind a router: by XDP, to the router' adds fra-1 fabric_out 12 routed
 

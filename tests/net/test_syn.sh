@@ -92,7 +92,7 @@ round() { # FAMILY VIP URL PREFIX DNS-SERVER
 }
 round IPv4 "$V4.1" "http://$V4.1/" 100.64.0.0 "$V4.2"
 forget_proofs() {
-	local map=$LAB_DIR/bpf/fra-1/v3/maps/dp_proved
+	local map; map=$(echo "$LAB_DIR"/bpf/fra-1/v*/maps/dp_proved)
 	# shellcheck disable=SC2046
 	bpftool -j map dump pinned "$map" | jq -r '.[].key|join(" ")' | while read -r key; do
 		bpftool map delete pinned "$map" key $key
