@@ -269,8 +269,6 @@ int gossip_core_load_origin(struct gossip_core *c, const struct gossip_origin *g
 	o->is_whole = g->is_whole;
 	o->is_closed = g->is_closed;
 	o->is_disputed = g->is_disputed;
-	if (o->top < o->watermark)
-		o->top = o->watermark;
 	if (o->is_changed)
 		TAILQ_REMOVE(&c->origins_changed, o, changed);
 	o->is_changed = false;

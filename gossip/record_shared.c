@@ -166,10 +166,14 @@ bool shared_is_sane(const struct record *r)
 	return r->key_len == sizeof(key) && memcmp(r->key, key, sizeof(key)) == 0;
 }
 
-bool shared_is_collected(const struct gossip_core *c, const struct record *r, const struct rec *e)
+bool shared_is_collected(const struct gossip_core *c, const struct record *r, const struct rec *e,
+			 enum table_source source)
 {
-	return !e && record_scope_of(r->kind) == RECORD_SHARED && r->is_tombstone &&
-	       r->seq <= c->floor;
+	if (e || record_scope_of(r->kind) != RECORD_SHARED || r->seq > c->floor)
+		return false;
+	/* News that lay about while we, or who sent it, stood still. Who lacks a living one up to the floor has just come, and
+	 * is given it by comparing; so is everyone what somebody wrote who was alone and had lost the count. */
+	return source == TABLE_HEARD || (source == TABLE_SYNCED && r->is_tombstone);
 }
 
 static bool is_below(const struct gossip_core *c, const struct rec *r)

@@ -60,7 +60,8 @@ static inline bool rec_is_in_gsum(const struct rec *r)
 /* A shared record came into force; `e` may go. */
 void shared_note(struct gossip_core *c, struct rec *e, enum table_source source);
 /* A tombstone that was collected, and nothing that it could delete. */
-bool shared_is_collected(const struct gossip_core *c, const struct record *r, const struct rec *e);
+bool shared_is_collected(const struct gossip_core *c, const struct record *r, const struct rec *e,
+			 enum table_source source);
 /* Kind and key fit each other. */
 bool shared_is_sane(const struct record *r);
 /* It has the very shared records that we have. */

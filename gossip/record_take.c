@@ -119,7 +119,7 @@ static int may_come(struct gossip_core *c, const struct record *r, enum table_so
 			}
 			return memcmp(r->sig, e->blob->r.sig, NODE_SIG_BYTES) > 0;
 		}
-		if (is_old(o, r, e) || (source != TABLE_LOADED && shared_is_collected(c, r, e))) {
+		if (is_old(o, r, e) || shared_is_collected(c, r, e, source)) {
 			c->n.records_old++;
 			if (e && record_cmp_version(r, &e->blob->r) == 0)
 				dissem_known_record(c, e);

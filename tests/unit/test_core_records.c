@@ -572,6 +572,36 @@ static void test_load_origin_when_it_contradicts_itself_then_refused(void **stat
 	fixture_free(f);
 }
 
+/* Somebody had told us to count too far, and we have slept on it: the writer's head sets it right all the same. */
+static void test_load_origin_when_counted_too_far_then_the_head_takes_it_back(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	struct record keep = record_of(f, a.pub, KIND, "keep", 100, 1, 1), lost, head;
+	struct gossip_origin o = {.generation = 100, .watermark = 36, .verified = 1};
+	struct digest sum, one;
+	uint8_t value[27];
+
+	(void)state;
+	introduce(f, &a, NULL);
+	o.id = a.sender.id;
+	hash_of(&keep, &sum);
+	digest_bytes(&sum, o.sum);
+	assert_int_equal(gossip_core_load_record(f->c, &keep), 0);
+	assert_int_equal(gossip_core_load_origin(f->c, &o), 0);
+	lost = record_of(f, a.pub, KIND, "lost", 100, 2, 5);
+	(void)news(f, &a, &lost);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "lost"), -1);
+	hash_of(&lost, &one);
+	digest_add(&sum, &one);
+	head = head_of(f, &a, 100, 3, 0, &sum, value);
+	(void)news(f, &a, &head);
+	lost = record_of(f, a.pub, KIND, "lost", 100, 2, 5);
+	(void)news(f, &a, &lost);
+	assert_int_equal(value_of(f, &a.sender.id, KIND, "lost"), 5);
+	fixture_free(f);
+}
+
 /* A floor of `p` that lists `dead`, NULL for none; as a record. The value is `value`, at least 64 bytes. */
 static struct record floor_of(struct fixture *f, const struct peer *p, const char *key,
 			      uint64_t seq, uint8_t to, const struct record *dead, uint8_t *value)
@@ -657,13 +687,19 @@ static void test_floor_when_taken_then_only_listed_tombstones_go(void **state)
 	assert_int_equal(f->c->floor, 5);
 	assert_null(shared(f, "dead"));
 	assert_int_equal(value_of(f, NULL, SHARED, "lives"), 1);
-	/* Not again; nor another that we never had. What lives may come however low. */
+	/* Not again; nor another that we never had; nor what they deleted, if it lay about until now. By comparing, what lives may come
+	 * however low. */
 	(void)news(f, &a, &dead);
 	r = tombstone_of(f, &a, "never", 4);
 	(void)news(f, &a, &r);
 	assert_int_equal(f->record_events, 0);
+	r = record_of(f, a.pub, SHARED, "dead", 0, 1, 7);
+	(void)news(f, &a, &r);
+	assert_null(shared(f, "dead"));
 	r = record_of(f, a.pub, SHARED, "late", 0, 1, 7);
 	(void)news(f, &a, &r);
+	assert_null(shared(f, "late"));
+	assert_int_equal(table_offer(f->c, &r, TABLE_SYNCED, 0), 1);
 	assert_int_equal(value_of(f, NULL, SHARED, "late"), 7);
 	/* One that deletes what we hold does. */
 	r = tombstone_of(f, &a, "late", 2);
@@ -696,6 +732,7 @@ int main(void)
 		cmocka_unit_test(test_load_when_stored_then_in_force_and_verified),
 		cmocka_unit_test(test_load_when_counted_before_then_what_was_deleted_stays_away),
 		cmocka_unit_test(test_load_origin_when_it_contradicts_itself_then_refused),
+		cmocka_unit_test(test_load_origin_when_counted_too_far_then_the_head_takes_it_back),
 		cmocka_unit_test(test_sync_when_a_card_is_older_then_the_newer_is_sent),
 		cmocka_unit_test(test_sync_when_many_then_lists_only_what_differs),
 		cmocka_unit_test(test_floor_when_taken_then_only_listed_tombstones_go),
