@@ -138,8 +138,9 @@ static void say_tables(struct agent *a, const struct agent_tables *t)
 	uint8_t buf[RECORD_VALUE_MAX];
 	int len = agent_tables_encode(t, buf, sizeof(buf));
 
+	/* What is said again is for those whom it did not reach: that need not be at once, and to all. */
 	if (len < 0 || gossip_core_put(a->core, agent_now_ms(a), AGENT_KIND_TABLES, TABLES_KEY, buf,
-				       (size_t)len, true))
+				       (size_t)len, t->times <= 1))
 		return; /* no room for records: status says so elsewhere, others see no word of ours */
 	a->tables_said = *t;
 	a->tables_ms = agent_now_ms(a);
