@@ -43,7 +43,7 @@ static struct ip_addr *wanted_vips(const struct agent *a, size_t *ret_count)
 {
 	const struct route_plan *r = a->world->routes;
 	struct ip_addr *vip = calloc(r->entry_count * MODEL_VIPS_MAX + 1, sizeof(*vip));
-	bool is_any = a->cfg.self.is_edge && !is_self_drained(a) && !a->is_fresh;
+	bool is_any = a->cfg.self.is_edge && !is_self_drained(a);
 	size_t n = 0, kept = 0;
 
 	if (!vip)
@@ -145,7 +145,8 @@ void agent_fwd_announce(struct agent *a)
 	struct ip_addr *vip;
 	size_t count;
 
-	if (!a->is_fwd_up || !a->is_ready)
+	/* Until the mesh is heard out what edgefwd announces stays as it is: after an upgrade to another ABI that is all. */
+	if (!a->is_fwd_up || !a->is_ready || a->is_fresh)
 		return;
 	vip = wanted_vips(a, &count);
 	/* Out of memory or room: what is announced stays so, the tick goes on from there. */

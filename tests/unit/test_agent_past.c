@@ -104,6 +104,8 @@ test_start_when_the_maps_are_empty_then_rows_know_their_owners_before_a_vip_is_a
 	turn_until(is_written);
 	assert_true(current->agent->is_fresh);
 	assert_int_equal(current->agent->vip_count, 0);
+	for (size_t i = 0; i < sent_count; i++)
+		assert_int_not_equal(sent[i].kind, FWD_VIP); /* no empty list either */
 	now_ms += 6000;
 	turn_until(is_announcing);
 	assert_false(current->agent->is_fresh);
