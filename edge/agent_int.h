@@ -332,6 +332,7 @@ int agent_touched_new(struct touched *t, size_t room);
 void agent_touched_free(struct touched *t);
 void agent_untouch(struct agent *a);
 void agent_fact_changed(struct agent *a, const struct fact_id *id);
+void agent_node_changed(struct agent *a, const struct node_id *id);
 /* The world in place, after changes of state alone. -EAGAIN: it is to be built | -ENOMEM: the routes are the former ones */
 int agent_world_update(struct agent *a);
 const struct model_seed *agent_seed(const struct agent *a);

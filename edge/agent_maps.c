@@ -245,8 +245,10 @@ void agent_maps_node_down(struct agent *a, const struct node_id *id, bool is_sus
 	enum dp_node_state state = is_suspect ? DP_NODE_SUSPECT : DP_NODE_DOWN;
 	struct plan_op op;
 
-	if (a->mapw && a->plan && plan_node_down(a->plan, id, state, &op))
+	if (a->mapw && a->plan && plan_node_down(a->plan, id, state, &op)) {
 		write_word(a, &op);
+		agent_node_changed(a, id);
+	}
 }
 
 /* ---- the connection */

@@ -64,6 +64,18 @@ static int cmp_node(const void *x, const void *y)
 	return node_id_cmp(&a->id, &b->id);
 }
 
+/* Its word was written ahead of the world. It may be what it was before anybody compares. */
+void agent_node_changed(struct agent *a, const struct node_id *id)
+{
+	struct route_node is = {.id = *id}, *n;
+
+	if (!a->world)
+		return;
+	n = bsearch(&is, a->world->node, a->world->view.node_count, sizeof(is), cmp_node);
+	if (n)
+		touch(&a->world->touched_node, (size_t)(n - a->world->node));
+}
+
 static int look_at_members(struct agent *a)
 {
 	struct world *w = a->world;

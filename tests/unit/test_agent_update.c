@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* After every change, the world that was changed in place is the one that is built anew. SEED= in the environment repeats a
  * run. */
+#include "edge/plan_priv.h"
 #include "edge/report.h"
 #include "gossip/member.h"
 #include "tests/unit/agent_fake.h"
@@ -118,16 +119,31 @@ static void say_override(unsigned int member)
 }
 
 /* Who is headless is judged by others. */
+static void set_state(unsigned int i, enum gossip_state state)
+{
+	struct member *m = member_get(current->core, &id[i]);
+	struct gossip_event ev = {.kind = GOSSIP_EV_MEMBER, .old_state = m->state};
+
+	m->state = state;
+	assert_true(gossip_core_member_get(current->core, &id[i], &ev.member));
+	agent_event(&ev, current->agent);
+}
+
 static void change_member(unsigned int i)
 {
 	static const enum gossip_state states[] = {GOSSIP_ALIVE, GOSSIP_ALIVE, GOSSIP_HEADLESS,
 						   GOSSIP_SUSPECT, GOSSIP_DEAD};
-	struct member *m = member_get(current->core, &id[i]);
-	struct gossip_event ev = {.kind = GOSSIP_EV_MEMBER, .old_state = m->state};
 
-	m->state = states[rnd(5)];
-	assert_true(gossip_core_member_get(current->core, &id[i], &ev.member));
-	agent_event(&ev, current->agent);
+	set_state(i, states[rnd(5)]);
+}
+
+/* Suspected, and refuted before anything is computed: its word was written at once. */
+static void flap_member(unsigned int i)
+{
+	enum gossip_state was = member_get(current->core, &id[i])->state;
+
+	set_state(i, GOSSIP_SUSPECT);
+	set_state(i, was);
 }
 
 static void assert_same_entry(const struct route_entry *x, const struct route_entry *y)
@@ -173,6 +189,29 @@ static void assert_same_world(const struct world *x, const struct world *y)
 		assert_same_entry(&x->routes->entry[i], &y->routes->entry[i]);
 }
 
+/* What the maps say of nodes and of who is well. */
+static void assert_words(const struct agent *a)
+{
+	const struct route_view *v = &a->world->view;
+
+	for (size_t i = 0; a->plan && i < v->node_count; i++) {
+		uint32_t idx = plan_node_idx(a->plan, &v->node[i].id);
+
+		if (idx)
+			assert_int_equal(maps->node[idx].state, plan_node_state(&v->node[i]));
+	}
+	for (size_t i = 0; a->plan && i < v->backend_count; i++) {
+		const struct route_backend *b = &v->backend[i];
+		char key[MODEL_KEY_MAX];
+		uint32_t idx;
+
+		assert_int_equal(model_backend_key(&b->backend, key), 0);
+		idx = plan_backend_idx(a->plan, &v->node[b->node_idx].id, key);
+		if (idx && model_health_is_good(&b->backend.check, b->health))
+			assert_int_equal(DP_BE_STATE(maps->backend[idx]), DP_BE_UP);
+	}
+}
+
 /* Was the world changed in place? */
 static bool compute_and_compare(void)
 {
@@ -185,6 +224,7 @@ static bool compute_and_compare(void)
 	is_update = a->world == was;
 	assert_int_equal(agent_world_build(a, &anew), 0);
 	assert_same_world(a->world, anew);
+	assert_words(a);
 	agent_world_free(anew);
 	return is_update;
 }
@@ -211,6 +251,8 @@ static void change(void)
 		change_member(member);
 		break;
 	case 8:
+		flap_member(member);
+		break;
 	case 9:
 	case 10:
 	case 11:
