@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* gossip/version.h - versions of the protocol: which ones a node speaks, and which one its messages are in.
  *
- * Range     each node's card says the lowest and the highest version that it speaks. A build speaks its own and the one before, so
+ * Range     each node's card says the lowest and the highest version that it speaks. A build speaks its own and, from 2 on, the one before, so
  *           that a mesh is upgraded node by node
  * Spoken    the lowest of the highest that live members speak: everyone can read what anyone writes. It rises by itself when
  *           the last old node is gone, and falls for one that comes back. An answer has the version of its question, and who knocks where

@@ -3,7 +3,7 @@
 #include "gossip/version.h"
 
 #ifndef VERSION_BUILT
-#define VERSION_BUILT WIRE_VERSION, WIRE_VERSION
+#define VERSION_BUILT WIRE_VERSION > 1 ? WIRE_VERSION - 1 : 1, WIRE_VERSION
 #endif
 
 const struct version_range version_built = {VERSION_BUILT};
