@@ -46,10 +46,11 @@ void agent_fact_changed(struct agent *a, const struct fact_id *id)
 	struct fact_id backend = *id;
 	struct fact *f;
 
-	if (id->kind != MODEL_KIND_HEALTH || !a->world) {
+	if (id->kind != MODEL_KIND_HEALTH || !a->world)
 		a->is_reshaped = true;
+	/* Where facts stand in the world says nothing then: they may point into one that was not finished. */
+	if (a->is_reshaped)
 		return;
-	}
 	backend.kind = MODEL_KIND_BACKEND;
 	HASH_FIND(hh, a->facts, &backend, sizeof(backend), f);
 	/* Health that comes before its backend, or before its node: building the world finds it. */
