@@ -161,9 +161,9 @@ sim: $(OUT)/tests/sim/test_nemesis $(OUT)/tests/sim/test_records
 	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_records
 
 NODE_HOURS ?= 24
-sim-false: ## how often the simulator takes a healthy node for dead: NODE_HOURS each, at several losses, with slow nodes
+sim-false: ## how often the simulator takes a healthy node for dead: NODE_HOURS each, at several losses, with slow nodes (ROW=10: 1 % loss, regions)
 sim-false: $(OUT)/tests/sim/test_false
-	$(Q)NODE_HOURS=$(NODE_HOURS) $(OUT)/tests/sim/test_false
+	$(Q)$(if $(ROW),ROW=$(ROW)) NODE_HOURS=$(NODE_HOURS) $(OUT)/tests/sim/test_false
 
 N ?= 1000
 sim-regions: ## N nodes in 20 regions with summaries between them, simulated: how long changes take and what they cost
