@@ -69,6 +69,7 @@ ok '... and all are one mesh' lab_wait it 30 mesh_speaks 2
 lost_none() {
 	kill -INT "$(pgrep -P $PERF dnsperf || echo $PERF)"
 	wait $PERF
+	lab_wait 'the figures of dnsperf' 10 grep -q 'Queries lost' "$LAB_DIR/perf" || tail -n 20 "$LAB_DIR/perf"
 	grep -E 'Queries (sent|completed|lost)' "$LAB_DIR/perf"
 	grep -qE 'Queries lost: +0 ' "$LAB_DIR/perf" && [ "$(awk '/Queries completed/ {print $3}' "$LAB_DIR/perf")" -gt 1000 ]
 }
