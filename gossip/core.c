@@ -276,7 +276,7 @@ static struct member *take_stranger(struct gossip_core *c, enum gossip_via via,
 	if (via == GOSSIP_STREAM)
 		return NULL;
 	if (msg->type == WIRE_PROBE && msg->has_cookie)
-		suspect_on_probe(c, NULL, addr, msg->cookie);
+		suspect_on_probe(c, NULL, addr, msg);
 	else
 		suspect_challenge(c, addr);
 	return NULL;
@@ -294,7 +294,7 @@ static void dispatch(struct gossip_core *c, struct member *from, const struct go
 		if (msg->flags & WIRE_F_STRANGER)
 			from->told = 0;
 		if (msg->has_cookie)
-			suspect_on_probe(c, from, addr, msg->cookie);
+			suspect_on_probe(c, from, addr, msg);
 		break;
 	case WIRE_ACK:
 		role = suspect_on_ack(c, from, msg);

@@ -166,6 +166,7 @@ struct member {
 	/* convergence */
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	bool is_sums_sent; /* and not answered yet */
+	uint64_t same;	   /* sync_has_all() */
 	/* When it last had our very shared records: what we had taken, and the highest counter. */
 	uint64_t has_arrival, has_top, has_life;
 	struct sync_lag lag;
@@ -200,9 +201,10 @@ struct probe {
 	struct member *m; /* NULL: challenge, join */
 	struct gossip_addr addr;
 	uint64_t cookie, data_cookie;
+	uint64_t said; /* the digest in it, as sync_word(); 0: not sent yet, or they differed */
 	uint64_t start_ms, sent_ms, next_ms;
 	unsigned int stage; /* 0: first probe is out; 1..: rounds of the burst done */
-	bool is_data_acked, is_pinged, is_helped;
+	bool is_sent, is_data_acked, is_pinged, is_helped;
 	struct member *helper[PROBE_HELPERS];
 	struct member *requester; /* asked */
 	uint64_t requester_cookie;

@@ -15,7 +15,7 @@ uint64_t suspect_deadline(const struct gossip_core *c);
 void suspect_thaw(struct gossip_core *c, uint64_t gap_ms);
 
 void suspect_on_probe(struct gossip_core *c, struct member *from, const struct gossip_addr *addr,
-		      uint64_t cookie);
+		      const struct wire_msg *msg);
 /* Of a node that can be no member here: no more than that we are there. */
 void suspect_ack_stranger(struct gossip_core *c, const struct gossip_addr *addr, uint64_t cookie);
 /* Does it answer a probe that went to someone we don't know yet? */

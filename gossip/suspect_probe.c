@@ -7,6 +7,7 @@
 #include "gossip/member.h"
 #include "gossip/region.h"
 #include "gossip/suspect.h"
+#include "gossip/sync.h"
 #include "gossip/version.h"
 
 #define ACK_MIN_MS 60	   /* the first probe's answer is waited for at least so long */
@@ -94,6 +95,9 @@ static void send_probe(struct gossip_core *c, struct probe *p)
 			p->m->try_ms = c->now_ms;
 		p->m->try_last_ms = c->now_ms;
 	}
+	/* Which of several is answered can't be told. */
+	p->said = !p->is_sent || p->said == sync_word(c) ? sync_word(c) : 0;
+	p->is_sent = true;
 	version_knock(c, &o, p->m);
 	wire_put_cookie(&o, p->cookie);
 	put_digest(c, &o);
@@ -122,7 +126,8 @@ static void send_ack(struct gossip_core *c, struct member *to, const struct goss
 
 	version_begin(c, &o, c->dgram, sizeof(c->dgram), WIRE_ACK);
 	wire_put_cookie(&o, cookie);
-	put_digest(c, &o);
+	if (!(flags & WIRE_F_SAME))
+		put_digest(c, &o);
 	if (flags)
 		wire_put_flags(&o, flags);
 	if (to)
@@ -409,9 +414,9 @@ bool suspect_is_awaited(const struct gossip_core *c, uint64_t cookie)
 /* ---- what arrives */
 
 void suspect_on_probe(struct gossip_core *c, struct member *from, const struct gossip_addr *addr,
-		      uint64_t cookie)
+		      const struct wire_msg *msg)
 {
-	send_ack(c, from, addr, cookie, 0);
+	send_ack(c, from, addr, msg->cookie, sync_is_same(c, msg) ? WIRE_F_SAME : 0);
 	if (!from)
 		suspect_challenge(c, addr);
 }
@@ -483,6 +488,8 @@ enum probe_role suspect_on_ack(struct gossip_core *c, struct member *from,
 	role = p->role;
 	if (p->m && p->m != from)
 		return PROBE_FREE;
+	if ((msg->flags & WIRE_F_SAME) && p->said == sync_word(c))
+		sync_on_same(c, from);
 	if (role == PROBE_ASKED)
 		send_ack(c, p->requester, &p->requester->card.addr, p->requester_cookie,
 			 WIRE_F_HELPER);

@@ -22,31 +22,82 @@ bool sync_is_fresh(const struct gossip_core *c, const struct member *m)
 	return c->now_ms < m->digest_ms + SYNC_FRESH_MS;
 }
 
-void sync_on_digest(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
+/* All cards and stored records that we have, in one word; never 0. */
+static uint64_t all_of(const struct gossip_core *c)
 {
-	uint8_t root[16];
+	return (c->root.w[0] + c->root.w[1] * 0x9e3779b97f4a7c15ull +
+		c->members_digest * 0xff51afd7ed558ccdull) |
+	       1;
+}
 
-	if (!msg->has_digest || from->has_other_mode)
-		return;
-	if (c->regions && msg->has_regions)
-		region_on_digest(c, from, msg->regions_digest);
+uint64_t sync_word(const struct gossip_core *c)
+{
+	return (all_of(c) * 0xc4ceb9fe1a85ec53ull + c->standing * 0x94d049bb133111ebull +
+		(c->regions ? region_digest(c) : 0)) |
+	       1;
+}
+
+bool sync_has_all(const struct gossip_core *c, const struct member *m)
+{
+	return m->same == all_of(c);
+}
+
+/* It says that its root, its members, its standing are ours, or not. */
+static void note(struct gossip_core *c, struct member *from, bool is_root, bool is_members,
+		 bool is_standing)
+{
 	/* Between two words far apart it may have been the same for long: begin anew. */
 	if (!sync_is_fresh(c, from))
 		from->differs_since_ms = from->members_differ_since_ms = 0;
 	from->digest_ms = c->now_ms;
-	digest_bytes(&c->root, root);
-	if (memcmp(root, msg->root, sizeof(root)) == 0) {
+	if (is_root) {
 		from->differs_since_ms = 0;
 		memset(&from->lag, 0, sizeof(from->lag));
 	} else if (!from->differs_since_ms) {
 		from->differs_since_ms = c->now_ms;
 	}
-	if (c->members_digest == msg->members)
+	if (is_members)
 		from->members_differ_since_ms = 0;
 	else if (!from->members_differ_since_ms)
 		from->members_differ_since_ms = c->now_ms;
-	if (msg->has_standing && msg->standing == c->standing)
+	from->same = is_root && is_members ? all_of(c) : 0;
+	if (is_standing)
 		shared_confirm(c, from);
+}
+
+static bool is_root(const struct gossip_core *c, const struct wire_msg *msg)
+{
+	uint8_t root[16];
+
+	digest_bytes(&c->root, root);
+	return memcmp(root, msg->root, sizeof(root)) == 0;
+}
+
+bool sync_is_same(const struct gossip_core *c, const struct wire_msg *msg)
+{
+	return msg->has_digest && msg->has_standing && is_root(c, msg) &&
+	       msg->members == c->members_digest && msg->standing == c->standing &&
+	       msg->has_regions == (c->regions != NULL) &&
+	       (!c->regions || msg->regions_digest == region_digest(c));
+}
+
+void sync_on_digest(struct gossip_core *c, struct member *from, const struct wire_msg *msg)
+{
+	if (!msg->has_digest || from->has_other_mode)
+		return;
+	if (c->regions && msg->has_regions)
+		region_on_digest(c, from, msg->regions_digest);
+	note(c, from, is_root(c, msg), msg->members == c->members_digest,
+	     msg->has_standing && msg->standing == c->standing);
+}
+
+void sync_on_same(struct gossip_core *c, struct member *from)
+{
+	if (from->has_other_mode)
+		return;
+	if (c->regions)
+		region_on_digest(c, from, region_digest(c));
+	note(c, from, true, true, true);
 }
 
 static bool lasts(const struct gossip_core *c, uint64_t since_ms)

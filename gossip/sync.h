@@ -18,6 +18,14 @@
 /* Its digest was heard lately. */
 bool sync_is_fresh(const struct gossip_core *c, const struct member *m);
 void sync_on_digest(struct gossip_core *c, struct member *from, const struct wire_msg *msg);
+/* The digest in its message is ours, in all parts. */
+bool sync_is_same(const struct gossip_core *c, const struct wire_msg *msg);
+/* It answered that its digest is the one that we have. */
+void sync_on_same(struct gossip_core *c, struct member *from);
+/* All that our digest says, in one word; never 0. */
+uint64_t sync_word(const struct gossip_core *c);
+/* Its last digests were those that we have now: of cards and stored records there is nothing to tell it. */
+bool sync_has_all(const struct gossip_core *c, const struct member *m);
 /* Begin a comparison now. */
 void sync_start(struct gossip_core *c, struct member *to);
 void sync_on_sync(struct gossip_core *c, struct member *from, const struct wire_msg *msg);

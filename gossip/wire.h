@@ -66,6 +66,7 @@ enum wire_flag {
 	WIRE_F_TAKEN = 32,   /* ack to a twin: the others took me in */
 	WIRE_F_WANT = 64,    /* region: send me the values of the regions listed */
 	WIRE_F_LIST = 128,   /* summary: these are all regions that I know */
+	WIRE_F_SAME = 256,   /* ack: my digest is that of your probe */
 };
 
 /* A member's own signed statement of who and where it is. */

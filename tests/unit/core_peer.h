@@ -113,6 +113,8 @@ struct fixture {
 	uint64_t last_cookie; /* of the last probe it sent */
 	bool probed, acked, sent_stream;
 	size_t delta_records, delta_cards; /* that it sent */
+	bool ack_is_same, ack_has_digest;
+	size_t ack_records;
 };
 
 static inline void drain(struct fixture *f)
@@ -137,7 +139,12 @@ static inline void drain(struct fixture *f)
 			f->probed = true;
 			f->last_cookie = m.cookie;
 		}
-		f->acked |= m.type == WIRE_ACK;
+		if (m.type == WIRE_ACK) {
+			f->acked = true;
+			f->ack_is_same = m.flags & WIRE_F_SAME;
+			f->ack_has_digest = m.has_digest;
+			f->ack_records = m.records.count;
+		}
 		if (m.type == WIRE_DELTA)
 			f->delta_cards += m.cards.count;
 		while (wire_next_delta(&m.deltas, &d))
