@@ -139,7 +139,7 @@ bench: all
 	$(Q)$(MAKE) --no-print-directory bench-build
 	$(Q)OUT=$(OUT) tests/bench/run.sh $(B)
 
-bench-gossip: ## gossip: 50 daemons on loopback beside serf, then simulated meshes (B=real or B=sim: one part)
+bench-gossip: ## gossip: 50 daemons on loopback beside serf, then simulated meshes (B=real, sim or curve: one part)
 bench-gossip: all
 	$(Q)$(MAKE) --no-print-directory bench-gossip-build
 	$(Q)OUT=$(OUT) tests/bench/gossip.sh $(B)

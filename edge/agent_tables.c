@@ -14,9 +14,8 @@
 #define TABLES_PER_S 5
 #define TABLES_MIN_MS 900 /* the tick's pace */
 
-/* Volatile records are in no digest, so what is lost is not missed: said once more after these, when all is quiet. */
-static const uint64_t again_ms[] = {2000, 10000};
-#define AGAIN_COUNT (sizeof(again_ms) / sizeof(again_ms[0]))
+/* Volatile records are in no digest, so what is lost is not missed: said once more after this, when all is quiet. */
+#define AGAIN_MS 3000
 
 /* ---- the record: {d: digest of records, w: written, n: how often said, o, p: sums of the columns, little-endian} */
 
@@ -151,8 +150,7 @@ static void say_again(struct agent *a)
 {
 	struct agent_tables t = a->tables_said;
 
-	if (t.times == 0 || t.times > AGAIN_COUNT ||
-	    agent_now_ms(a) < a->tables_ms + again_ms[t.times - 1])
+	if (t.times != 1 || agent_now_ms(a) < a->tables_ms + AGAIN_MS)
 		return;
 	t.times++;
 	say_tables(a, &t);

@@ -102,7 +102,7 @@ struct gossip_config {
 	struct gossip_signer signer;
 	uint64_t seed;		    /* of the core's own random numbers */
 	size_t records_max;	    /* 0 = default */
-	uint32_t probe_interval_ms; /* 0 = default 200 */
+	uint32_t probe_interval_ms; /* 0 = default 225 */
 	uint32_t suspicion_min_ms;  /* 0 = default 1500 */
 	struct gossip_tap tap;	    /* may be empty */
 	bool has_regions; /* summaries between regions: "regions" below; the same on all nodes */

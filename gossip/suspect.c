@@ -13,7 +13,8 @@
 #define CONFIRMERS 3	  /* about so many look for themselves when they hear a first vote */
 #define EVIDENCE_MS 60	  /* a helper's own probe, unanswered this long, is evidence */
 #define DATA_FRESH_MS 300 /* the kernel answered so recently: not suspect */
-#define CONTROL_FRESH_MS 400
+/* Who calls it headless heard nothing of it for a whole burst: what we heard before that, and half a round trip, says nothing. */
+#define CONTROL_FRESH_MS 200
 #define SCAN_MS 200
 #define NEAR 2		    /* so many places on the ring know each other's tunnels warm */
 #define NEAR_QUIET_MS 20000 /* after so long without a word they are probed */
@@ -208,7 +209,8 @@ void suspect_on_vote(struct gossip_core *c, struct member *from, const struct wi
 	if (member_cmp_version(m, v->generation, v->incarnation) != 0)
 		return;
 	if (v->state == GOSSIP_HEADLESS) {
-		if (m->state == GOSSIP_ALIVE && c->now_ms >= m->heard_ms + CONTROL_FRESH_MS)
+		if (m->state == GOSSIP_ALIVE &&
+		    c->now_ms >= m->heard_ms + CONTROL_FRESH_MS + probe_rtt_ms(c, m) / 2)
 			member_set_state(c, m, GOSSIP_HEADLESS);
 		return;
 	}

@@ -13,7 +13,7 @@
 
 #include "gossip/core.h"
 
-#define PROBE_INTERVAL_MS 200
+#define PROBE_INTERVAL_MS 225
 #define ASKED_FRESH_MS 1000 /* a helper's probe older than this says nothing about now */
 #define PROBE_WARM_MS 60000 /* heard so lately: the tunnel between us is up */
 #define JOIN_WAIT_MS 500

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Gossip, measured: real (daemons on addresses of the loopback device, each mesh in a network namespace of its own, beside
-# serf where it is installed) and sim (cores in virtual time). Prints a table each; docs/BENCHMARKS.md keeps them.
+# serf where it is installed), sim (cores in virtual time), and curve (how often to probe, in virtual time). Prints a table each;
+# docs/BENCHMARKS.md keeps them.
 #
 # NODES=50 of the real meshes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OUT=${OUT:-build/std}
 NODES=${NODES:-50}
-parts=${*:-real sim}
+parts=${*:-real sim curve}
 
 die() {
 	echo "bench: $*" >&2
@@ -61,11 +62,15 @@ sim() {
 	"$OUT/tests/bench/gossip_sim"
 }
 
+curve() {
+	"$OUT/tests/bench/gossip_sim" curve
+}
+
 for part in $parts; do
 	case $part in
-	real | sim) "$part" ;;
+	real | sim | curve) "$part" ;;
 	*)
-		echo "bench: part: got $part, want real or sim" >&2
+		echo "bench: part: got $part, want real, sim or curve" >&2
 		exit 2
 		;;
 	esac

@@ -18,10 +18,11 @@
 #include "tests/bench/gossip_mesh.h"
 
 #define SAMPLES_MAX (BENCH_CHANGES_MAX * BENCH_NODES_MAX)
-/* Until the news of the join has died away: of edged's tables, what a node says of them is said again for half a minute. */
+/* After a join what a node says of its tables is said again once, and after half a minute how far the others are. */
 #define SETTLE_MS 40000
 #define SETTLE_SERF_MS 5000
-#define REST_MS 10000
+#define QUIET_MS 120000 /* then nothing is new: that is rest */
+#define REST_MS 20000
 #define LOAD_HZ 100
 #define LOAD_CHANGES 500
 #define VICTIMS 5
@@ -256,22 +257,34 @@ static void measure_join(void)
 	row("all join one at once: the last sees all, ms", percentile(&s, 100));
 }
 
+/* What a node sends in REST_MS, a second. */
+static double sent_bytes_s(void)
+{
+	uint64_t bytes = device_bytes(), start_ns = bench_now_ns();
+
+	m.pump(&m, REST_MS);
+	return (double)(device_bytes() - bytes) /
+	       (ms_between(start_ns, bench_now_ns()) / 1000 * (double)m.count);
+}
+
 static void measure_rest(void)
 {
 	double ticks[BENCH_NODES_MAX], hz = (double)sysconf(_SC_CLK_TCK), sum = 0;
 	struct samples rss = {0}, own = {0};
-	uint64_t bytes, start_ns;
+	double bytes_s;
+	uint64_t start_ns;
 
 	m.is_quiet = true;
 	m.pump(&m, m.has_suspects ? SETTLE_MS : SETTLE_SERF_MS);
+	bytes_s = sent_bytes_s();
+	m.pump(&m, QUIET_MS);
+	row("soon after the join: sent by a node, bytes/s", bytes_s);
 	for (size_t i = 0; i < m.count; i++)
 		ticks[i] = cpu_ticks(m.pid[i]);
-	bytes = device_bytes();
 	start_ns = bench_now_ns();
-	m.pump(&m, REST_MS);
+	bytes_s = sent_bytes_s();
 	double s = ms_between(start_ns, bench_now_ns()) / 1000;
 
-	bytes = device_bytes() - bytes;
 	for (size_t i = 0; i < m.count; i++) {
 		sum += (cpu_ticks(m.pid[i]) - ticks[i]) / hz;
 		double own_mib, mib = rss_mib(m.pid[i], &own_mib);
@@ -283,7 +296,7 @@ static void measure_rest(void)
 	row("at rest: CPU of a node, % of a core", 100 * sum / s / (double)m.count);
 	row("at rest: resident memory, median, MiB", percentile(&rss, 50));
 	row("at rest: of it not programs and libraries, MiB", percentile(&own, 50));
-	row("at rest: sent by a node, bytes/s", (double)bytes / s / (double)m.count);
+	row("at rest: sent by a node, bytes/s", bytes_s);
 }
 
 /* `count` changes, one every gap_ms, each by another node. */

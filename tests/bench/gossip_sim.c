@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Gossip of 100, 1,000, ... nodes in virtual time, delays from the table of regions (tests/sim/sim_link.c):
  * gossip_sim [NODES...]. Prints a table; the same seed gives the same figures on every machine.
+ * gossip_sim curve: 50 nodes on a LAN, what probing more or less often costs and brings.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,11 @@
 #define UDP_BYTES 28 /* header of IPv4 and UDP */
 #define FALSE_NODES_MAX 100
 #define DAY_MS 86400000ull
+#define ETHERNET_BYTES 14
+#define STRING(x) #x
+#define EXPAND(x) STRING(x)
+#define CURVE_NODES 50
+#define CURVE_VICTIMS 100
 
 static char cell[ROWS_MAX][SIZES_MAX][32];
 static const char *row_name[ROWS_MAX];
@@ -187,12 +193,12 @@ static void measure_spread(struct sim *s)
 	s->event_cb = on_member;
 }
 
-static void measure_end(struct sim *s, void (*end)(struct sim *s, size_t i),
+static void measure_end(struct sim *s, size_t victims, void (*end)(struct sim *s, size_t i),
 			enum gossip_state state, const char *p50, const char *p99)
 {
 	each.count = 0;
 	event_state = state;
-	for (size_t k = 0; k < VICTIMS; k++) {
+	for (size_t k = 0; k < victims; k++) {
 		victim = (k * 11 + 5) % s->cfg.nodes;
 		victim_id = &s->node[victim].id;
 		event_start_ms = s->now_ms;
@@ -243,11 +249,12 @@ static void measure(size_t nodes)
 	row_next = 0;
 	measure_join(s);
 	measure_spread(s);
-	measure_end(s, sim_crash, GOSSIP_HEADLESS, "daemon killed: headless, ms, p50",
+	measure_end(s, VICTIMS, sim_crash, GOSSIP_HEADLESS, "daemon killed: headless, ms, p50",
 		    "daemon killed: headless, ms, p99");
-	measure_end(s, sim_off, GOSSIP_SUSPECT, "power-off: suspect (routed around), ms, p50",
+	measure_end(s, VICTIMS, sim_off, GOSSIP_SUSPECT,
+		    "power-off: suspect (routed around), ms, p50",
 		    "power-off: suspect (routed around), ms, p99");
-	measure_end(s, sim_off, GOSSIP_DEAD, "power-off: dead, ms, p50",
+	measure_end(s, VICTIMS, sim_off, GOSSIP_DEAD, "power-off: dead, ms, p50",
 		    "power-off: dead, ms, p99");
 	sim_free(s);
 	measure_false(nodes, 0, 0, "held dead per node-day, no loss",
@@ -262,11 +269,91 @@ static void measure(size_t nodes)
 		      "suspected per node-day, 1 % loss, a tenth is 0.3 s slow");
 }
 
+/* ---- the trade: how often to probe */
+
+static struct sim *make_lan(uint32_t interval_ms, unsigned int loss_pct)
+{
+	struct sim *s = sim_new(&(struct sim_config){.nodes = CURVE_NODES,
+						     .seed = 1,
+						     .check_every = 1u << 30,
+						     .has_one_seed = true,
+						     .probe_interval_ms = interval_ms});
+
+	victim_id = NULL;
+	victim = SIZE_MAX;
+	s->event_cb = on_member;
+	sim_start_all(s, 0);
+	(void)sim_run_until(s, is_whole, NULL, 120000);
+	settle(s);
+	/* What is said of round trips comes at 30 and 90 s; from 180 on nothing is new. */
+	sim_run(s, 200000);
+	s->cfg.loss_pct = loss_pct;
+	return s;
+}
+
+static void measure_curve(uint32_t interval_ms)
+{
+	struct sim *s = make_lan(interval_ms, 0);
+	struct traffic before = traffic(s), after;
+
+	row_next = 0;
+	sim_run(s, 60000);
+	after = traffic(s);
+	row("at rest: bytes/s of a node, with Ethernet, IP and UDP",
+	    ((double)(after.bytes - before.bytes) +
+	     ETHERNET_BYTES * (double)(after.dgrams - before.dgrams)) /
+		    CURVE_NODES / 60);
+	measure_end(s, CURVE_VICTIMS, sim_crash, GOSSIP_HEADLESS,
+		    "daemon killed: headless, ms, p50", "daemon killed: headless, ms, p99");
+	measure_end(s, CURVE_VICTIMS, sim_off, GOSSIP_SUSPECT,
+		    "power-off: suspect (routed around), ms, p50",
+		    "power-off: suspect (routed around), ms, p99");
+	sim_free(s);
+	s = make_lan(interval_ms, 20);
+	measure_end(s, CURVE_VICTIMS, sim_off, GOSSIP_SUSPECT,
+		    "20 % loss, power-off: suspect, ms, p50",
+		    "20 % loss, power-off: suspect, ms, p99");
+	false_deaths = false_suspects = 0;
+	sim_run(s, DAY_MS / CURVE_NODES);
+	row("20 % loss: held dead per node-day", false_deaths);
+	row("20 % loss: suspected per node-day", false_suspects);
+	sim_free(s);
+}
+
+static void print(const char *what, const size_t *of, size_t count, const char *unit)
+{
+	printf("\n| %s |", what);
+	for (size_t i = 0; i < count; i++)
+		printf(" %zu %s |", of[i], unit);
+	printf("\n|---|");
+	for (size_t i = 0; i < count; i++)
+		printf("---|");
+	for (size_t r = 0; r < row_next; r++) {
+		printf("\n| %s |", row_name[r]);
+		for (size_t i = 0; i < count; i++)
+			printf(" %s |", cell[r][i]);
+	}
+	printf("\n");
+}
+
+static int curve(void)
+{
+	static const size_t interval_ms[] = {100, 150, 200, 225, 250, 300, 400};
+	size_t count = sizeof(interval_ms) / sizeof(interval_ms[0]);
+
+	for (column = 0; column < count; column++)
+		measure_curve((uint32_t)interval_ms[column]);
+	print("simulated, 50 nodes on a LAN, a probe every", interval_ms, count, "ms");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	size_t sizes[SIZES_MAX] = {100, 300}, count = 2;
 	struct timespec a, b;
 
+	if (argc == 2 && strcmp(argv[1], "curve") == 0)
+		return curve();
 	if (argc > 1)
 		for (count = 0; count < SIZES_MAX && count + 1 < (size_t)argc; count++)
 			sizes[count] = strtoul(argv[count + 1], NULL, 10);
@@ -282,17 +369,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench: %zu nodes simulated in %ld s\n", sizes[column],
 			(long)(b.tv_sec - a.tv_sec));
 	}
-	printf("\n| simulated, %d regions |", SIM_REGIONS);
-	for (size_t i = 0; i < count; i++)
-		printf(" %zu nodes |", sizes[i]);
-	printf("\n|---|");
-	for (size_t i = 0; i < count; i++)
-		printf("---|");
-	for (size_t r = 0; r < row_next; r++) {
-		printf("\n| %s |", row_name[r]);
-		for (size_t i = 0; i < count; i++)
-			printf(" %s |", cell[r][i]);
-	}
-	printf("\n");
+	print("simulated, " EXPAND(SIM_REGIONS) " regions", sizes, count, "nodes");
 	return 0;
 }
