@@ -17,10 +17,11 @@ CC     := gcc
 CLANG  := clang
 OUT    := build/$(if $(SAN),$(SAN),std)
 
-PKGS       := libbpf libuv msgpack sqlite3 libsodium inih jansson libmnl libcurl
+PKGS       := libbpf libuv msgpack sqlite3 libsodium inih jansson libmnl
+PKGS_LOADED := libcurl # by the program when it needs it: edge/check/curl_lib.h
 # Debian 12 calls it msgpack, later releases msgpack-c.
 PKGS       := $(if $(shell pkg-config --exists msgpack 2>/dev/null && echo y),$(PKGS),$(PKGS:msgpack=msgpack-c))
-PKG_CFLAGS  = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_CFLAGS  = $(shell pkg-config --cflags $(PKGS) $(PKGS_LOADED) 2>/dev/null)
 PKG_LIBS    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lelf -lz -lresolv
 
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wconversion $(WERROR)

@@ -70,7 +70,7 @@ static bool is_program(const struct check *c)
 bool check_is_our_fault(int err)
 {
 	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS ||
-	       err == -EAGAIN || err == -EADDRNOTAVAIL;
+	       err == -EAGAIN || err == -EADDRNOTAVAIL || err == -ELIBACC;
 }
 
 double check_probe_age_ms(const struct check_probe *p)

@@ -37,7 +37,7 @@ int check_pool_open(uv_loop_t *uv, const struct check_pool_config *cfg,
 		    struct check_pool **ret_pool);
 /* After the last check_stop(). NULL is allowed, and cb, then never called. Programs under way are killed. */
 void check_pool_close(struct check_pool *pool, void (*cb)(void *arg), void *arg);
-/* Can such a check run on this node? -EACCES, -ENOENT */
+/* Can such a check run on this node? -EACCES, -ENOENT; -ELIBACC: libcurl is not to be had */
 int check_pool_allows(const struct check_pool *pool, const struct model_check *spec, struct err *e);
 
 struct check;

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* An HTTP check makes a connection of its own, asks once, follows nothing, and reads no more than it needs. libcurl's multi
  * interface on the loop: it says which sockets to watch and when to call it. */
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "edge/check/check_int.h"
+#include "edge/check/curl_lib.h"
 
 #define BODY_MAX 16384 /* of which the pattern sees */
 #define HEADERS_MAX 65536
+
+static const struct curl_lib *lib; /* set before anything here is begun */
 
 struct check_http_multi {
 	struct check_pool *pool;
@@ -44,8 +46,8 @@ static void judge(struct http_probe *h, CURLcode rc)
 	const struct model_check *spec = p->spec;
 	long status = 0, error = 0;
 
-	(void)curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
-	(void)curl_easy_getinfo(h->easy, CURLINFO_OS_ERRNO, &error);
+	(void)lib->easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
+	(void)lib->easy_getinfo(h->easy, CURLINFO_OS_ERRNO, &error);
 	if (rc && h->is_enough)
 		rc = CURLE_OK;
 	if (h->is_headers_huge) {
@@ -61,7 +63,7 @@ static void judge(struct http_probe *h, CURLcode rc)
 		check_probe_done(p, CHECK_BAD, "closed without an answer");
 	} else if (rc) {
 		check_probe_done(p, CHECK_BAD, "%s",
-				 h->error[0] ? h->error : curl_easy_strerror(rc));
+				 h->error[0] ? h->error : lib->easy_strerror(rc));
 	} else if (status < spec->status_lo || status > spec->status_hi) {
 		if (spec->status_lo == spec->status_hi)
 			check_probe_done(p, CHECK_BAD, "status %ld, want %u", status,
@@ -83,12 +85,12 @@ static void reap(struct check_http_multi *m)
 	CURLMsg *msg;
 	int left;
 
-	while ((msg = curl_multi_info_read(m->curl, &left))) {
+	while ((msg = lib->multi_info_read(m->curl, &left))) {
 		struct http_probe *h = NULL;
 
 		if (msg->msg != CURLMSG_DONE)
 			continue;
-		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&h);
+		(void)lib->easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&h);
 		judge(h, msg->data.result);
 	}
 }
@@ -100,7 +102,7 @@ static void on_timer(uv_timer_t *t)
 	struct check_http_multi *m = t->data;
 	int running;
 
-	(void)curl_multi_socket_action(m->curl, CURL_SOCKET_TIMEOUT, 0, &running);
+	(void)lib->multi_socket_action(m->curl, CURL_SOCKET_TIMEOUT, 0, &running);
 	reap(m);
 }
 
@@ -124,7 +126,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
 				       : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
 						 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
 
-	(void)curl_multi_socket_action(m->curl, s->fd, what, &running); /* s may be gone now */
+	(void)lib->multi_socket_action(m->curl, s->fd, what, &running); /* s may be gone now */
 	reap(m);
 }
 
@@ -144,7 +146,7 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 	(void)easy;
 	if (what == CURL_POLL_REMOVE) {
 		if (s) {
-			(void)curl_multi_assign(m->curl, fd, NULL);
+			(void)lib->multi_assign(m->curl, fd, NULL);
 			uv_poll_stop(&s->poll);
 			uv_close((uv_handle_t *)&s->poll, on_sock_closed);
 		}
@@ -161,7 +163,7 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 		s->pool = m->pool;
 		s->fd = fd;
 		s->poll.data = s;
-		(void)curl_multi_assign(m->curl, fd, s);
+		(void)lib->multi_assign(m->curl, fd, s);
 	}
 	return uv_poll_start(&s->poll,
 			     (what & CURL_POLL_IN ? UV_READABLE : 0) |
@@ -173,22 +175,28 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 
 static int multi_open(struct check_pool *pool)
 {
-	struct check_http_multi *m = calloc(1, sizeof(*m));
+	struct check_http_multi *m;
+	struct err e = {0};
 
+	lib = curl_lib_get(&e);
+	if (!lib)
+		return e.code;
+	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	m->pool = pool;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) || !(m->curl = curl_multi_init())) {
+	m->curl = lib->multi_init();
+	if (!m->curl) {
 		free(m);
 		return -ENOMEM;
 	}
 	(void)uv_timer_init(pool->uv, &m->timer); /* never fails */
 	m->timer.data = m;
 	pool->open_handles++;
-	curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, socket_cb);
-	curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
-	curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, timer_cb);
-	curl_multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
+	lib->multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, socket_cb);
+	lib->multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
+	lib->multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, timer_cb);
+	lib->multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
 	pool->http = m;
 	return 0;
 }
@@ -209,7 +217,7 @@ void check_http_close(struct check_pool *pool)
 	if (!m)
 		return;
 	pool->http = NULL;
-	(void)curl_multi_cleanup(m->curl);
+	(void)lib->multi_cleanup(m->curl);
 	uv_close((uv_handle_t *)&m->timer, on_timer_closed);
 }
 
@@ -250,7 +258,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 
 static struct curl_slist *append(struct curl_slist *list, const char *text, bool *ret_is_failed)
 {
-	struct curl_slist *longer = curl_slist_append(list, text);
+	struct curl_slist *longer = lib->slist_append(list, text);
 
 	if (!longer)
 		*ret_is_failed = true;
@@ -275,7 +283,7 @@ static int set_target(struct http_probe *h)
 		snprintf(name, sizeof(name), ip_is_v4(&h->base.addr) ? "%s" : "[%s]", addr);
 	snprintf(text, sizeof(text), "%s://%s:%u%s", is_tls ? "https" : "http", name, h->base.port,
 		 spec->target);
-	if (curl_easy_setopt(h->easy, CURLOPT_URL, text))
+	if (lib->easy_setopt(h->easy, CURLOPT_URL, text))
 		return -ENOMEM;
 	snprintf(text, sizeof(text), ip_is_v4(&h->base.addr) ? "::%s:%u" : "::[%s]:%u", addr,
 		 h->base.port);
@@ -290,8 +298,8 @@ static int set_target(struct http_probe *h)
 	}
 	h->headers = append(NULL, text, &is_failed);
 	h->headers = append(h->headers, "Accept: */*", &is_failed);
-	curl_easy_setopt(h->easy, CURLOPT_CONNECT_TO, h->connect_to);
-	curl_easy_setopt(h->easy, CURLOPT_HTTPHEADER, h->headers);
+	lib->easy_setopt(h->easy, CURLOPT_CONNECT_TO, h->connect_to);
+	lib->easy_setopt(h->easy, CURLOPT_HTTPHEADER, h->headers);
 	return is_failed ? -ENOMEM : 0;
 }
 
@@ -301,28 +309,28 @@ static void set_rest(struct http_probe *h)
 	const char *ca_file = h->base.pool->ca_file;
 	CURL *e = h->easy;
 
-	curl_easy_setopt(e, CURLOPT_PRIVATE, h);
-	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, h->error);
-	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_PROXY, "");
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(e, CURLOPT_USERAGENT, "edge-check");
-	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-	curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
-	curl_easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L);
-	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 4096L);
-	curl_easy_setopt(e, CURLOPT_NOBODY, spec->is_head ? 1L : 0L);
-	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(e, CURLOPT_WRITEDATA, h);
-	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(e, CURLOPT_HEADERDATA, h);
-	curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
-	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, spec->is_insecure ? 0L : 1L);
-	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, spec->is_insecure ? 0L : 2L);
+	lib->easy_setopt(e, CURLOPT_PRIVATE, h);
+	lib->easy_setopt(e, CURLOPT_ERRORBUFFER, h->error);
+	lib->easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	lib->easy_setopt(e, CURLOPT_PROXY, "");
+	lib->easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	lib->easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	lib->easy_setopt(e, CURLOPT_USERAGENT, "edge-check");
+	lib->easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	lib->easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+	lib->easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
+	lib->easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L);
+	lib->easy_setopt(e, CURLOPT_BUFFERSIZE, 4096L);
+	lib->easy_setopt(e, CURLOPT_NOBODY, spec->is_head ? 1L : 0L);
+	lib->easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	lib->easy_setopt(e, CURLOPT_WRITEDATA, h);
+	lib->easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	lib->easy_setopt(e, CURLOPT_HEADERDATA, h);
+	lib->easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	lib->easy_setopt(e, CURLOPT_SSL_VERIFYPEER, spec->is_insecure ? 0L : 1L);
+	lib->easy_setopt(e, CURLOPT_SSL_VERIFYHOST, spec->is_insecure ? 0L : 2L);
 	if (ca_file[0])
-		curl_easy_setopt(e, CURLOPT_CAINFO, ca_file);
+		lib->easy_setopt(e, CURLOPT_CAINFO, ca_file);
 }
 
 static int begin(struct check_probe *p)
@@ -332,7 +340,7 @@ static int begin(struct check_probe *p)
 
 	if (rc)
 		return rc;
-	h->easy = curl_easy_init();
+	h->easy = lib->easy_init();
 	if (p->match)
 		h->body = calloc(1, BODY_MAX + 1);
 	if (!h->easy || (p->match && !h->body))
@@ -341,7 +349,7 @@ static int begin(struct check_probe *p)
 	if (rc)
 		return rc;
 	set_rest(h);
-	if (curl_multi_add_handle(p->pool->http->curl, h->easy))
+	if (lib->multi_add_handle(p->pool->http->curl, h->easy))
 		return -ENOMEM;
 	h->is_added = true;
 	return 0;
@@ -352,11 +360,12 @@ static void drop(struct check_probe *p)
 	struct http_probe *h = (struct http_probe *)p;
 
 	if (h->is_added)
-		(void)curl_multi_remove_handle(p->pool->http->curl, h->easy);
-	if (h->easy)
-		curl_easy_cleanup(h->easy);
-	curl_slist_free_all(h->headers);
-	curl_slist_free_all(h->connect_to);
+		(void)lib->multi_remove_handle(p->pool->http->curl, h->easy);
+	if (h->easy) {
+		lib->easy_cleanup(h->easy);
+		lib->slist_free_all(h->headers);
+		lib->slist_free_all(h->connect_to);
+	}
 	free(h->body);
 	check_pool_release(p->pool, false);
 	free(h);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "edge/check/check_int.h"
+#include "edge/check/curl_lib.h"
 
 int check_pool_open(uv_loop_t *uv, const struct check_pool_config *cfg,
 		    struct check_pool **ret_pool)
@@ -59,6 +60,8 @@ int check_pool_allows(const struct check_pool *pool, const struct model_check *s
 	struct stat st;
 	int name_len = (int)strcspn(spec->target, " ");
 
+	if (spec->kind == MODEL_CHECK_HTTP || spec->kind == MODEL_CHECK_HTTPS)
+		return curl_lib_get(e) ? 0 : -ELIBACC;
 	if (spec->kind != MODEL_CHECK_EXEC)
 		return 0;
 	if (!pool->program_dir[0])
