@@ -72,7 +72,7 @@ REQUIRE  ?= bpf,net
 RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
-        fuzz-replay asan deps install clean help lint format docs \
+        fuzz fuzz-replay asan deps install clean help lint format docs \
         bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false sim-regions bench bench-gossip bench-failover
 
 all: ## build the three programs and the BPF objects
@@ -112,6 +112,21 @@ check-headers: ## every header compiles alone; dp_abi.h without hidden padding, 
 fuzz-replay: ## seeds of every decoder through the fuzz targets
 fuzz-replay: $(FUZZ)
 	$(Q)OUT=$(OUT) $(RUN) $(foreach f,$(FUZZ),fuzz=$(f))
+
+# New inputs that find something new are kept in build/fuzz/NAME, what fails in build/fuzz.
+FUZZ_S  ?= 60
+FUZZ_OF := $(patsubst $(OUT)/tests/fuzz/fuzz_%,%,$(FUZZ))
+fuzz: ## libFuzzer on each decoder for FUZZ_S seconds (60; F=name: one)
+	$(Q)$(MAKE) --no-print-directory CC=$(CLANG) SAN=fuzzer-no-link,address,undefined CFLAGS="-O1 -g -w" fuzz-run
+.PHONY: fuzz-run
+fuzz-run: $(addprefix $(OUT)/fuzz/,$(or $(F),$(FUZZ_OF)))
+	$(Q)for f in $(or $(F),$(FUZZ_OF)); do \
+		mkdir -p build/fuzz/$$f; \
+		$(OUT)/fuzz/$$f -max_total_time=$(FUZZ_S) -artifact_prefix=build/fuzz/$$f- -print_final_stats=1 \
+			build/fuzz/$$f tests/fuzz/fuzz_$$f.in >build/fuzz/$$f.log 2>&1 || \
+			{ tail -60 build/fuzz/$$f.log; echo "not ok fuzz $$f"; exit 1; }; \
+		echo "ok     fuzz $$f: $$(awk '/number_of_executed_units/ { print $$2 }' build/fuzz/$$f.log) inputs"; \
+	done
 
 # The decoders, the core and the shells again under ASan and UBSan.
 ASAN_OUT   := build/address,undefined
@@ -318,6 +333,10 @@ $(OUT)/tests/bpf/test_model: $(MODEL)
 $(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(OUT)/tests/fuzz/replay_main.o $(OUT)/libedge.a
 	$(call say,LD,$@)
 	$(LINK)
+$(OUT)/fuzz/%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/libedge.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
 
 .SECONDARY:
 -include $(shell find build -name '*.d' 2>/dev/null)
