@@ -11,11 +11,6 @@
 #define GRAY_PCT 25
 #define LOOK_MS 10000 /* a change moves rows */
 
-static int cmp_id(const void *id, const void *node)
-{
-	return node_id_cmp(id, &((const struct route_node *)node)->id);
-}
-
 /* is_gray: by view.node index. Nobody is gray where memory fails: the next look is soon. */
 static size_t find(const struct agent *a, const struct world *w, bool *is_gray)
 {
@@ -32,8 +27,7 @@ static size_t find(const struct agent *a, const struct world *w, bool *is_gray)
 
 		if (f[i].kind != REACH_FOUND_GRAY)
 			continue;
-		n = bsearch(&node[f[i].a].id, w->node, w->view.node_count, sizeof(*w->node),
-			    cmp_id);
+		n = agent_world_node(w, &node[f[i].a].id);
 		if (n && !is_gray[n - w->node]) {
 			is_gray[n - w->node] = true;
 			gray++;

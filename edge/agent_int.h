@@ -319,9 +319,10 @@ const union fact_value *agent_fact_find(const struct agent *a, const struct node
 					uint8_t kind, const char *key);
 int agent_world_build(struct agent *a, struct world **ret_world);
 void agent_world_free(struct world *w);
-/* By an override of its own, or with its node. */
-bool agent_backend_is_drained(struct agent *a, const struct route_node *n, const char *backend_key,
+/* By an operator's word on this backend alone; its node may be drained besides. */
+bool agent_backend_is_drained(struct agent *a, const struct model_node *n, const char *backend_key,
 			      uint64_t now_s);
+struct route_node *agent_world_node(const struct world *w, const struct node_id *id); /* or NULL */
 /* For agent_update.c. */
 void agent_fill_node(const struct agent *a, const struct gossip_member *m, struct route_node *n);
 void agent_fill_health(const struct agent *a, struct world *w, size_t backend_idx);

@@ -18,11 +18,10 @@ static uint8_t use_of(const struct own_backend *o)
 {
 	struct agent *a = o->agent;
 	uint64_t now_s = agent_unix_ms() / 1000;
-	char key[MODEL_KEY_MAX + MODEL_NAME_MAX + 16];
 
-	snprintf(key, sizeof(key), "backend/%s/%s", a->cfg.self.name, o->key);
 	return model_health_is_good(&o->model.check, (enum model_health_state)o->health.state) &&
-			       !o->model.is_draining && !agent_override_stands(a, key, now_s) &&
+			       !o->model.is_draining &&
+			       !agent_backend_is_drained(a, &a->cfg.self, o->key, now_s) &&
 			       !agent_node_is_drained(a, &a->cfg.self, now_s)
 		       ? MODEL_WAS_USED
 		       : MODEL_WAS_UNUSED;

@@ -138,19 +138,11 @@ size_t agent_regions_nodes(const struct agent *a, struct route_node *node, size_
 	return kept;
 }
 
-static int cmp_id(const void *x, const void *y)
-{
-	return node_id_cmp(&((const struct route_node *)x)->id,
-			   &((const struct route_node *)y)->id);
-}
-
 static void add_way(struct agent *a, struct world *w, const struct agent_region *r,
 		    const struct summary_service *s, const struct summary_way *way,
 		    bool has_overrides, uint64_t now_s)
 {
-	struct route_node probe = {.id = r->summary->node[way->node].id};
-	const struct route_node *n =
-		bsearch(&probe, w->node, w->view.node_count, sizeof(probe), cmp_id);
+	const struct route_node *n = agent_world_node(w, &r->summary->node[way->node].id);
 	struct route_backend *b = &w->backend[w->view.backend_count];
 	char key[MODEL_KEY_MAX];
 
@@ -161,16 +153,9 @@ static void add_way(struct agent *a, struct world *w, const struct agent_region 
 	b->health = (enum model_health_state)way->health;
 	w->health[w->view.backend_count] = (struct model_health){.state = way->health};
 	if (has_overrides && !model_backend_key(&b->backend, key))
-		b->is_overridden = agent_backend_is_drained(a, n, key, now_s);
+		b->is_overridden =
+			n->is_drained || agent_backend_is_drained(a, &n->node, key, now_s);
 	w->view.backend_count++;
-}
-
-static int cmp_capacity(const void *x, const void *y)
-{
-	const struct route_capacity *a = x, *b = y;
-	int c = strcmp(a->service, b->service);
-
-	return c ? c : strcmp(a->region, b->region);
 }
 
 /* Of services of which more is there than is named. */
@@ -197,7 +182,7 @@ static int fill_capacity(const struct agent *a, struct world *w)
 			memcpy(c[n++].region, r->name, sizeof(r->name));
 		}
 	}
-	qsort(c, n, sizeof(*c), cmp_capacity);
+	qsort(c, n, sizeof(*c), route_capacity_cmp);
 	w->capacity = c;
 	w->view.capacity = c;
 	w->view.capacity_count = n;
@@ -310,11 +295,7 @@ void agent_regions_region(struct agent *a, const struct gossip_region *g)
 
 const struct route_node *agent_regions_node(const struct agent *a, const struct node_id *id)
 {
-	struct route_node probe = {.id = *id};
-
-	return a->world ? bsearch(&probe, a->world->node, a->world->view.node_count, sizeof(probe),
-				  cmp_id)
-			: NULL;
+	return a->world ? agent_world_node(a->world, id) : NULL;
 }
 
 /* What was let out of quarantine is applied now. */

@@ -58,21 +58,11 @@ void agent_fact_changed(struct agent *a, const struct fact_id *id)
 		touch(&a->world->touched_backend, f->at - 1);
 }
 
-static int cmp_node(const void *x, const void *y)
-{
-	const struct route_node *a = x, *b = y;
-
-	return node_id_cmp(&a->id, &b->id);
-}
-
 /* Its word was written ahead of the world. It may be what it was before anybody compares. */
 void agent_node_changed(struct agent *a, const struct node_id *id)
 {
-	struct route_node is = {.id = *id}, *n;
+	const struct route_node *n = a->world ? agent_world_node(a->world, id) : NULL;
 
-	if (!a->world)
-		return;
-	n = bsearch(&is, a->world->node, a->world->view.node_count, sizeof(is), cmp_node);
 	if (n)
 		touch(&a->world->touched_node, (size_t)(n - a->world->node));
 }
@@ -87,7 +77,7 @@ static int look_at_members(struct agent *a)
 
 		gossip_core_member_at(a->core, i, &m);
 		agent_fill_node(a, &m, &is);
-		n = bsearch(&is, w->node, w->view.node_count, sizeof(is), cmp_node);
+		n = agent_world_node(w, &is.id);
 		if (!n)
 			return -EAGAIN;
 		if (n->state != is.state)

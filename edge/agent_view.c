@@ -241,6 +241,13 @@ static int cmp_node(const void *x, const void *y)
 	return node_id_cmp(&a->id, &b->id);
 }
 
+struct route_node *agent_world_node(const struct world *w, const struct node_id *id)
+{
+	struct route_node probe = {.id = *id};
+
+	return bsearch(&probe, w->node, w->view.node_count, sizeof(probe), cmp_node);
+}
+
 static int cmp_service(const void *x, const void *y)
 {
 	const struct model_service *a = x, *b = y;
@@ -275,13 +282,13 @@ void agent_fill_node(const struct agent *a, const struct gossip_member *m, struc
 	n->node.has_forwarder = m->has_forwarder;
 }
 
-bool agent_backend_is_drained(struct agent *a, const struct route_node *n, const char *backend_key,
+bool agent_backend_is_drained(struct agent *a, const struct model_node *n, const char *backend_key,
 			      uint64_t now_s)
 {
 	char key[MODEL_KEY_MAX + MODEL_NAME_MAX + 16];
 
-	snprintf(key, sizeof(key), "backend/%s/%s", n->node.name, backend_key);
-	return n->is_drained || agent_override_stands(a, key, now_s);
+	snprintf(key, sizeof(key), "backend/%s/%s", n->name, backend_key);
+	return agent_override_stands(a, key, now_s);
 }
 
 static void mark_drained(struct agent *a, struct world *w)
@@ -313,9 +320,7 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 	uint64_t now_s = agent_unix_ms() / 1000;
 
 	for (size_t i = 0; i < count; i++) {
-		struct route_node probe = {.id = fact[i]->id.writer};
-		const struct route_node *n =
-			bsearch(&probe, w->node, w->view.node_count, sizeof(probe), cmp_node);
+		const struct route_node *n = agent_world_node(w, &fact[i]->id.writer);
 		struct route_backend *b = &w->backend[w->view.backend_count];
 
 		fact[i]->at = 0;
@@ -325,8 +330,9 @@ static void fill_backends(struct agent *a, struct world *w, struct fact **fact, 
 		b->backend = fact[i]->u.backend;
 		w->fact[w->view.backend_count] = fact[i];
 		agent_fill_health(a, w, w->view.backend_count);
-		b->is_overridden =
-			has_overrides && agent_backend_is_drained(a, n, fact[i]->id.key, now_s);
+		b->is_overridden = has_overrides &&
+				   (n->is_drained ||
+				    agent_backend_is_drained(a, &n->node, fact[i]->id.key, now_s));
 		fact[i]->at = ++w->view.backend_count;
 	}
 }

@@ -53,6 +53,7 @@ struct route_capacity {
 	char service[MODEL_NAME_MAX], region[MODEL_NAME_MAX];
 	uint32_t usable, known;
 };
+int route_capacity_cmp(const void *a, const void *b); /* for qsort() and bsearch() */
 struct route_view {
 	const struct route_node *node;
 	size_t node_count;

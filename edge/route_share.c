@@ -40,7 +40,7 @@ struct tier {
 	uint32_t share;	 /* of WHOLE */
 };
 
-static int capacity_cmp(const void *x, const void *y)
+int route_capacity_cmp(const void *x, const void *y)
 {
 	const struct route_capacity *a = x, *b = y;
 	int c = strcmp(a->service, b->service);
@@ -68,7 +68,7 @@ static void add_unnamed(const struct route_view *view, const struct route_entry 
 	memcpy(probe.region, n->node.region, sizeof(probe.region));
 	if (n->is_summary && view->capacity_count)
 		c = bsearch(&probe, view->capacity, view->capacity_count, sizeof(probe),
-			    capacity_cmp);
+			    route_capacity_cmp);
 	if (!c || 100ull * c->known <= t->all)
 		return;
 	t->all = 100ull * c->known;
