@@ -6,8 +6,10 @@
  * line. A flow is lost when nobody answers (UDP: three times in a row; TCP: the connection ends, or is silent for
  * SILENT_MS); it is moved when another backend answers it than last time, which then counts as its own.
  *   report   once every flow has been asked and has answered, or is lost: what happened since the last report, by the
- *            backend that a flow was at: {"flows":N,"by":[{"name":"w-1","udp":1,"tcp":1,"lost":0,"moved":0}]}
+ *            backend that a flow was at then: {"flows":N,"by":[{"name":"w-1","udp":1,"tcp":1,"lost":0,"moved":0}]}
  *   reopen   lost flows begin again, as new ones
+ *   quiet    once every flow has been silent for QUIET_MS: {}. They stay so until the next report
+ * Each flow that is lost or moved is a line on stderr as well.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,6 +33,7 @@
 #define RETRY_MS 600 /* UDP: between tries */
 #define TRIES 3
 #define SILENT_MS 6000 /* TCP: the kernel's own retries have had their time */
+#define QUIET_MS 2100  /* longer than a worker is sure of a flow (DP_DOUBT_S) */
 #define BATCH 64
 
 static int64_t now_ms(void)
@@ -143,7 +146,8 @@ static _Noreturn void serve(uint16_t port, const char *name)
 struct flow {
 	int fd; /* -1: lost */
 	bool is_tcp;
-	int owner;	  /* index of name, -1: nobody has answered yet */
+	int owner; /* index of name, -1: nobody has answered yet */
+	int home;  /* the owner at the last report, the first one if it is younger; -1: none yet */
 	int64_t asked_ms; /* 0: nothing is outstanding */
 	int64_t begun_ms;
 	int64_t due_ms; /* next question, or next try */
@@ -159,6 +163,8 @@ static struct name {
 static int name_count;
 static unsigned nobody_lost; /* flows that never had an answer */
 static unsigned round_no;
+static bool is_quiet, is_quiet_due;
+static int64_t quiet_ms; /* since then; 0: not yet */
 static int ep_fd;
 static struct addrinfo *to;
 
@@ -175,10 +181,29 @@ static int name_of(const char *text, size_t len)
 	return name_count++;
 }
 
-static void lose(struct flow *f)
+/* One line on stderr, in the words of a capture: which flow, whose, and what became of it. */
+static void tell(const struct flow *f, int64_t now, const char *what, const char *more)
 {
-	if (f->owner >= 0)
-		names[f->owner].lost++;
+	struct sockaddr_in6 at = {.sin6_port = 0}; /* the port is where IPv4 has it */
+	socklen_t len = sizeof(at);
+	struct timespec t;
+
+	(void)getsockname(f->fd, (struct sockaddr *)&at, &len);
+	clock_gettime(CLOCK_REALTIME, &t);
+	fprintf(stderr,
+		"%lld.%03ld %s client port %u at %s: %s%s; %u tries, asked %lld ms ago, begun %lld "
+		"ms ago\n",
+		(long long)t.tv_sec, t.tv_nsec / 1000000, f->is_tcp ? "tcp" : "udp",
+		ntohs(at.sin6_port), f->owner >= 0 ? names[f->owner].text : "nobody", what, more,
+		f->tries, f->asked_ms ? (long long)(now - f->asked_ms) : -1LL,
+		(long long)(now - f->begun_ms));
+}
+
+static void lose(struct flow *f, int64_t now, const char *why, const char *more)
+{
+	tell(f, now, why, more);
+	if (f->home >= 0)
+		names[f->home].lost++;
 	else
 		nobody_lost++;
 	close(f->fd);
@@ -193,7 +218,7 @@ static void begin(struct flow *f, int64_t now)
 		       (f->is_tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (f->fd < 0)
 		die("socket");
-	f->owner = -1;
+	f->owner = f->home = -1;
 	f->begun_ms = now;
 	f->asked_ms = 0;
 	f->tries = 0;
@@ -208,18 +233,18 @@ static void ask(struct flow *f, int64_t now)
 {
 	if (f->is_tcp && f->asked_ms) {
 		if (now - f->asked_ms > SILENT_MS)
-			lose(f);
+			lose(f, now, "silent", "");
 		return;
 	}
 	if (f->tries == TRIES) {
-		lose(f);
+		lose(f, now, "silent", "");
 		return;
 	}
 	if (send(f->fd, "who\n", 4, MSG_NOSIGNAL) < 0 && errno != ECONNREFUSED) {
 		bool is_connecting = errno == EAGAIN || errno == ENOTCONN || errno == EINPROGRESS;
 
 		if (f->is_tcp && (!is_connecting || now - f->begun_ms > SILENT_MS))
-			lose(f);
+			lose(f, now, "not sent, ", strerror(errno));
 		else
 			f->due_ms = now + 50;
 		return;
@@ -240,15 +265,19 @@ static void hear(struct flow *f, int64_t now)
 
 	if (n <= 0) {
 		if (f->is_tcp && (!n || (errno != EAGAIN && errno != EINTR)))
-			lose(f);
+			lose(f, now, "ended, ", n ? strerror(errno) : "by the backend");
 		return; /* UDP: an ICMP error; the next try tells */
 	}
 	if (!f->asked_ms)
 		return; /* a second answer to a question that was asked twice */
 	who = name_of(buf, (size_t)n);
-	if (f->owner >= 0 && who != f->owner)
-		names[f->owner].moved++;
+	if (f->owner >= 0 && who != f->owner) {
+		tell(f, now, "moved to ", who >= 0 ? names[who].text : "nobody known");
+		names[f->home].moved++;
+	}
 	f->owner = who;
+	if (f->home < 0)
+		f->home = who;
 	f->asked_ms = 0;
 	f->tries = 0;
 	f->round = f->asked_round;
@@ -274,6 +303,8 @@ static void report(void)
 		names[n].lost = names[n].moved = 0;
 		comma = ",";
 	}
+	for (size_t i = 0; i < flow_count; i++)
+		flows[i].home = flows[i].owner;
 	nobody_lost = 0;
 	printf("]}\n");
 	fflush(stdout);
@@ -287,6 +318,26 @@ static bool is_round_done(void)
 	return true;
 }
 
+static bool is_any_asked(void)
+{
+	for (size_t i = 0; i < flow_count; i++)
+		if (flows[i].fd >= 0 && flows[i].asked_ms)
+			return true;
+	return false;
+}
+
+/* Nothing is said; says so when that has lasted. */
+static void keep_quiet(int64_t now)
+{
+	if (!quiet_ms || is_any_asked())
+		quiet_ms = now;
+	if (is_quiet_due && now - quiet_ms > QUIET_MS) {
+		is_quiet_due = false;
+		printf("{}\n");
+		fflush(stdout);
+	}
+}
+
 /* One command; false at the end of them. `*is_due`: a report is. */
 static bool command(bool *is_due)
 {
@@ -297,6 +348,10 @@ static bool command(bool *is_due)
 	if (!strcmp(line, "report\n")) {
 		round_no++;
 		*is_due = true;
+		is_quiet = false;
+	} else if (!strcmp(line, "quiet\n")) {
+		is_quiet = is_quiet_due = true;
+		quiet_ms = 0;
 	} else if (!strcmp(line, "reopen\n")) {
 		for (size_t i = 0; i < flow_count; i++)
 			if (flows[i].fd < 0)
@@ -330,8 +385,11 @@ static int hold(size_t udp, size_t tcp)
 				return 0;
 		}
 		for (size_t i = 0; i < flow_count; i++)
-			if (flows[i].fd >= 0 && now >= flows[i].due_ms)
+			if (flows[i].fd >= 0 && now >= flows[i].due_ms &&
+			    (!is_quiet || flows[i].asked_ms))
 				ask(&flows[i], now);
+		if (is_quiet)
+			keep_quiet(now);
 		if (is_due && is_round_done()) {
 			is_due = false;
 			report();
