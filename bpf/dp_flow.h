@@ -415,8 +415,12 @@ static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f
 		     !dp_flow_is_idle(f->seen_s, w->pkt.l4_proto, f->state, 1);
 
 	if (marks == DP_GRE_F_SECOND) {
-		if (!counts || f->away_idx == w->tunnel.from_idx)
+		if (!counts)
 			return f->cport_be ? DP_IS_PASS : dp_hop_back(w);
+		/* Either it asks for a flow that it has not got, nor have we; or it is in doubt as well, and its entry is
+		 * the flow's: ours is the older one, or the packet that we sent there had come back. */
+		if (f->away_idx == w->tunnel.from_idx)
+			return dp_hop_back(w);
 		next_marks = DP_GRE_F_SECOND | DP_GRE_F_FINAL; /* it moved twice: there it ends */
 	} else if (marks && !f->cport_be &&
 		   (f->use_count == DP_AWAY_PREV) == (f->away_idx == w->tunnel.from_idx)) {

@@ -194,15 +194,17 @@ static void test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked(
 		f.seen_s -= 3;
 		put_entry(b, &in, &f);
 		expect_here(b, &bare, DP_R_DELIVERED_HOST, "no previous owner");
-		/* Asked in turn meanwhile: it is where we think it is, or ours if the asker is that one, or there is none. */
+		/* Asked in turn meanwhile: it is where we think it is, also if the asker is that one and in doubt itself;
+		 * ours if that one is down. */
 		f.away_idx = c->prev;
 		put_entry(b, &in, &f);
 		second = packet(c, c->edge, SECOND, NUM(c->edge));
 		expect_hop(b, BF_MESH_IN, &second, DP_R_PASSED_ON, c->prev, FINAL, c->edge,
 			   DP_TOKEN(svc_of(c), BF_USE));
 		second = packet(c, c->prev, SECOND, NUM(c->edge));
-		expect_here(b, &second, DP_R_DELIVERED_HOST, "the asker is that one");
-		put_entry(b, &in, &f);
+		expect_hop(b, BF_MESH_IN, &second, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
+			   DP_TOKEN(svc_of(c), BF_USE));
+		expect_passed_on(b, c, &bare);
 		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
 		expect_here(b, &in, DP_R_DELIVERED_HOST, "it is down");
 		bf_set_node_state(b, c->prev, DP_NODE_UP);
