@@ -417,10 +417,10 @@ static __always_inline int dp_flow_away(struct dp_work *w, struct dp_flow_fwd *f
 	if (marks == DP_GRE_F_SECOND) {
 		if (!counts)
 			return f->cport_be ? DP_IS_PASS : dp_hop_back(w);
-		/* Either it asks for a flow that it has not got, nor have we; or it is in doubt as well, and its entry is
-		 * the flow's: ours is the older one, or the packet that we sent there had come back. */
+		/* Both have nothing, or it is in doubt as well and its entry the flow's: ours is the older one. Who asks for
+		 * pointers has none. */
 		if (f->away_idx == w->tunnel.from_idx)
-			return dp_hop_back(w);
+			return f->cport_be && dp_second_is_asked(w) ? DP_IS_PASS : dp_hop_back(w);
 		next_marks = DP_GRE_F_SECOND | DP_GRE_F_FINAL; /* it moved twice: there it ends */
 	} else if (marks && !f->cport_be &&
 		   (f->use_count == DP_AWAY_PREV) == (f->away_idx == w->tunnel.from_idx)) {

@@ -205,6 +205,9 @@ static void test_second_when_own_entry_is_doubtful_then_previous_owner_is_asked(
 		expect_hop(b, BF_MESH_IN, &second, DP_R_PASSED_BACK, c->prev, FINAL, c->edge,
 			   DP_TOKEN(svc_of(c), BF_USE));
 		expect_passed_on(b, c, &bare);
+		second = packet(c, c->prev, SECOND | DP_GRE_F_ASK, NUM(c->edge));
+		expect_here(b, &second, DP_R_DELIVERED_HOST, "who asks for a pointer has no entry");
+		put_entry(b, &in, &f);
 		bf_set_node_state(b, c->prev, DP_NODE_DOWN);
 		expect_here(b, &in, DP_R_DELIVERED_HOST, "it is down");
 		bf_set_node_state(b, c->prev, DP_NODE_UP);
