@@ -619,4 +619,39 @@ static inline void node_ready(struct node *n)
 	turn_until(is_ready);
 }
 
+/* Another node, n<key> at 10.80.0.<key>, as the store has it. */
+static inline struct node_id add_member(uint8_t key, const char *region)
+{
+	const uint8_t key_seed[SEAL_KEY_BYTES] = {key};
+	struct gossip_member m = {.generation = 5, .has_forwarder = true};
+	struct node_key *k;
+
+	snprintf(m.name, sizeof(m.name), "n%u", key);
+	snprintf(m.region, sizeof(m.region), "%s", region);
+	assert_int_equal(node_key_from_seed(key_seed, &k), 0);
+	node_key_pub(k, m.pub);
+	node_id_of_pub(m.pub, &m.id);
+	node_key_free(k);
+	assert_int_equal(inet_pton(AF_INET6, "::ffff:10.80.0.9", m.addr.ip), 1);
+	m.addr.ip[15] = key;
+	m.addr.port = 7946;
+	assert_int_equal(gossip_core_load_member(current->core, &m), 0);
+	return m.id;
+}
+
+/* For a group of tests: a network namespace that dies with the process, an uplink and a bridge in it. */
+static inline int setup_net(void **state)
+{
+	(void)state;
+	if (unshare(CLONE_NEWNET) ||
+	    system("ip link set lo up && ip link add eagt-u0 type veth peer name eagt-u1 && "
+		   "ip link set eagt-u1 up && ip link set eagt-u0 up && "
+		   "ip addr add 10.80.0.1/24 dev eagt-u0 && ip link add eagt-b0 type bridge && "
+		   "ip link set eagt-b0 up && ip addr add 10.81.0.1/24 dev eagt-b0")) {
+		fprintf(stderr, "needs root and ip(8)\n");
+		return -1;
+	}
+	return 0;
+}
+
 #endif

@@ -250,20 +250,6 @@ static void test_watch_when_ports_and_checks_vary_then_the_one_that_says_most(vo
 	node_stop(*state);
 }
 
-static int setup_net(void **state)
-{
-	(void)state;
-	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) ||
-	    system("ip link set lo up && ip link add eagt-u0 type veth peer name eagt-u1 && "
-		   "ip link set eagt-u1 up && ip link set eagt-u0 up && "
-		   "ip addr add 10.80.0.1/24 dev eagt-u0")) {
-		fprintf(stderr, "needs root and ip(8)\n");
-		return -1;
-	}
-	return 0;
-}
-
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)

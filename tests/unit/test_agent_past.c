@@ -36,24 +36,6 @@ static void test_was_when_use_changes_then_told_for_as_long_as_rows_remember(voi
 
 /* ---- an edge that comes new */
 
-static struct node_id add_member(uint8_t key)
-{
-	const uint8_t key_seed[SEAL_KEY_BYTES] = {key};
-	struct gossip_member m = {.generation = 5, .region = "r1", .has_forwarder = true};
-	struct node_key *k;
-
-	snprintf(m.name, sizeof(m.name), "n%u", key);
-	assert_int_equal(node_key_from_seed(key_seed, &k), 0);
-	node_key_pub(k, m.pub);
-	node_id_of_pub(m.pub, &m.id);
-	node_key_free(k);
-	assert_int_equal(inet_pton(AF_INET6, "::ffff:10.80.0.9", m.addr.ip), 1);
-	m.addr.ip[15] = key;
-	m.addr.port = 7946;
-	assert_int_equal(gossip_core_load_member(current->core, &m), 0);
-	return m.id;
-}
-
 static void say(const struct node_id *node, uint16_t port, bool is_draining,
 		enum model_health_was was)
 {
@@ -95,7 +77,7 @@ test_start_when_the_maps_are_empty_then_rows_know_their_owners_before_a_vip_is_a
 	current->agent->cfg.has_seeds = true;
 	current->agent->opened_ms = now_ms; /* before it had a loop the clock was another */
 	for (uint8_t i = 0; i < 3; i++)
-		n[i] = add_member((uint8_t)(50 + i));
+		n[i] = add_member((uint8_t)(50 + i), "r1");
 	hear(&n[0], MODEL_KIND_SERVICE, "dns", buf, model_service_encode(&s, buf, sizeof(buf)));
 	say(&n[0], 5000, true, MODEL_WAS_USED);
 	say(&n[1], 5001, false, MODEL_WAS_SAME);
@@ -119,19 +101,6 @@ test_start_when_the_maps_are_empty_then_rows_know_their_owners_before_a_vip_is_a
 	assert_in_range(drained, rows * 3 / 10, rows * 4 / 10);
 	assert_in_range(fell, 0, rows / 20);
 	node_stop(*state);
-}
-
-static int setup_net(void **state)
-{
-	(void)state;
-	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) ||
-	    system("ip link set lo up && ip link add eagt-u0 type veth peer name eagt-u1 && "
-		   "ip link set eagt-u0 up && ip addr add 10.80.0.1/24 dev eagt-u0")) {
-		fprintf(stderr, "needs root and ip(8)\n");
-		return -1;
-	}
-	return 0;
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

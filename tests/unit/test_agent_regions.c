@@ -362,17 +362,6 @@ static void test_own_when_records_are_there_then_a_summary_of_them_is_put(void *
 	node_stop(*state);
 }
 
-static int setup_net(void **state)
-{
-	(void)state;
-	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) || system("ip link set lo up")) {
-		fprintf(stderr, "needs root and ip(8)\n");
-		return -1;
-	}
-	return 0;
-}
-
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)

@@ -148,17 +148,6 @@ static void test_open_when_counted_before_then_the_count_is_known(void **state)
 	node_stop(*state);
 }
 
-static int setup_net(void **state)
-{
-	(void)state;
-	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) || system("ip link set lo up")) {
-		fprintf(stderr, "needs root and ip(8)\n");
-		return -1;
-	}
-	return 0;
-}
-
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)

@@ -3,24 +3,6 @@
 #include "gossip/reach.h"
 #include "tests/unit/agent_fake.h"
 
-static void add_member(uint8_t key, const char *region)
-{
-	const uint8_t seed[SEAL_KEY_BYTES] = {key};
-	struct gossip_member m = {.generation = 5};
-	struct node_key *k;
-
-	snprintf(m.name, sizeof(m.name), "n%u", key);
-	snprintf(m.region, sizeof(m.region), "%s", region);
-	assert_int_equal(node_key_from_seed(seed, &k), 0);
-	node_key_pub(k, m.pub);
-	node_id_of_pub(m.pub, &m.id);
-	node_key_free(k);
-	assert_int_equal(inet_pton(AF_INET6, "::ffff:10.80.0.9", m.addr.ip), 1);
-	m.addr.ip[15] = key;
-	m.addr.port = 7946;
-	assert_int_equal(gossip_core_load_member(current->core, &m), 0);
-}
-
 /* This node says how far the others are. */
 static void say(uint8_t near_rtt, uint8_t far_rtt)
 {
@@ -132,18 +114,6 @@ static void test_gray_when_a_node_half_works_then_a_quarter_of_its_weight(void *
 	assert_int_equal(share_after_tick(), 0);
 	assert_int_equal(current->agent->world->routes->entry[0].choice[0].weight, 100);
 	node_stop(*state);
-}
-
-static int setup_net(void **state)
-{
-	(void)state;
-	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) ||
-	    system("ip link set lo up && ip addr add 10.80.0.1/32 dev lo")) {
-		fprintf(stderr, "needs root and ip(8)\n");
-		return -1;
-	}
-	return 0;
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

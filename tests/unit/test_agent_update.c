@@ -18,26 +18,6 @@ static unsigned int rnd(unsigned int n)
 	return (unsigned int)rand_r(&seed) % n;
 }
 
-static void add_member(uint8_t i)
-{
-	const uint8_t key_seed[SEAL_KEY_BYTES] = {(uint8_t)(i + 1)};
-	struct gossip_member m = {.generation = 5};
-	struct node_key *k;
-
-	snprintf(m.name, sizeof(m.name), "n%u", i);
-	snprintf(m.region, sizeof(m.region), i % 2 ? "r1" : "r2");
-	assert_int_equal(node_key_from_seed(key_seed, &k), 0);
-	node_key_pub(k, m.pub);
-	node_id_of_pub(m.pub, &m.id);
-	node_key_free(k);
-	assert_int_equal(inet_pton(AF_INET6, "::ffff:10.80.0.9", m.addr.ip), 1);
-	m.addr.ip[15] = (uint8_t)(10 + i);
-	m.addr.port = 7946;
-	m.has_forwarder = true;
-	assert_int_equal(gossip_core_load_member(current->core, &m), 0);
-	id[i] = m.id;
-}
-
 static struct model_backend backend_at(unsigned int member, unsigned int i)
 {
 	char name[16];
@@ -275,7 +255,7 @@ static void test_compute_when_the_mesh_changes_at_random_then_as_if_built_anew(v
 	print_message("SEED=%u\n", seed);
 	node_ready(*state);
 	for (uint8_t i = 0; i < MEMBERS; i++)
-		add_member(i);
+		id[i] = add_member((uint8_t)(10 + i), i % 2 ? "r1" : "r2");
 	for (unsigned int i = 0; i < SERVICES; i++)
 		say_service(i);
 	for (unsigned int m = 0; m < MEMBERS; m++)
@@ -291,17 +271,6 @@ static void test_compute_when_the_mesh_changes_at_random_then_as_if_built_anew(v
 	print_message("%u of %u computations in place\n", updates, STEPS);
 	assert_true(updates > STEPS / 2);
 	node_stop(*state);
-}
-
-static int setup_net(void **state)
-{
-	(void)state;
-	/* The namespace dies with this process. */
-	if (unshare(CLONE_NEWNET) || system("ip link set lo up")) {
-		fprintf(stderr, "needs root and ip(8)\n");
-		return -1;
-	}
-	return 0;
 }
 
 int main(void)
