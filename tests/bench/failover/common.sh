@@ -73,3 +73,20 @@ asks() { lab_in "$1" "$OUT/lab/failprobe" "$2" "$3" "$4" 20 1 2>/dev/null | grep
 health_of() { lab_ctl "$1" --json backend show "$2" | jq -r '.backends[0].health'; }		    # NODE SPEC
 is_health() { [ "$(health_of "$1" "$2")" = "$3" ]; }
 passing() { [ "$(lab_ctl "$1" --json backend list | jq '[.backends[]|select(.health=="passing")]|length')" = "$2" ]; } # NODE COUNT
+
+# Starts the mesh with services dns and tcp at fra-1, each with a backend on fra-2 and on fra-3.
+two_workers() {
+	local n
+	for n in fra-2 fra-3; do
+		lab_dns $n $n 5353 "$(lab_addr4 $n)"
+		serve tcp-$n $n 7002
+	done
+	lab_start_all
+	lab_ctl fra-1 service add dns --vip $VIP --port udp/53 &&
+		lab_ctl fra-1 service add tcp --vip $VIP --port tcp/7002 || return 1
+	for n in fra-2 fra-3; do
+		lab_wait "services at $n" 20 lab_ctl $n route show tcp &&
+			lab_ctl $n backend add dns "$(lab_addr4 $n):5353" --check dns:name=www.lab &&
+			lab_ctl $n backend add tcp "$(lab_addr4 $n):7002" --check tcp || return 1
+	done
+}

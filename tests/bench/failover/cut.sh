@@ -17,20 +17,7 @@ done
 lab_node fra-2 fra
 lab_node fra-3 fra
 lab_mesh
-for n in fra-2 fra-3; do
-	lab_dns $n $n 5353 "$(lab_addr4 $n)"
-	serve tcp-$n $n 7002
-done
-lab_start_all
-{
-	lab_ctl fra-1 service add dns --vip $VIP --port udp/53 &&
-		lab_ctl fra-1 service add tcp --vip $VIP --port tcp/7002
-	for n in fra-2 fra-3; do
-		lab_wait "services at $n" 20 lab_ctl $n route show tcp &&
-			lab_ctl $n backend add dns "$(lab_addr4 $n):5353" --check dns:name=www.lab &&
-			lab_ctl $n backend add tcp "$(lab_addr4 $n):7002" --check tcp
-	done
-} >/dev/null || exit 1
+two_workers >/dev/null || exit 1
 well() { # all edges know and use four backends
 	local r
 	for r in fra nyc sin; do passing $r-1 4 && lab_sees $r-1 5 || return 1; done

@@ -12,20 +12,7 @@ lab_region fra
 for n in fra-1 fra-2 fra-3; do lab_node $n fra; done
 lab_client c fra
 lab_mesh
-for n in fra-2 fra-3; do
-	lab_dns $n $n 5353 "$(lab_addr4 $n)"
-	serve tcp-$n $n 7002
-done
-lab_start_all
-{
-	lab_ctl fra-1 service add dns --vip $VIP --port udp/53
-	lab_ctl fra-1 service add tcp --vip $VIP --port tcp/7002
-	for n in fra-2 fra-3; do
-		lab_wait "services at $n" 20 lab_ctl $n route show tcp &&
-			lab_ctl $n backend add dns "$(lab_addr4 $n):5353" --check dns:name=www.lab &&
-			lab_ctl $n backend add tcp "$(lab_addr4 $n):7002" --check tcp
-	done
-} >/dev/null || exit 1
+two_workers >/dev/null || exit 1
 lab_wait 'healthy backends' 30 passing fra-1 4 && lab_wait answers 10 asks c dns $VIP 53 &&
 	lab_wait answers 10 asks c tcp $VIP 7002 || { lab_logs; exit 1; }
 
