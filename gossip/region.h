@@ -149,6 +149,10 @@ void region_unspoken(struct gossip_core *c, struct region_slot *s);
 size_t region_lowest(const struct gossip_core *c, struct member *ret[REGION_SPEAKERS]);
 /* Was it heard lately, by ourselves? */
 bool region_is_heard(const struct gossip_core *c, const struct region_slot *s);
+/* All others of its region that we hear, one at least, say that it is suspect or dead; but for those of whom two say so, whose
+ * word is from before they fell silent. */
+bool region_is_called_down(const struct gossip_core *c, const struct region *r,
+			   const struct region_slot *s);
 /* Of those who speak for another region. */
 size_t region_rtts(const struct gossip_core *c, const char *name, uint32_t *ret, size_t max);
 bool region_is_silent(const struct gossip_core *c, const struct region *r);

@@ -43,6 +43,47 @@ bool region_is_heard(const struct gossip_core *c, const struct region_slot *s)
 	       c->now_ms < s->m->heard_ms + HEARD_MS + 4 * s->m->rtt_us / 1000;
 }
 
+static bool names(const struct region_slot *x, const struct node_id *id)
+{
+	struct region_word w;
+
+	if (region_word_decode(x->state->r.value, x->state->r.value_len, &w))
+		return false;
+	for (size_t i = 0; i < w.down_count; i++)
+		if (memcmp(w.down[i], id->b, sizeof(w.down[i])) == 0)
+			return true;
+	return false;
+}
+
+/* How many others that we hear say that it is down. */
+static unsigned int callers(const struct gossip_core *c, const struct region *r,
+			    const struct region_slot *s)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < REGION_SLOTS; i++) {
+		const struct region_slot *x = &r->slot[i];
+
+		n += x != s && x->state && region_is_heard(c, x) && names(x, &s->m->id);
+	}
+	return n;
+}
+
+bool region_is_called_down(const struct gossip_core *c, const struct region *r,
+			   const struct region_slot *s)
+{
+	if (callers(c, r, s) == 0)
+		return false;
+	for (size_t i = 0; i < REGION_SLOTS; i++) {
+		const struct region_slot *x = &r->slot[i];
+
+		if (x != s && x->state && region_is_heard(c, x) && !names(x, &s->m->id) &&
+		    callers(c, r, x) < 2)
+			return false;
+	}
+	return true;
+}
+
 bool region_is_silent(const struct gossip_core *c, const struct region *r)
 {
 	uint64_t min = c->cfg.suspicion_min_ms ? c->cfg.suspicion_min_ms : SUSPICION_MS;

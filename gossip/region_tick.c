@@ -50,23 +50,39 @@ static void say_state(struct gossip_core *c)
 		c->regions->is_hurried = true;
 }
 
+/* Whose word counts: the lowest that we hear. Who is called down by all others will not be heard much longer; where they all call
+ * each other that, we have no better. */
+static const struct region_slot *speaker_of(const struct gossip_core *c, const struct region *r)
+{
+	const struct region_slot *low = NULL;
+	bool is_low_down = false;
+
+	for (size_t k = 0; k < REGION_SLOTS; k++) {
+		const struct region_slot *s = &r->slot[k];
+		bool is_down;
+
+		if (!s->state || !region_is_heard(c, s) || table_is_removed(c, &s->m->id))
+			continue;
+		is_down = region_is_called_down(c, r, s);
+		if (low &&
+		    (is_down != is_low_down ? is_down : node_id_cmp(&s->m->id, &low->m->id) > 0))
+			continue;
+		low = s;
+		is_low_down = is_down;
+	}
+	return low;
+}
+
 static void make_view(const struct gossip_core *c, struct region_view *v)
 {
 	memset(v, 0, sizeof(*v));
 	for (size_t i = 1; i < c->regions->count; i++) {
 		const struct region *r = c->regions->r[i];
-		const struct region_slot *low = NULL;
+		const struct region_slot *low = speaker_of(c, r);
 		struct region_view_of *x = &v->of[v->count++];
 
 		x->region = r->hash;
 		x->is_dead = region_is_silent(c, r);
-		for (size_t k = 0; k < REGION_SLOTS; k++) {
-			const struct region_slot *s = &r->slot[k];
-
-			if (s->state && region_is_heard(c, s) && !table_is_removed(c, &s->m->id) &&
-			    (!low || node_id_cmp(&s->m->id, &low->m->id) < 0))
-				low = s;
-		}
 		if (low)
 			memcpy(x->speaker, low->m->id.b, sizeof(x->speaker));
 	}

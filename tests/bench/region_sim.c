@@ -167,6 +167,30 @@ static void begin(struct sim *s, size_t k)
 	memset(change.has, 0, s->cfg.nodes * sizeof(bool));
 }
 
+/* Whom it did not reach, and what they have of it. */
+static void print_late(struct sim *s, size_t k)
+{
+	fprintf(stderr,
+		"bench: change %zu of region %zu: %zu of its nodes, %zu others after %d ms;", k,
+		change.region, change.near_count, change.far_count, LIMIT_MS);
+	for (size_t i = 0, n = 0; i < s->cfg.nodes && n < 8; i++) {
+		struct gossip_region g;
+
+		if (change.has[i] || i == change.of || s->node[i].life != SIM_UP)
+			continue;
+		n++;
+		if (s->node[i].region == change.region && inner_cb == on_down)
+			continue;
+		fprintf(stderr, " %zu", i);
+		if (sim_region_at(s, i, change.region, &g))
+			fprintf(stderr, ":%s",
+				memcmp(g.version.hash, change.hash, sizeof(change.hash)) == 0
+					? "same"
+					: "other");
+	}
+	fprintf(stderr, "\n");
+}
+
 static void measure_changes(struct sim *s, size_t changes)
 {
 	size_t late = 0;
@@ -181,7 +205,10 @@ static void measure_changes(struct sim *s, size_t changes)
 		    !sim_region_at(s, change.of, change.region, &g))
 			abort();
 		memcpy(change.hash, g.version.hash, sizeof(change.hash));
-		late += sim_run_until(s, is_told, NULL, LIMIT_MS) < 0;
+		if (sim_run_until(s, is_told, NULL, LIMIT_MS) < 0) {
+			late++;
+			print_late(s, k);
+		}
 		sim_run(s, 300);
 	}
 	inner_cb = NULL;
@@ -202,7 +229,10 @@ static void measure_deaths(struct sim *s, size_t deaths)
 	for (size_t k = 0; k < deaths; k++) {
 		begin(s, k + 3);
 		sim_off(s, change.of);
-		late += sim_run_until(s, is_known_down, NULL, LIMIT_MS) < 0;
+		if (sim_run_until(s, is_known_down, NULL, LIMIT_MS) < 0) {
+			late++;
+			print_late(s, k);
+		}
 		sim_run(s, 500);
 	}
 	inner_cb = NULL;
