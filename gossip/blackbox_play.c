@@ -269,7 +269,8 @@ static bool is_shaped(const struct entry *x)
 	if (x->e.what_len != what_bytes(kind, x->e.number) &&
 	    !(kind == GOSSIP_IN_RECV && !has_what))
 		return false;
-	if ((kind == GOSSIP_IN_RECV || kind == GOSSIP_IN_SEND_FAILED) && x->e.number > GOSSIP_PING)
+	if ((kind == GOSSIP_IN_RECV || kind == GOSSIP_IN_SEND_FAILED) &&
+	    (x->e.number > GOSSIP_PING || !(x->e.flags & BOX_ADDR)))
 		return false;
 	if ((kind == GOSSIP_IN_PUT || kind == GOSSIP_IN_DEL) && x->e.number > UINT8_MAX)
 		return false;
@@ -390,8 +391,9 @@ static int step(struct play *p, const struct entry *x)
 	if (op_of(x) == BOX_SIGNED || op_of(x) == BOX_VERIFIED)
 		return p->report.is_played ? other(p, x, "a signature that nobody asked for") : 0;
 	if (!is_shaped(x))
-		return err_set(p->e, -EBADMSG, "byte %llu: no input that is known",
-			       (unsigned long long)x->at);
+		return err_set(p->e, -EBADMSG,
+			       "byte %llu: no input of kind %u is like this, want 0 to %d",
+			       (unsigned long long)x->at, op_of(x), GOSSIP_IN_LOAD_SUMMARY);
 	fill_input(x, &s.in, &addr, key);
 	if (p->report.is_played && (!p->core && s.in.kind != GOSSIP_IN_NEW))
 		return err_set(p->e, -EBADMSG, "byte %llu: no core yet", (unsigned long long)x->at);
@@ -434,7 +436,11 @@ static int play_half(struct play *p, unsigned int i, bool is_next)
 	int rc = 0;
 
 	if (h->used > p->head->half_bytes || h->copy_len > h->used)
-		return err_set(p->e, -EBADMSG, "a half says that it is longer than it can be");
+		return err_set(p->e, -EBADMSG,
+			       "half %u says that it holds %llu bytes, %llu of them a copy, "
+			       "want at most %u",
+			       i, (unsigned long long)h->used, (unsigned long long)h->copy_len,
+			       p->head->half_bytes);
 	if (!is_next) {
 		p->report.is_played = h->start == BOX_BIRTH || h->start == BOX_COPY;
 		if (h->start == BOX_COPY)
@@ -446,7 +452,10 @@ static int play_half(struct play *p, unsigned int i, bool is_next)
 		p->p = next;
 		rc = step(p, &x);
 	}
-	return rc == -EBADMSG && !p->e->text[0] ? err_set(p->e, rc, "a half is damaged") : rc;
+	if (rc == -EBADMSG && !p->e->text[0])
+		return err_set(p->e, rc, "byte %llu: an entry is cut or longer than its half",
+			       (unsigned long long)(p->p - p->file));
+	return rc;
 }
 
 static int play_file(struct play *p)
