@@ -81,7 +81,7 @@ static void test_decode_when_malformed_then_ebadmsg_and_untouched(void **state)
 
 	begin(&v, 65); /* too many pairs */
 	for (int i = 0; i < 65; i++) {
-		char key[8];
+		char key[12];
 
 		snprintf(key, sizeof(key), "%d", i);
 		text(&v, i ? key : "s");
