@@ -164,8 +164,18 @@ static bool is_named(const struct region *r, const struct node_id *id)
 	return false;
 }
 
-/* Where a new one may go: a free place, or that of one that is neither named nor heard, or, if itself is named, of one that is
- * not named. */
+/* May a new one take its place? One that is not named must go for one that is; who says that he doesn't speak, for any that is
+ * lower: one of the lowest does. */
+static bool may_go(const struct gossip_core *c, const struct region *r, const struct region_slot *s,
+		   const struct node_id *id)
+{
+	if (is_named(r, &s->m->id) && !table_is_removed(c, &s->m->id))
+		return false;
+	return !region_is_heard(c, s) || is_named(r, id) ||
+	       (!s->state && node_id_cmp(id, &s->m->id) < 0);
+}
+
+/* Where a new one may go: a free place, or that of the highest that may go. */
 static struct region_slot *find_place(const struct gossip_core *c, struct region *r,
 				      const struct node_id *id)
 {
@@ -176,14 +186,10 @@ static struct region_slot *find_place(const struct gossip_core *c, struct region
 
 		if (!s->m)
 			return s;
-		if (is_named(r, &s->m->id) && !table_is_removed(c, &s->m->id))
-			continue;
-		if (!worst || node_id_cmp(&s->m->id, &worst->m->id) > 0)
+		if (may_go(c, r, s, id) && (!worst || node_id_cmp(&s->m->id, &worst->m->id) > 0))
 			worst = s;
 	}
-	if (worst && (!region_is_heard(c, worst) || is_named(r, id)))
-		return worst;
-	return NULL;
+	return worst;
 }
 
 static void set_card(struct gossip_core *c, struct region_slot *s, const struct wire_card *card)
@@ -263,8 +269,8 @@ bool region_offer_state(struct gossip_core *c, const struct record *r)
 	struct rblob *b;
 	int len;
 
-	if (!s || record_check(r) || r->is_tombstone || table_is_removed(c, &r->writer) ||
-	    r->key_len != strlen(REGION_KEY_STATE) ||
+	if (!s || r->kind != REGION_KIND || record_check(r) || r->is_tombstone ||
+	    table_is_removed(c, &r->writer) || r->key_len != strlen(REGION_KEY_STATE) ||
 	    memcmp(r->key, REGION_KEY_STATE, r->key_len) != 0 ||
 	    (s->state && record_cmp_version(r, &s->state->r) <= 0))
 		return false;

@@ -272,6 +272,65 @@ static void test_region_when_all_three_lowest_fall_silent_then_the_others_are_fo
 	sim_free(s);
 }
 
+static bool are_speakers_known(struct sim *s, void *arg)
+{
+	struct gossip_region g;
+
+	(void)arg;
+	for (size_t i = 0; i < NODES; i++)
+		if (s->node[i].region == 0 &&
+		    (!sim_region_at(s, i, 1, &g) || g.live_count != PER_REGION))
+			return false;
+	return true;
+}
+
+/* As if it had come to know, and heard, no others of region 1 than the four highest, who don't speak. */
+static void know_the_highest_alone(struct sim *s, size_t i)
+{
+	const struct gossip_core *of = s->node[lowest(s, 1, 0)].core;
+	struct gossip_core *c = s->node[i].core;
+	struct region *r = region_find(c, of->cfg.region);
+
+	assert_non_null(r);
+	for (size_t k = 0; k < REGION_SLOTS; k++) {
+		rblob_unref(r->slot[k].state);
+		free(r->slot[k].m);
+		memset(&r->slot[k], 0, sizeof(r->slot[k]));
+	}
+	memset(&r->counts, 0, sizeof(r->counts));
+	memset(r->wanted, 0, sizeof(r->wanted));
+	for (size_t k = 0; k < REGION_SLOTS; k++)
+		region_offer_card(c, &of->ring[of->ring_count - 1 - k]->card);
+	for (size_t k = 0; k < REGION_SLOTS; k++) {
+		assert_non_null(r->slot[k].m);
+		r->slot[k].m->heard_ms = c->now_ms;
+	}
+}
+
+static void
+test_region_when_only_those_are_known_who_do_not_speak_then_the_speakers_are_found(void **state)
+{
+	struct sim *s = start(11, 0);
+	int64_t ms;
+
+	(void)state;
+	become_one(s, 30000, "start");
+	sim_run(s, 3000);
+	/* Until none of them says any more that it hears one who speaks. */
+	for (size_t k = 0; k < 40; k++) {
+		for (size_t i = 0; i < NODES; i++)
+			if (s->node[i].region == 0)
+				know_the_highest_alone(s, i);
+		sim_run(s, 50);
+	}
+	ms = sim_run_until(s, are_speakers_known, NULL, 20000);
+	if (ms < 0)
+		explain(s);
+	printf("# those who speak were found after %lld ms\n", (long long)ms);
+	assert_in_range(ms, 0, 10000);
+	sim_free(s);
+}
+
 static void hex_of(const struct node_id *id, char key[2 * NODE_ID_BYTES + 1])
 {
 	for (size_t i = 0; i < NODE_ID_BYTES; i++)
@@ -446,6 +505,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_region_when_it_is_cut_off_then_dead_and_back),
 		cmocka_unit_test(
 			test_region_when_all_three_lowest_fall_silent_then_the_others_are_found),
+		cmocka_unit_test(
+			test_region_when_only_those_are_known_who_do_not_speak_then_the_speakers_are_found),
 		cmocka_unit_test(test_removal_then_the_version_goes_up_though_the_sums_fall),
 		cmocka_unit_test(test_restart_when_with_or_without_disk_then_all_comes_back),
 		cmocka_unit_test(test_mode_when_turned_on_then_what_is_of_others_is_dropped),
