@@ -294,6 +294,35 @@ static bool is_word_newer(const struct region *r, const struct wire_region *x)
 						       : s->state->r.seq > x->seq;
 }
 
+/* Another's word counts there than here: one of us lacks a view. */
+static bool is_viewed_otherwise(const struct gossip_core *c, const struct wire_region *list,
+				size_t count)
+{
+	for (size_t i = 1; i < c->regions->count; i++) {
+		const struct region_slot *s = region_counting(c->regions->r[i]);
+		const struct wire_region *x = find_entry(list, count, c->regions->r[i]->name);
+
+		if (s && x && node_id_cmp(&s->m->id, &x->speaker) != 0)
+			return true;
+	}
+	return false;
+}
+
+static void add_views(struct gossip_core *c, struct wire_out *o)
+{
+	struct member *low[REGION_SPEAKERS];
+	size_t count = region_lowest(c, low);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct rec *r =
+			table_find(c, &low[i]->id, REGION_KIND, (const uint8_t *)REGION_KEY_VIEW,
+				   strlen(REGION_KEY_VIEW));
+
+		if (r)
+			(void)wire_add_record(o, &r->blob->r);
+	}
+}
+
 static void send_lacking(struct gossip_core *c, struct member *to, const struct wire_region *list,
 			 size_t count)
 {
@@ -317,6 +346,8 @@ static void send_lacking(struct gossip_core *c, struct member *to, const struct 
 	for (size_t i = 1; i < rs->count; i++)
 		if (is_word_newer(rs->r[i], find_entry(list, count, rs->r[i]->name)))
 			(void)wire_add_record(&o, &region_counting(rs->r[i])->state->r);
+	if (is_viewed_otherwise(c, list, count))
+		add_views(c, &o);
 	wire_list_end(&o);
 	wire_list_begin(&o, WIRE_K_REGIONS);
 	for (size_t i = 1; i < rs->count; i++) {

@@ -357,10 +357,13 @@ void region_on_message(struct gossip_core *c, struct member *from, const struct 
 	struct wire_list l = msg->records;
 	struct record r;
 
-	/* It gave the cards as news, before. */
+	/* It gave the cards as news, before. Of ours there are views, of others states. */
 	while (wire_next_record(&l, &r)) {
 		c->cfg.signer.id_of(c->cfg.signer.arg, r.pub, &r.writer);
-		(void)region_offer_state(c, &r);
+		if (r.kind == REGION_KIND && member_get(c, &r.writer))
+			(void)table_offer(c, &r, TABLE_SYNCED, 0);
+		else
+			(void)region_offer_state(c, &r);
 	}
 	if (msg->type == WIRE_REGION) {
 		/* A mate that takes us for another region's is answered as by one. */

@@ -168,13 +168,12 @@ static bool is_down_everywhere(struct sim *s, void *arg)
 	return true;
 }
 
-static void test_node_when_it_dies_then_other_regions_know_that_it_is_down(void **state)
+static void kill_one_and_two_who_speak(uint64_t seed)
 {
-	struct sim *s = start(4, 5);
+	struct sim *s = start(seed, 5);
 	struct down d = {.region = 2};
 	int64_t ms;
 
-	(void)state;
 	become_one(s, 30000, "start");
 	sim_run(s, 3000);
 	d.of = lowest(s, 2, 5);
@@ -198,6 +197,14 @@ static void test_node_when_it_dies_then_other_regions_know_that_it_is_down(void 
 	assert_int_equal(sim_put(s, lowest(s, 2, 1), SIM_KIND, "load", 77, false), 0);
 	become_one(s, 20000, "a change in a region without its two lowest");
 	sim_free(s);
+}
+
+static void test_node_when_it_dies_then_other_regions_know_that_it_is_down(void **state)
+{
+	(void)state;
+	/* With some of them a node misses the one packet that says who speaks now. */
+	for (uint64_t seed = 1; seed <= 12; seed++)
+		kill_one_and_two_who_speak(seed);
 }
 
 struct fate {
