@@ -178,15 +178,16 @@ static void print_late(struct sim *s, size_t k)
 
 		if (change.has[i] || i == change.of || s->node[i].life != SIM_UP)
 			continue;
-		n++;
 		if (s->node[i].region == change.region && inner_cb == on_down)
 			continue;
+		n++;
 		fprintf(stderr, " %zu", i);
 		if (sim_region_at(s, i, change.region, &g))
-			fprintf(stderr, ":%s",
+			fprintf(stderr, ":%s, %zu down, region %zu rank %d",
 				memcmp(g.version.hash, change.hash, sizeof(change.hash)) == 0
 					? "same"
-					: "other");
+					: "other",
+				g.down_count, s->node[i].region, s->node[i].core->regions->rank);
 	}
 	fprintf(stderr, "\n");
 }
