@@ -12,6 +12,8 @@
 #include "gossip/version.h"
 
 #define RTT_SHIFT 3
+#define NEW_MS 10000 /* of a region that was heard of so lately more is passed on */
+#define RUMOURS 4
 #define DIFFERS_MS 1500 /* what differs between two regions must do so for so long */
 #define SHARED_EVERY_MS 500
 #define SHARED_PEER_MS 2000
@@ -49,22 +51,26 @@ static void add_own_cards(struct gossip_core *c, struct wire_out *o, bool is_sel
 					    &low[i]->card); /* what doesn't fit comes next time */
 }
 
-/* One of a third region, another each time: so all come to hear of all regions. */
-static void add_rumour(struct gossip_core *c, struct wire_out *o, const struct region *not_of)
+/* One of a third region, another each time: so all come to hear of all regions. Of regions that we have known for a short time
+ * more, heard or not: when all start at once, a tunnel that must open first stands between each of them and the next. */
+static void add_rumours(struct gossip_core *c, struct wire_out *o, const struct region *not_of)
 {
 	struct regions *rs = c->regions;
-	size_t start = core_random_below(c, rs->count * REGION_SLOTS);
+	size_t start = core_random_below(c, rs->count * REGION_SLOTS), n = 0;
 
-	for (size_t tries = 0; tries < rs->count * REGION_SLOTS; tries++) {
+	for (size_t tries = 0; tries < rs->count * REGION_SLOTS && n < RUMOURS; tries++) {
 		size_t at = (start + tries) % (rs->count * REGION_SLOTS);
 		const struct region *r = rs->r[at % rs->count];
 		const struct region_slot *s = &r->slot[at / rs->count];
+		bool is_new = c->now_ms < r->since_ms + NEW_MS;
 
-		if (r == rs->r[0] || r == not_of || !region_is_heard(c, s) ||
-		    table_is_removed(c, &s->m->id))
+		if (r == rs->r[0] || r == not_of || !s->m || table_is_removed(c, &s->m->id))
 			continue;
-		(void)wire_add_card(o, &s->m->card);
-		return;
+		if (!is_new && (n > 0 || !region_is_heard(c, s)))
+			continue;
+		if (!wire_add_card(o, &s->m->card))
+			return;
+		n++;
 	}
 }
 
@@ -123,7 +129,7 @@ void region_hello(struct gossip_core *c, struct region *r, struct region_slot *s
 	wire_list_begin(&o, WIRE_K_CARDS);
 	if (hash != s->told_cards)
 		add_own_cards(c, &o, true);
-	add_rumour(c, &o, r);
+	add_rumours(c, &o, r);
 	wire_list_end(&o);
 	s->sent_cards = hash;
 	c->n.probes_sent++;
@@ -142,6 +148,7 @@ static void answer(struct gossip_core *c, struct region *r, const struct node_id
 		add_own_cards(c, &o, true);
 		if (r)
 			add_cards_of(&o, r, id);
+		add_rumours(c, &o, r);
 	}
 	wire_list_end(&o);
 	region_send(c, &o, addr, 1);

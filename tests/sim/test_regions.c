@@ -143,6 +143,27 @@ static void test_summary_when_of_many_parts_then_it_comes_whole(void **state)
 	sim_free(s);
 }
 
+/* Each region knows one other at first, and what it hears of must be reached through tunnels that open first. */
+static void test_start_when_all_tunnels_are_cold_then_regions_hear_of_each_other_ahead(void **state)
+{
+	struct sim *s = sim_new(&(struct sim_config){.nodes = 100,
+						     .seed = sim_seed(12),
+						     .has_regions = true,
+						     .regions = 20,
+						     .has_region_seeds = true,
+						     .jitter_pct = 10,
+						     .loss_pct = 1,
+						     .cold_after_ms = 180000,
+						     .check_every = 997});
+
+	(void)state;
+	sim_start_all(s, 2000);
+	for (size_t i = 0; i < 100; i++)
+		assert_int_equal(sim_put(s, i, SIM_KIND, "load", i, false), 0);
+	become_one(s, 28000, "20 regions on cold tunnels");
+	sim_free(s);
+}
+
 struct down {
 	size_t region, of;
 };
@@ -507,6 +528,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start_then_all_have_all_summaries_and_no_others_members),
 		cmocka_unit_test(test_put_when_in_one_region_then_visible_in_all_others),
+		cmocka_unit_test(
+			test_start_when_all_tunnels_are_cold_then_regions_hear_of_each_other_ahead),
 		cmocka_unit_test(test_summary_when_of_many_parts_then_it_comes_whole),
 		cmocka_unit_test(test_node_when_it_dies_then_other_regions_know_that_it_is_down),
 		cmocka_unit_test(test_region_when_it_is_cut_off_then_dead_and_back),
