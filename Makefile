@@ -182,9 +182,12 @@ sim-false: $(OUT)/tests/sim/test_false
 	$(Q)$(if $(ROW),ROW=$(ROW)) NODE_HOURS=$(NODE_HOURS) $(OUT)/tests/sim/test_false
 
 N ?= 1000
-sim-regions: ## N nodes in 20 regions with summaries between them, simulated: how long changes take and what they cost
+CHANGES ?= 20
+LOSS ?= 1
+SLOW ?= 0
+sim-regions: ## N nodes in 20 regions with summaries between them, simulated, LOSS % lost, SLOW % slow: how long CHANGES take, what they cost
 sim-regions: $(OUT)/tests/bench/region_sim
-	$(Q)$(OUT)/tests/bench/region_sim $(N)
+	$(Q)$(OUT)/tests/bench/region_sim $(N) $(CHANGES) $(LOSS) $(SLOW)
 
 bpf-stats: ## instructions and verifier effort of each program
 bpf-stats: $(BPF_SKEL)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Gossip of 1,000, 5,000, ... nodes in 20 regions that know summaries of each other, in virtual time: region_sim NODES [CHANGES].
- * Delays from the table of regions, tunnels that are cold at first and after 180 s, 1 % loss, summaries of 4 kB.
+/* Gossip of 1,000, 5,000, ... nodes in 20 regions that know summaries of each other, in virtual time:
+ * region_sim NODES [CHANGES [LOSS_PCT [SLOW_PCT]]]. Delays from the table of regions, tunnels that are cold at first and after 180 s,
+ * 1 % loss, summaries of 4 kB; so many nodes do whatever they do up to 0.3 s late.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #define UDP_BYTES 28 /* header of IPv4 and UDP */
 #define LIMIT_MS 30000
 
-static struct sim_samples near, far, down;
+static struct sim_samples near, far, suspect, dead, down;
 static struct {
 	size_t region, of; /* the node that writes or dies */
 	uint64_t start_ms;
@@ -83,6 +84,16 @@ static void on_change(struct sim *s, struct sim_node *n, const struct gossip_eve
 static void on_down(struct sim *s, struct sim_node *n, const struct gossip_event *ev, void *arg)
 {
 	(void)arg;
+	if (ev->kind == GOSSIP_EV_MEMBER && n->region == change.region &&
+	    node_id_cmp(&s->node[change.of].id, &ev->member.id) == 0 &&
+	    ev->member.state != ev->old_state) {
+		if (ev->member.state == GOSSIP_SUSPECT)
+			sim_sample(&suspect, s->now_ms - change.start_ms);
+		if (ev->member.state == GOSSIP_DEAD) {
+			sim_sample(&dead, s->now_ms - change.start_ms);
+			change.near_count++;
+		}
+	}
 	if (ev->kind != GOSSIP_EV_REGION || change.has[n->idx])
 		return;
 	for (size_t i = 0; i < ev->region->down_count; i++)
@@ -112,7 +123,7 @@ static bool is_told(struct sim *s, void *arg)
 static bool is_known_down(struct sim *s, void *arg)
 {
 	(void)arg;
-	return change.far_count >= count_up(s, false);
+	return change.near_count >= count_up(s, true) && change.far_count >= count_up(s, false);
 }
 
 struct traffic {
@@ -238,6 +249,10 @@ static void measure_deaths(struct sim *s, size_t deaths)
 	}
 	inner_cb = NULL;
 	printf("| **%zu machines switched off** | |\n", deaths);
+	row("suspect to each node of its region, ms, p50", (double)sim_percentile(&suspect, 50));
+	row("suspect to each node of its region, ms, p99", (double)sim_percentile(&suspect, 99));
+	row("dead to each node of its region, ms, p50", (double)sim_percentile(&dead, 50));
+	row("dead to each node of its region, ms, p99", (double)sim_percentile(&dead, 99));
 	row("down to each node of other regions, ms, p50", (double)sim_percentile(&down, 50));
 	row("down to each node of other regions, ms, p99", (double)sim_percentile(&down, 99));
 	row("deaths not known everywhere after 30 s", (double)late);
@@ -247,6 +262,8 @@ int main(int argc, char **argv)
 {
 	size_t nodes = argc > 1 ? strtoul(argv[1], NULL, 10) : 1000;
 	size_t changes = argc > 2 ? strtoul(argv[2], NULL, 10) : REGIONS;
+	size_t loss_pct = argc > 3 ? strtoul(argv[3], NULL, 10) : 1;
+	size_t slow_pct = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
 	double start = wall(), before;
 	uint64_t start_ms;
 	struct sim *s;
@@ -256,9 +273,14 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench: nodes: got %zu, want %d to 8000\n", nodes, 5 * REGIONS);
 		return 2;
 	}
+	if (loss_pct > 50 || slow_pct > 50) {
+		fprintf(stderr, "bench: %% lost: got %zu, %% slow: got %zu, want at most 50\n",
+			loss_pct, slow_pct);
+		return 2;
+	}
 	s = sim_new(&(struct sim_config){.nodes = nodes,
 					 .seed = 1,
-					 .loss_pct = 1,
+					 .loss_pct = (unsigned int)loss_pct,
 					 .has_regions = true,
 					 .regions = REGIONS,
 					 .summary_bytes = SUMMARY_BYTES,
@@ -272,8 +294,11 @@ int main(int argc, char **argv)
 	if (!change.has || !bytes_before)
 		abort();
 	before = (double)mallinfo2().uordblks;
-	printf("| %zu nodes in %d regions, simulated | |\n|---|---|\n", nodes, REGIONS);
+	printf("| %zu nodes in %d regions, %zu %% loss, %zu %% slow, simulated | |\n|---|---|\n",
+	       nodes, REGIONS, loss_pct, slow_pct);
 	sim_start_all(s, 2000);
+	for (size_t i = 0; i < nodes * slow_pct / 100; i++)
+		s->node[(i * 10 + 3) % nodes].slow_ms = 300;
 	for (size_t i = 0; i < nodes; i++)
 		(void)sim_put(s, i, SIM_KIND, "load", i, false);
 	s->event_cb = on_event;
