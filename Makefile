@@ -73,7 +73,8 @@ RUN := tests/lib/run.sh
 
 .PHONY: all build demo test check check-unit check-sim check-bpf check-net check-layers check-headers check-asan \
         fuzz fuzz-replay asan deps install clean help lint format docs \
-        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false sim-regions bench bench-gossip bench-failover
+        bpf cmd edge gossip store tests packaging bpf-stats model sim sim-false sim-regions sim-region-nemesis \
+        bench bench-gossip bench-failover
 
 all: ## build the three programs and the BPF objects
 all: $(PROGS) $(TOOLS)
@@ -175,6 +176,10 @@ sim: ## the long simulation: SEEDS seeds from FIRST on, nemesis and anti-entropy
 sim: $(OUT)/tests/sim/test_nemesis $(OUT)/tests/sim/test_records
 	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_nemesis
 	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_records
+
+sim-region-nemesis: ## the same mayhem between regions that know summaries of each other: SEEDS seeds from FIRST on
+sim-region-nemesis: $(OUT)/tests/sim/test_region_nemesis
+	$(Q)SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(OUT)/tests/sim/test_region_nemesis
 
 NODE_HOURS ?= 24
 sim-false: ## how often the simulator takes a healthy node for dead: NODE_HOURS each, at several losses, with slow nodes (ROW=10: 1 % loss, regions)

@@ -284,7 +284,9 @@ struct gossip_core {
 	uint64_t
 		standing; /* of shared records, and of the lives of writers of own ones: changes seldom */
 	uint64_t seq, volatile_seq, shared_top;
-	uint64_t arrivals; /* shared records taken */
+	uint64_t
+		shared_marks; /* sum over shared records: any that comes or is replaced adds to it */
+	uint64_t arrivals;    /* shared records taken */
 	uint64_t
 		strand_ms; /* when to write tombstones again that nobody else takes, 0 = there are none */
 	uint64_t floor; /* of shared tombstones; floor_ms: when to look again */

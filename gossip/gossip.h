@@ -214,8 +214,8 @@ int gossip_core_load_member(struct gossip_core *c, const struct gossip_member *m
 struct gossip_version {
 	uint64_t
 		removals; /* highest counter of a removal of a node, or of its lifting, or of what collected one */
-	uint64_t lives;	 /* sum of the writers' generations */
-	uint64_t marks;	 /* sum of their watermarks, and the highest counter of shared records */
+	uint64_t lives;	 /* sum of the writers' generations, and the floor of shared tombstones */
+	uint64_t marks;	 /* sum of their watermarks, and of the versions of shared records */
 	uint8_t hash[8]; /* of the value */
 };
 int gossip_version_cmp(const struct gossip_version *a, const struct gossip_version *b);

@@ -126,6 +126,17 @@ void origin_standing(struct gossip_core *c, struct origin *o)
 	c->standing += o->share;
 }
 
+#define MARKS_SEQ_MAX (1ull << 32) /* so that no single one fills the sum */
+
+/* More for each version of a record that wins over another one: a higher counter, or the same by a higher writer. */
+static uint64_t marks_of(const struct rec *r)
+{
+	const struct record *x = &r->blob->r;
+	uint64_t seq = x->seq < MARKS_SEQ_MAX ? x->seq : MARKS_SEQ_MAX;
+
+	return seq << 16 | (uint64_t)x->writer.b[0] << 8 | x->writer.b[1];
+}
+
 static void sums_change(struct gossip_core *c, struct rec *r, bool is_added)
 {
 	void (*op)(struct digest * d, const struct digest *x) = is_added ? digest_add : digest_sub;
@@ -137,6 +148,7 @@ static void sums_change(struct gossip_core *c, struct rec *r, bool is_added)
 		c->regions->is_stale = true;
 	if (!o) {
 		c->standing += is_added ? r->hash.w[0] : -r->hash.w[0];
+		c->shared_marks += is_added ? marks_of(r) : -marks_of(r);
 		op(&c->bucket[table_bucket_of(r->blob->r.kind, r->blob->r.key, r->blob->r.key_len)],
 		   &r->hash);
 		op(&c->root, &r->hash);
@@ -341,7 +353,7 @@ void table_check(const struct gossip_core *c)
 	struct digest root = {{0, 0}};
 	struct origin *o, *next;
 	size_t tombstones = 0;
-	uint64_t standing = 0;
+	uint64_t standing = 0, marks = 0;
 
 	assert(c->rec_count <= table_max(c) && HASH_COUNT(c->table) == c->rec_count);
 	assert(HASH_COUNT(c->origins) <= GOSSIP_MEMBERS_MAX);
@@ -352,12 +364,13 @@ void table_check(const struct gossip_core *c)
 		assert(record_check(&r->blob->r) == 0);
 		tombstones += !r->origin && r->blob->r.is_tombstone;
 		standing += r->origin ? 0 : r->hash.w[0];
+		marks += r->origin ? 0 : marks_of(r);
 		assert(r->origin || r->arrival <= c->arrivals);
 		if (rec_is_stored(r) && !(r->origin && r->origin->is_removed))
 			digest_add(&root, &r->hash);
 	}
 	assert(digest_eq(&root, &c->root));
-	assert(tombstones == c->shared_tombstones);
+	assert(tombstones == c->shared_tombstones && marks == c->shared_marks);
 	HASH_ITER(hh, c->origins, o, next)
 	{
 		check_origin(c, o);

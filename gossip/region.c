@@ -111,7 +111,9 @@ void region_drained(struct gossip_core *c)
 		return;
 	c->regions->is_stale = false;
 	v.removals = c->regions->removal_top > c->floor ? c->regions->removal_top : c->floor;
-	v.marks = c->shared_top;
+	/* A tombstone that is collected takes its marks along. */
+	v.lives = c->floor;
+	v.marks = c->shared_marks;
 	HASH_ITER(hh, c->origins, o, next)
 	{
 		if (o->stored_count == 0 || o->is_removed)
