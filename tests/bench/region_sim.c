@@ -205,7 +205,7 @@ static void print_late(struct sim *s, size_t k)
 
 static void measure_changes(struct sim *s, size_t changes)
 {
-	size_t late = 0;
+	size_t late = 0, nodes = s->cfg.nodes; /* their numbers are their loads at first */
 
 	inner_cb = on_change;
 	for (size_t k = 0; k < changes; k++) {
@@ -213,7 +213,7 @@ static void measure_changes(struct sim *s, size_t changes)
 
 		begin(s, k);
 		memset(change.hash, 0xff, sizeof(change.hash));
-		if (sim_put(s, change.of, SIM_KIND, "load", 1000 + k, true) ||
+		if (sim_put(s, change.of, SIM_KIND, "load", nodes + k, true) ||
 		    !sim_region_at(s, change.of, change.region, &g))
 			abort();
 		memcpy(change.hash, g.version.hash, sizeof(change.hash));
