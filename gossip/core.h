@@ -163,6 +163,8 @@ struct member {
 	uint64_t asked_ms; /* first unanswered probe for somebody else */
 	/* The first and the last probe that it did not answer, while we heard nothing else of it either; 0: heard since. */
 	uint64_t try_ms, try_last_ms;
+	uint64_t
+		unheard_ms; /* first probe since it was heard last, of the time that we ran; 0: none */
 	/* convergence */
 	uint64_t differs_since_ms, members_differ_since_ms, digest_ms, sync_ms;
 	bool is_sums_sent; /* and not answered yet */
@@ -255,6 +257,7 @@ struct gossip_core {
 	unsigned int probe_count;
 	unsigned int health; /* Lifeguard's: 0 is well */
 	uint64_t any_heard_ms;
+	uint64_t stood_ms; /* how long we stood still, all gaps together */
 	uint64_t refuted_ms;
 	struct reach_state reach;
 	size_t death_next; /* in the ring: whose death is told again next */

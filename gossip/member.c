@@ -457,7 +457,7 @@ int member_load(struct gossip_core *c, const struct gossip_member *g)
 void member_heard(struct gossip_core *c, struct member *m)
 {
 	m->heard_ms = c->any_heard_ms = c->now_ms;
-	m->asked_ms = m->try_ms = 0;
+	m->asked_ms = m->try_ms = m->unheard_ms = 0;
 	if (m->state == GOSSIP_HEADLESS)
 		member_set_state(c, m, GOSSIP_ALIVE);
 }

@@ -359,7 +359,8 @@ uint64_t suspect_deadline(const struct gossip_core *c)
 
 void suspect_thaw(struct gossip_core *c, uint64_t gap_ms)
 {
-	probe_void_all(c);
+	c->stood_ms += gap_ms;
+	probe_void(c);
 	suspect_health(c, 1);
 	c->n.frozen++;
 	reach_on_frozen(c, gap_ms);
@@ -369,7 +370,7 @@ void suspect_thaw(struct gossip_core *c, uint64_t gap_ms)
 
 		if (m->state == GOSSIP_SUSPECT)
 			m->suspect_until_ms += gap_ms;
-		else
+		else if (!probe_is_unheard(c, m))
 			suspect_clear(c, m);
 	}
 }

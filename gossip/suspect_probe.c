@@ -25,6 +25,8 @@
 #define RTT_FAR_MS 350	 /* another region, of which nobody was measured yet */
 #define GUESS_MAX_MS 500 /* it may have been frozen, not far */
 #define CHALLENGES_MAX 64
+#define UNHEARD_MS                                                                                 \
+	5000 /* of our running time, asked without an answer: that we stand still now and then is no excuse */
 #define HANDSHAKE_MS 6000 /* a tunnel whose first handshake was lost is there after so long */
 #define RTT_SHIFT 3
 #define RTT_VAR_SHIFT 2
@@ -94,6 +96,8 @@ static void send_probe(struct gossip_core *c, struct probe *p)
 		if (!p->m->try_ms || c->now_ms >= p->m->try_last_ms + PROBE_WARM_MS)
 			p->m->try_ms = c->now_ms;
 		p->m->try_last_ms = c->now_ms;
+		if (!p->m->unheard_ms)
+			p->m->unheard_ms = c->now_ms - c->stood_ms;
 	}
 	/* Which of several is answered can't be told. */
 	p->said = !p->is_sent || p->said == sync_word(c) ? sync_word(c) : 0;
@@ -349,13 +353,29 @@ uint64_t probe_deadline(const struct gossip_core *c)
 	return d;
 }
 
+bool probe_is_unheard(const struct gossip_core *c, const struct member *m)
+{
+	return m->unheard_ms && c->now_ms - c->stood_ms >= m->unheard_ms + UNHEARD_MS;
+}
+
+static void void_one(struct probe *p)
+{
+	p->role = PROBE_FREE;
+	if (p->m)
+		p->m->asked_ms = 0;
+}
+
 void probe_void_all(struct gossip_core *c)
 {
-	for (size_t i = 0; i < c->probe_top; i++) {
-		c->probe[i].role = PROBE_FREE;
-		if (c->probe[i].m)
-			c->probe[i].m->asked_ms = 0;
-	}
+	for (size_t i = 0; i < c->probe_top; i++)
+		void_one(&c->probe[i]);
+}
+
+void probe_void(struct gossip_core *c)
+{
+	for (size_t i = 0; i < c->probe_top; i++)
+		if (!c->probe[i].m || !probe_is_unheard(c, c->probe[i].m))
+			void_one(&c->probe[i]);
 }
 
 /* ---- strangers */

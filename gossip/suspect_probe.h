@@ -37,6 +37,10 @@ void probe_join(struct gossip_core *c);
 void probe_tick(struct gossip_core *c);
 uint64_t probe_deadline(const struct gossip_core *c);
 void probe_void_all(struct gossip_core *c);
+/* We did not run for a while: probes that are out prove nothing, but those of who was asked for long. */
+void probe_void(struct gossip_core *c);
+/* It was asked for seconds in which we ran, and did not answer once. */
+bool probe_is_unheard(const struct gossip_core *c, const struct member *m);
 
 /* suspect.c */
 void suspect_cast_vote(struct gossip_core *c, struct member *m);

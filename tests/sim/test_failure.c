@@ -287,6 +287,37 @@ static void test_freeze_when_short_then_it_kills_nobody(void **state)
 	sim_free(s);
 }
 
+static bool is_dead_to_all(struct sim *s, void *arg)
+{
+	const size_t *of = arg;
+
+	for (size_t i = 0; i < s->cfg.nodes; i++)
+		if (i != *of && sim_state_of(s, i, *of) != GOSSIP_DEAD)
+			return false;
+	return true;
+}
+
+/* Each finds at every other step that it did not run for a while, and each time its probes prove nothing. */
+static void test_kill_when_all_others_stutter_then_it_dies_later(void **state)
+{
+	struct sim *s = cluster(NODES, 33, 1, true);
+	size_t of = 23;
+	struct watch w;
+	int64_t ms;
+
+	(void)state;
+	for (size_t i = 0; i < NODES; i++)
+		s->node[i].slow_ms = 300;
+	sim_run(s, 60000);
+	watch_begin(s, &w, of);
+	sim_off(s, of);
+	ms = sim_run_until(s, is_dead_to_all, &of, 60000);
+	printf("# all stutter by up to 300 ms: dead to all after %lld ms\n", (long long)ms);
+	assert_in_range(ms, 1, 30000);
+	assert_int_equal(w.others_gone, 0);
+	sim_free(s);
+}
+
 static void test_kill_when_two_nodes_then_one_vote_is_enough(void **state)
 {
 	(void)state;
@@ -357,6 +388,7 @@ int main(void)
 			test_crash_when_the_kernel_answers_then_headless_and_never_suspect),
 		cmocka_unit_test(test_crash_when_20_pct_are_lost_then_headless_and_never_suspect),
 		cmocka_unit_test(test_freeze_when_short_then_it_kills_nobody),
+		cmocka_unit_test(test_kill_when_all_others_stutter_then_it_dies_later),
 		cmocka_unit_test(test_kill_when_two_nodes_then_one_vote_is_enough),
 		cmocka_unit_test(test_leave_when_on_purpose_then_left_and_not_dead),
 		cmocka_unit_test(test_partition_when_alone_then_it_sees_the_others_gone),

@@ -422,6 +422,13 @@ static void test_tick_when_late_then_nobody_is_accused(void **state)
 	(void)state;
 	introduce(f, &a, NULL);
 	for (int i = 0; i < 20; i++) {
+		begin(f, WIRE_NEWS); /* it lives */
+		assert_int_equal(deliver(f, &a), 0);
+		for (int k = 0; k < 4; k++) {
+			f->now = gossip_core_deadline_ms(f->c); /* its answers get lost */
+			gossip_core_tick(f->c, f->now);
+			drain(f);
+		}
 		f->now = gossip_core_deadline_ms(f->c) + 1000; /* frozen again and again */
 		gossip_core_tick(f->c, f->now);
 		drain(f);
@@ -437,6 +444,28 @@ static void test_tick_when_late_then_nobody_is_accused(void **state)
 		drain(f);
 	}
 	assert_int_equal(state_of(f, &a), GOSSIP_SUSPECT);
+	fixture_free(f);
+}
+
+static void test_tick_when_always_late_then_who_never_answers_is_accused_later(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct peer a = peer_new(1);
+	uint64_t ran_ms = 0;
+
+	(void)state;
+	introduce(f, &a, NULL);
+	for (int i = 0; i < 200 && state_of(f, &a) == GOSSIP_ALIVE; i++) {
+		uint64_t due = gossip_core_deadline_ms(f->c);
+
+		if (due > f->now)
+			ran_ms += due - f->now;
+		f->now = due + 1000;
+		gossip_core_tick(f->c, f->now);
+		drain(f);
+	}
+	assert_int_equal(state_of(f, &a), GOSSIP_SUSPECT);
+	assert_in_range(ran_ms, 5000, 15000);
 	fixture_free(f);
 }
 
@@ -533,6 +562,8 @@ int main(void)
 		cmocka_unit_test(test_recv_when_two_nodes_have_one_identity_then_shown),
 		cmocka_unit_test(test_card_when_its_bearer_calls_it_dead_then_it_comes_dead),
 		cmocka_unit_test(test_tick_when_late_then_nobody_is_accused),
+		cmocka_unit_test(
+			test_tick_when_always_late_then_who_never_answers_is_accused_later),
 		cmocka_unit_test(test_send_failed_when_local_then_it_counts_as_a_failed_probe),
 		cmocka_unit_test(test_recv_when_not_ours_then_counted),
 		cmocka_unit_test(test_leave_when_asked_then_says_so_and_is_still),
