@@ -298,7 +298,7 @@ int main(int argc, char **argv)
 	       nodes, REGIONS, loss_pct, slow_pct);
 	sim_start_all(s, 2000);
 	for (size_t i = 0; i < nodes * slow_pct / 100; i++)
-		s->node[(i * 10 + 3) % nodes].slow_ms = 300;
+		s->node[(i * 11 + 3) % nodes].slow_ms = 300; /* in each region */
 	for (size_t i = 0; i < nodes; i++)
 		(void)sim_put(s, i, SIM_KIND, "load", i, false);
 	s->event_cb = on_event;
