@@ -19,7 +19,7 @@
 #include "tests/sim/sim_mayhem.h"
 #include "tests/sim/sim_watch.h"
 
-#define SEEDS_IN_TEST 16
+#define SEEDS_IN_TEST 12
 #define AGREE_MS 90000	   /* from the heal to one view */
 #define DAY_MS 86400000ull /* monotonic clocks differ by up to a day */
 
