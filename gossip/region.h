@@ -143,6 +143,9 @@ struct region_slot *region_counting(const struct region *r);
 void region_offer_card(struct gossip_core *c, const struct wire_card *card);
 /* A speaker's state. true: it is newer. */
 bool region_offer_state(struct gossip_core *c, const struct record *r);
+/* What this node of our region said under REGION_KEY_STATE or REGION_KEY_VIEW; NULL: nothing. */
+const struct rec *region_word_of(const struct gossip_core *c, const struct node_id *id,
+				 const char *key);
 /* It speaks for its region no more: others are lower now, and its last state is out of date. */
 void region_unspoken(struct gossip_core *c, struct region_slot *s);
 /* The lowest of ours that live, ourselves included. */

@@ -305,15 +305,19 @@ void region_unspoken(struct gossip_core *c, struct region_slot *s)
 
 /* ---- what the views come to */
 
+const struct rec *region_word_of(const struct gossip_core *c, const struct node_id *id,
+				 const char *key)
+{
+	return table_find(c, id, REGION_KIND, (const uint8_t *)key, strlen(key));
+}
+
 static size_t read_views(struct gossip_core *c, struct region_view view[REGION_SPEAKERS])
 {
 	struct member *low[REGION_SPEAKERS];
 	size_t count = region_lowest(c, low), n = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		const struct rec *r =
-			table_find(c, &low[i]->id, REGION_KIND, (const uint8_t *)REGION_KEY_VIEW,
-				   strlen(REGION_KEY_VIEW));
+		const struct rec *r = region_word_of(c, &low[i]->id, REGION_KEY_VIEW);
 
 		if (r && !r->blob->r.is_tombstone &&
 		    region_view_decode(r->blob->r.value, r->blob->r.value_len, &view[n]) == 0)

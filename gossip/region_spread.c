@@ -314,9 +314,7 @@ static void add_views(struct gossip_core *c, struct wire_out *o)
 	size_t count = region_lowest(c, low);
 
 	for (size_t i = 0; i < count; i++) {
-		const struct rec *r =
-			table_find(c, &low[i]->id, REGION_KIND, (const uint8_t *)REGION_KEY_VIEW,
-				   strlen(REGION_KEY_VIEW));
+		const struct rec *r = region_word_of(c, &low[i]->id, REGION_KEY_VIEW);
 
 		if (r)
 			(void)wire_add_record(o, &r->blob->r);

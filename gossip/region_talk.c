@@ -83,9 +83,7 @@ static void add_cards_of(struct wire_out *o, const struct region *r, const struc
 
 static void add_state(struct gossip_core *c, struct wire_out *o)
 {
-	const struct rec *e =
-		table_find(c, &c->self->id, REGION_KIND, (const uint8_t *)REGION_KEY_STATE,
-			   strlen(REGION_KEY_STATE));
+	const struct rec *e = region_word_of(c, &c->self->id, REGION_KEY_STATE);
 
 	wire_list_begin(o, WIRE_K_RECORDS);
 	if (e && c->regions->rank >= 0)
