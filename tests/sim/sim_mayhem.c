@@ -227,7 +227,13 @@ void sim_mayhem_end(struct sim *s)
 		if (s->node[i].frozen_until_ms > s->now_ms)
 			sim_run(s, s->node[i].frozen_until_ms - s->now_ms);
 	}
-	for (size_t i = 0; i < s->cfg.nodes; i++)
+	for (size_t i = 0; i < s->cfg.nodes; i++) {
+		const struct gossip_core *c = s->node[i].core;
+
+		/* Who has met nobody yet may look for seeds where they were: it is told where they are. */
+		if (s->node[i].life == SIM_UP && !c->is_joined && c->state_count[GOSSIP_ALIVE] <= 1)
+			sim_crash(s, i);
 		if (s->node[i].life != SIM_UP)
 			sim_start(s, i);
+	}
 }

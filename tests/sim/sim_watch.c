@@ -34,8 +34,14 @@ struct version { /* the highest that a node has held of an identity */
 	struct record r;
 	uint64_t content, written_ms;
 	bool is_gone; /* it is not held any more */
-	/* Whom this node knew of when it went, a bit each: nobody can have asked the others. */
+	/* Who was known of when it went, a bit each: nobody can have asked the others. */
 	uint8_t known[(WATCH_NODES_MAX + 7) / 8];
+};
+
+/* Whom the writer of the floor knew of when it wrote it: whoever takes the floor may have heard of others since. */
+struct asked {
+	size_t by; /* whose floor this node took last; SIZE_MAX: none */
+	uint8_t known[(WATCH_NODES_MAX + 7) / 8]; /* as this node wrote its own last floor */
 };
 
 struct written {
@@ -48,6 +54,7 @@ struct sim_watch {
 	struct sim_watch_config cfg;
 	struct version *versions;
 	struct written *written;
+	struct asked asked[WATCH_NODES_MAX];
 	struct story *story; /* a ring */
 	size_t story_len;
 	uint64_t story_count;
@@ -293,18 +300,35 @@ static void check_forward(struct sim *s, struct sim_node *n, const struct record
 	v->is_gone = false;
 }
 
+static void note_known(const struct sim *s, const struct sim_node *n, uint8_t *ret_known)
+{
+	memset(ret_known, 0, (WATCH_NODES_MAX + 7) / 8);
+	for (size_t i = 0; i < s->cfg.nodes && i < WATCH_NODES_MAX; i++)
+		if (member_get(n->core, &s->node[i].id) || table_origin(n->core, &s->node[i].id))
+			ret_known[i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+static void note_floor(struct sim *s, struct sim_node *n, const struct record *r)
+{
+	struct asked *a = &s->watch->asked[n->idx];
+
+	a->by = node_of(s, &r->writer);
+	if (a->by == n->idx)
+		note_known(s, n, a->known);
+}
+
 static void note_gone(struct sim *s, struct sim_node *n, const struct record *r)
 {
 	uint64_t id[2];
 	struct version *v = find_version(s, n, r, id);
+	size_t by = s->watch->asked[n->idx].by;
 
 	if (!v || record_cmp_version(r, &v->r) != 0)
 		return;
 	v->is_gone = true;
-	memset(v->known, 0, sizeof(v->known));
-	for (size_t i = 0; i < s->cfg.nodes && i < WATCH_NODES_MAX; i++)
-		if (member_get(n->core, &s->node[i].id) || table_origin(n->core, &s->node[i].id))
-			v->known[i / 8] |= (uint8_t)(1u << i % 8);
+	note_known(s, n, v->known);
+	for (size_t i = 0; by < WATCH_NODES_MAX && i < sizeof(v->known); i++)
+		v->known[i] &= s->watch->asked[by].known[i];
 }
 
 void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_event *ev)
@@ -324,6 +348,8 @@ void sim_watch_event(struct sim *s, struct sim_node *n, const struct gossip_even
 			note_gone(s, n, r);
 		else
 			check_forward(s, n, r, check_written(s, n, r));
+		if (ev->kind == GOSSIP_EV_RECORD && r->kind == RECORD_KIND_FLOOR)
+			note_floor(s, n, r);
 		return;
 	case GOSSIP_EV_MEMBER:
 		sim_watch_note(s, n->idx, "sees n%zu %s, was %s", node_of(s, &ev->member.id),
@@ -419,6 +445,8 @@ void sim_watch_begin(struct sim *s, const struct sim_watch_config *cfg)
 	if (!s->watch)
 		abort();
 	s->watch->cfg = *cfg;
+	for (size_t i = 0; i < WATCH_NODES_MAX; i++)
+		s->watch->asked[i].by = SIZE_MAX;
 	s->watch->story_len = is_all_told() ? STORY_LEN_ALL : STORY_LEN;
 	s->watch->story = calloc(s->watch->story_len, sizeof(*s->watch->story));
 	if (!s->watch->story)
